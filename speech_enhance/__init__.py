@@ -1,0 +1,43 @@
+"""Speech enhancement by conditional diffusion on mel spectrograms.
+
+Names are imported when first used, so that `import speech_enhance` costs nothing.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "AudioFileError": "audio_files",
+    "ConditionalUNet2DModel": "unet",
+    "DEFAULT_CHECKPOINT": "checkpoints",
+    "MelConfig": "mel",
+    "PRESETS": "schedulers",
+    "SCHEDULERS": "schedulers",
+    "SpeechEnhancementOutput": "pipeline",
+    "SpeechEnhancementPipeline": "pipeline",
+    "estoi": "metrics",
+    "make_scheduler": "schedulers",
+    "pesq": "metrics",
+    "preset_scheduler": "schedulers",
+    "read_audio": "audio_files",
+    "si_sdr": "metrics",
+    "write_audio": "audio_files",
+}
+
+# Diffusers loads a component of ours by looking for its own base classes *as attributes of this module*.
+_DIFFUSERS_BASES = ("ModelMixin", "SchedulerMixin")
+
+__all__ = sorted(_EXPORTS)
+
+
+def __getattr__(name: str):
+    if name in _EXPORTS:
+        return getattr(import_module(f".{_EXPORTS[name]}", __name__), name)
+    if name in _DIFFUSERS_BASES:
+        return getattr(import_module("diffusers"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,48 @@
+"""What the network is told about the recording beside the noisy mel itself.
+
+Two channels of cheap context: a per-band noise floor (a low percentile over a few seconds) and a frequency
+coordinate, since a convolution knows neither the past nor which band it is in.
+"""
+
+import torch
+
+NUM_CONDITION_CHANNELS = 3
+
+
+def noise_floor(noisy_mel: torch.Tensor, span: int, block: int, pool: int = 4, quantile: float = 0.1) -> torch.Tensor:
+    """Running percentile of each band over a centred span of the whole recording.
+
+    The mel is averaged over groups of `pool` frames; the floor is constant over absolute blocks of `block` frames,
+    taken over the `span` frames centred on the block, of which only those inside the recording count. It depends on
+    absolute frames alone: no window, crop or padding changes it.
+
+    Args:
+        noisy_mel: `(batch, num_mel_bins, frames)` of a whole recording.
+        span: Frames looked at, a multiple of `2 * pool` above `block`.
+        block: Frames that share one value, a multiple of `2 * pool`.
+        pool: Frames averaged before the percentile, which makes it steadier and cheaper.
+        quantile: Share of the values below the floor (nearest rank).
+
+    Returns:
+        `(batch, num_mel_bins, frames)`.
+    """
+    num_frames = noisy_mel.shape[-1]
+    pooled = torch.nn.functional.avg_pool1d(noisy_mel, pool, ceil_mode=True)
+    num_blocks = -(-num_frames // block)
+    reach = (span - block) // (2 * pool)
+    outside = num_blocks * (block // pool) - pooled.shape[-1] + reach
+    padded = torch.nn.functional.pad(pooled, (reach, outside), value=float("inf"))
+    spans = padded.unfold(-1, 2 * reach + block // pool, block // pool).sort(dim=-1).values
+    counts = spans.isfinite().sum(dim=-1, keepdim=True)
+    floor = spans.gather(-1, ((counts - 1) * quantile).long()).squeeze(-1)
+    return floor.repeat_interleave(block, dim=-1)[..., :num_frames]
+
+
+def build_condition(noisy_mel: torch.Tensor, span: int, block: int) -> torch.Tensor:
+    """Condition `(batch, NUM_CONDITION_CHANNELS, num_mel_bins, frames)` of a whole recording's `noisy_mel`.
+
+    Channels: the noisy mel, its [`noise_floor`], and the frequency coordinate from -1 (lowest band) to 1.
+    """
+    bands = torch.linspace(-1, 1, noisy_mel.shape[-2], device=noisy_mel.device, dtype=noisy_mel.dtype)
+    coordinate = bands[:, None].expand_as(noisy_mel)
+    return torch.stack([noisy_mel, noise_floor(noisy_mel, span, block), coordinate], dim=1)

@@ -1,0 +1,64 @@
+"""The forms of audio that the pipeline takes and gives back: arrays, tensors, batches and lists of them."""
+
+import numpy as np
+import torch
+
+MAX_CHANNELS = 64
+
+
+def check_audio(audio) -> None:
+    """Raise `TypeError` or `ValueError` unless `audio` is a recording or a batch as [`SpeechEnhancementPipeline`] takes."""
+    if isinstance(audio, (list, tuple)):
+        if not audio:
+            raise ValueError("`audio` is an empty list")
+        for index, item in enumerate(audio):
+            _check_recording(item, f"`audio[{index}]`", max_ndim=2)
+    else:
+        _check_recording(audio, "`audio`", max_ndim=3)
+
+
+def _check_recording(audio, name: str, max_ndim: int) -> None:
+    if not isinstance(audio, (np.ndarray, torch.Tensor)):
+        raise TypeError(f"{name} must be a numpy array or a torch tensor, got {type(audio).__name__}")
+    floating = audio.is_floating_point() if torch.is_tensor(audio) else np.issubdtype(audio.dtype, np.floating)
+    if not floating:
+        raise TypeError(f"{name} must be floating point with full scale ±1, got {audio.dtype} (divide int16 by 32768)")
+    if not 1 <= audio.ndim <= max_ndim:
+        shapes = "(samples,), (channels, samples)" + (" or (batch, channels, samples)" if max_ndim == 3 else "")
+        raise ValueError(f"{name} must be {shapes}, got shape {tuple(audio.shape)}")
+    if 0 in audio.shape:
+        raise ValueError(f"{name} is empty: shape {tuple(audio.shape)}")
+    if audio.ndim > 1 and audio.shape[-2] > MAX_CHANNELS:
+        raise ValueError(
+            f"{name} has {audio.shape[-2]} channels (at most {MAX_CHANNELS}); the order is (channels, samples): "
+            f"transpose it? Got shape {tuple(audio.shape)}"
+        )
+    finite = torch.isfinite(audio).all() if torch.is_tensor(audio) else np.isfinite(audio).all()
+    if not finite:
+        raise ValueError(f"{name} contains NaN or infinite samples")
+
+
+def is_batch(audio) -> bool:
+    return isinstance(audio, (list, tuple)) or audio.ndim == 3
+
+
+def split_batch(audio) -> list[np.ndarray]:
+    """The recordings of a batch, each `(channels, samples)` float32."""
+    arrays = [
+        item.detach().float().cpu().numpy() if torch.is_tensor(item) else item.astype(np.float32)
+        for item in (audio if is_batch(audio) else [audio])
+    ]
+    return [item[None] if item.ndim == 1 else item for item in arrays]
+
+
+def join_batch(enhanced: list[np.ndarray], audio, output_type: str):
+    """Give `enhanced` recordings the form of the input `audio`."""
+    inputs = audio if is_batch(audio) else [audio]
+    outputs = [item.reshape(tuple(original.shape)) for item, original in zip(enhanced, inputs, strict=True)]
+    if output_type == "pt":
+        outputs = [torch.from_numpy(np.ascontiguousarray(item)) for item in outputs]
+    if not is_batch(audio):
+        return outputs[0]
+    if isinstance(audio, (list, tuple)):
+        return outputs
+    return torch.stack(outputs) if output_type == "pt" else np.stack(outputs)

@@ -1,0 +1,169 @@
+"""Mel front end: waveform ↔ STFT ↔ compressed mel, as pure functions.
+
+Shapes are ``(batch, samples)``, ``(batch, frequencies, frames)`` and ``(batch, mel bins, frames)``. Everything is
+torch, works on any device and is cheap enough to run inside a training step.
+
+What is fixed here is part of a checkpoint's meaning (`docs/decisions.md`): the level rule, the zero padding of both
+ends, and the power-law compression under which silence is exactly 0.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+LEVEL_FRAME_SECONDS = 0.032
+LEVEL_MEDIAN_FRAMES = 5
+
+
+@dataclass(frozen=True)
+class MelConfig:
+    """The analysis a checkpoint was trained with.
+
+    Args:
+        sampling_rate: Samples per second of the waveform.
+        n_fft: FFT size in samples.
+        win_length: Hann window length in samples, at most `n_fft`.
+        hop_length: Samples between frames, at most half of `win_length`.
+        num_mel_bins: Mel bands between 0 Hz and half the sampling rate.
+        mel_power: Exponent of the compression; 0.3 follows loudness better than a log, whose error is spent on
+            inaudible bins.
+        mel_scale: Factor behind the compression that brings speech near unit range.
+        level: Active RMS to which a recording is scaled before analysis (1.0 is full scale).
+    """
+
+    sampling_rate: int = 16000
+    n_fft: int = 512
+    win_length: int = 512
+    hop_length: int = 128
+    num_mel_bins: int = 80
+    mel_power: float = 0.3
+    mel_scale: float = 1.0
+    level: float = 0.1
+
+    def __post_init__(self):
+        for name in ("sampling_rate", "n_fft", "win_length", "hop_length", "num_mel_bins"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"`{name}` must be a positive whole number, got {value!r}")
+        for name in ("mel_power", "mel_scale", "level"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"`{name}` must be above 0, got {getattr(self, name)!r}")
+        if self.win_length > self.n_fft or 2 * self.hop_length > self.win_length:
+            raise ValueError(
+                f"need hop_length ≤ win_length / 2 and win_length ≤ n_fft, got hop_length={self.hop_length}, "
+                f"win_length={self.win_length}, n_fft={self.n_fft}"
+            )
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames of a waveform of `num_samples`: one centred on every hop, both ends covered."""
+        return -(-num_samples // self.hop_length) + 1
+
+
+def active_level(waveform: torch.Tensor, sampling_rate: int) -> torch.Tensor:
+    """RMS over the active frames of a whole recording, which pauses and clicks do not skew.
+
+    Power is taken per 32 ms frame (mean over channels), smoothed by a running median over five frames (a click
+    shorter than 64 ms vanishes), and averaged over the frames that lie above the mean of them all.
+
+    Args:
+        waveform: `(..., channels, samples)`, at least one sample.
+        sampling_rate: Samples per second.
+
+    Returns:
+        `(...)`, 0 for digital silence.
+    """
+    frame = max(1, round(LEVEL_FRAME_SECONDS * sampling_rate))
+    power = waveform.double().square().mean(dim=-2)
+    num_samples = power.shape[-1]
+    tail = -num_samples % frame
+    power = torch.nn.functional.pad(power, (0, tail)).unflatten(-1, (-1, frame)).sum(dim=-1)
+    counts = torch.full_like(power, frame)
+    counts[..., -1] = frame - tail
+    power = power / counts
+    reach = LEVEL_MEDIAN_FRAMES // 2
+    edges = torch.cat([power[..., :1]] * reach + [power] + [power[..., -1:]] * reach, dim=-1)
+    power = edges.unfold(-1, LEVEL_MEDIAN_FRAMES, 1).median(dim=-1).values
+    active = power >= power.mean(dim=-1, keepdim=True)
+    mean = (power * active).sum(dim=-1) / active.sum(dim=-1).clamp(min=1)
+    return mean.sqrt().to(waveform.dtype)
+
+
+def level_scale(level: torch.Tensor, config: MelConfig) -> torch.Tensor:
+    """Factor that brings a recording of active RMS `level` to `config.level`; 1 for silence."""
+    audible = level > 1e-8
+    return torch.where(audible, config.level / level.clamp(min=1e-8), torch.ones_like(level))
+
+
+def stft(waveform: torch.Tensor, config: MelConfig) -> torch.Tensor:
+    """Complex STFT `(batch, n_fft // 2 + 1, config.num_frames(samples))` of `(batch, samples)`, silence beyond both ends."""
+    tail = -waveform.shape[-1] % config.hop_length
+    return torch.stft(
+        torch.nn.functional.pad(waveform, (0, tail)),
+        config.n_fft,
+        config.hop_length,
+        config.win_length,
+        window=_window(config, waveform.device),
+        center=True,
+        pad_mode="constant",
+        return_complex=True,
+    )
+
+
+def istft(spectrum: torch.Tensor, num_samples: int, config: MelConfig) -> torch.Tensor:
+    """Waveform `(batch, num_samples)` of a complex STFT made by [`stft`]: its exact inverse."""
+    padded = num_samples + -num_samples % config.hop_length
+    waveform = torch.istft(
+        spectrum,
+        config.n_fft,
+        config.hop_length,
+        config.win_length,
+        window=_window(config, spectrum.device),
+        center=True,
+        length=padded,
+    )
+    return waveform[..., :num_samples]
+
+
+def mel_spectrogram(magnitude: torch.Tensor, config: MelConfig) -> torch.Tensor:
+    """Compressed mel `(batch, num_mel_bins, frames)` of a linear magnitude `(batch, frequencies, frames)`; 0 is silence."""
+    return compress(mel_filters(config, magnitude.device).T @ magnitude, config)
+
+
+def compress(mel_magnitude: torch.Tensor, config: MelConfig) -> torch.Tensor:
+    """Linear mel magnitude (≥ 0) to the compressed, normalised mel."""
+    return config.mel_scale * mel_magnitude.pow(config.mel_power)
+
+
+def decompress(mel: torch.Tensor, config: MelConfig) -> torch.Tensor:
+    """Inverse of [`compress`]; values below silence count as silence."""
+    return (mel.clamp(min=0) / config.mel_scale).pow(1 / config.mel_power)
+
+
+@lru_cache(maxsize=16)
+def mel_filters(config: MelConfig, device: torch.device | None = None) -> torch.Tensor:
+    """Slaney mel filters `(frequencies, num_mel_bins)`, each summing to 1: a band's value is a mean magnitude."""
+    from transformers.audio_utils import mel_filter_bank
+
+    filters = mel_filter_bank(
+        num_frequency_bins=config.n_fft // 2 + 1,
+        num_mel_filters=config.num_mel_bins,
+        min_frequency=0.0,
+        max_frequency=config.sampling_rate / 2,
+        sampling_rate=config.sampling_rate,
+        norm=None,
+        mel_scale="slaney",
+    )
+    filters = torch.from_numpy(filters).double()
+    sums = filters.sum(dim=0)
+    if (sums == 0).any():
+        raise ValueError(
+            f"`num_mel_bins`={config.num_mel_bins} leaves {int((sums == 0).sum())} mel bands without a frequency bin "
+            f"at n_fft={config.n_fft}; use fewer bands or a larger n_fft"
+        )
+    return (filters / sums).float().to(device)
+
+
+@lru_cache(maxsize=16)
+def _window(config: MelConfig, device: torch.device) -> torch.Tensor:
+    return torch.hann_window(config.win_length, periodic=True, device=device)

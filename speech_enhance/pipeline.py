@@ -1,0 +1,363 @@
+"""`SpeechEnhancementPipeline`: a noisy recording in, the same recording with the noise turned down out."""
+
+import copy
+import inspect
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.utils import BaseOutput
+
+from .conditioning import build_condition
+from .inputs import check_audio, is_batch, join_batch, split_batch
+from .mel import MelConfig, active_level, istft, level_scale, mel_spectrogram, stft
+from .reconstruction import spectral_gain
+from .resampling import num_resampled, resample, restore_rate
+from .schedulers import PRESETS, check_scheduler
+from .unet import ConditionalUNet2DModel
+from .windows import blend_windows, cut_window, step_generator, window_noise, window_starts
+
+UPPER_BAND_HZ = 5000
+
+
+@dataclass
+class SpeechEnhancementOutput(BaseOutput):
+    """Output of [`SpeechEnhancementPipeline`].
+
+    Args:
+        audios: The enhanced audio, of the form and shape of the input: an array, a tensor, or a list of them.
+        mels: With `output_type="mel"`, instead of `audios`: per recording the generated clean mel
+            `(num_mel_bins, frames)`, compressed and normalised, as a tensor on the CPU.
+    """
+
+    audios: np.ndarray | torch.Tensor | list | None = None
+    mels: torch.Tensor | list[torch.Tensor] | None = None
+
+
+@dataclass
+class _Recording:
+    """One recording on its way through the pipeline; `spectrum` is that of `model_audio` at the model's level."""
+
+    audio: np.ndarray
+    model_audio: np.ndarray
+    scale: torch.Tensor
+    spectrum: torch.Tensor
+    noisy_mel: torch.Tensor
+    condition: torch.Tensor
+    seed: int
+
+
+class SpeechEnhancementPipeline(DiffusionPipeline):
+    r"""Enhance noisy speech: a diffusion model, conditioned on the noisy mel, generates the clean one, and what it
+    says is applied to the recording as a bounded spectral gain.
+
+    Every recording is processed by windows on an absolute frame grid, so memory grows slowly with its length and
+    batch size changes nothing. The parameters after the components are what a checkpoint was trained with; changing
+    them spoils it (`docs/decisions.md`).
+
+    Args:
+        unet ([`ConditionalUNet2DModel`]): The network.
+        scheduler ([`SchedulerMixin`]): Any of [`SCHEDULERS`], made with `from_config(pipe.scheduler.config)`.
+        sampling_rate (`int`): The model's samples per second; recordings of any rate are accepted.
+        n_fft, win_length, hop_length, num_mel_bins, mel_power, mel_scale, level: See [`MelConfig`].
+        window_frames (`int`): Frames of a window.
+        overlap_frames (`int`): Frames that two windows share.
+        noise_floor_span, noise_floor_block (`int`): Frames, see [`noise_floor`].
+        residual_scale (`float`): The diffusion runs on (clean mel − noisy mel) / `residual_scale`.
+    """
+
+    model_cpu_offload_seq = "unet"
+    _callback_tensor_inputs = ("latents", "condition")
+
+    def __init__(
+        self,
+        unet: ConditionalUNet2DModel,
+        scheduler,
+        sampling_rate: int = 16000,
+        n_fft: int = 512,
+        win_length: int = 512,
+        hop_length: int = 128,
+        num_mel_bins: int = 80,
+        mel_power: float = 0.3,
+        mel_scale: float = 1.0,
+        level: float = 0.1,
+        window_frames: int = 384,
+        overlap_frames: int = 96,
+        noise_floor_span: int = 512,
+        noise_floor_block: int = 64,
+        residual_scale: float = 0.4,
+    ):
+        super().__init__()
+        stride = window_frames - overlap_frames
+        if not 0 <= 2 * overlap_frames <= window_frames or stride % unet.frame_multiple:
+            raise ValueError(
+                "`overlap_frames` must be at most half of `window_frames` and their difference a multiple of "
+                f"{unet.frame_multiple} (patches and levels of the network), got {overlap_frames} and {window_frames}"
+            )
+        self.register_modules(unet=unet, scheduler=scheduler)
+        self.register_to_config(
+            sampling_rate=sampling_rate,
+            n_fft=n_fft,
+            win_length=win_length,
+            hop_length=hop_length,
+            num_mel_bins=num_mel_bins,
+            mel_power=mel_power,
+            mel_scale=mel_scale,
+            level=level,
+            window_frames=window_frames,
+            overlap_frames=overlap_frames,
+            noise_floor_span=noise_floor_span,
+            noise_floor_block=noise_floor_block,
+            residual_scale=residual_scale,
+        )
+        self.mel_config = MelConfig(
+            sampling_rate, n_fft, win_length, hop_length, num_mel_bins, mel_power, mel_scale, level
+        )
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        audio: np.ndarray | torch.Tensor | list,
+        sampling_rate: int | None = None,
+        num_inference_steps: int = PRESETS["balanced"].num_inference_steps,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        attenuation_limit_db: float | None = None,
+        mix: float = 1.0,
+        max_gain: float = 1.0,
+        window_batch_size: int = 4,
+        output_type: str = "np",
+        return_dict: bool = True,
+        callback_on_step_end=None,
+        callback_on_step_end_tensor_inputs: list[str] | tuple[str, ...] = ("latents",),
+    ) -> SpeechEnhancementOutput | tuple:
+        r"""Enhance one recording or a batch.
+
+        Args:
+            audio (`np.ndarray`, `torch.Tensor` or a list of either):
+                Floating-point samples, full scale ±1: `(samples,)`, `(channels, samples)`, a batch
+                `(batch, channels, samples)`, or a list of recordings of any lengths. Channels share one gain, so the
+                stereo image stays.
+            sampling_rate (`int`): Samples per second of `audio`; the output has the same.
+            num_inference_steps (`int`): Steps of the scheduler. One step is the model's direct estimate.
+            generator (`torch.Generator` or one per recording): Source of the noise. Without one the result is that of
+                seed 0: the same call gives the same bytes.
+            attenuation_limit_db (`float`, *optional*): No band is turned down by more than this.
+            mix (`float`): Share of the enhanced signal in the output, from 0 (the input) to 1.
+            max_gain (`float`): Upper bound of the gain; 1 means that nothing is ever amplified.
+            window_batch_size (`int`): Windows per forward pass: speed and memory, not the result.
+            output_type (`str`): `"np"`, `"pt"` or `"mel"` (see [`SpeechEnhancementOutput`]).
+            return_dict (`bool`): Return a [`SpeechEnhancementOutput`] instead of a tuple.
+            callback_on_step_end (`Callable`, *optional*): Called as `callback(pipe, step, timestep, tensors)` after
+                every step of every batch of windows, with `step` counting through. Raise in it to stop.
+            callback_on_step_end_tensor_inputs (`list[str]`): Which of `latents` and `condition` the callback gets in
+                `tensors`; the ones it returns in a dict replace them.
+
+        Returns:
+            [`SpeechEnhancementOutput`], or a tuple with its one field. Audio is float32.
+
+        Raises:
+            ValueError, TypeError: for an argument out of range, named with the value received.
+        """
+        # 1. Check inputs
+        self.check_inputs(
+            audio, sampling_rate, num_inference_steps, attenuation_limit_db, mix, max_gain, window_batch_size,
+            output_type, callback_on_step_end_tensor_inputs,
+        )  # fmt: skip
+        recordings = split_batch(audio)
+        seeds = self.draw_seeds(generator, len(recordings))
+
+        # 2. Analyse: level, spectrum, noisy mel, condition
+        recordings = [self.analyse(item, sampling_rate, seed) for item, seed in zip(recordings, seeds, strict=True)]
+
+        # 3. Generate the clean mel, window by window
+        clean_mels = self.generate(
+            recordings, num_inference_steps, window_batch_size, callback_on_step_end,
+            callback_on_step_end_tensor_inputs,
+        )  # fmt: skip
+        self.maybe_free_model_hooks()
+
+        # 4. Back to sound
+        if output_type == "mel":
+            mels = [mel.cpu() for mel in clean_mels]
+            output = SpeechEnhancementOutput(mels=mels if is_batch(audio) else mels[0])
+        else:
+            min_gain = 0.0 if attenuation_limit_db is None else 10 ** (-attenuation_limit_db / 20)
+            enhanced = [
+                self.resynthesise(recording, clean_mel, sampling_rate, min_gain, max_gain, mix)
+                for recording, clean_mel in zip(recordings, clean_mels, strict=True)
+            ]
+            output = SpeechEnhancementOutput(audios=join_batch(enhanced, audio, output_type))
+        return output if return_dict else output.to_tuple()
+
+    def check_inputs(
+        self, audio, sampling_rate, num_inference_steps, attenuation_limit_db, mix, max_gain, window_batch_size,
+        output_type, callback_on_step_end_tensor_inputs,
+    ):  # fmt: skip
+        """Raise for what cannot be enhanced, naming the argument and the value received."""
+        if not isinstance(sampling_rate, (int, np.integer)) or not 1000 <= sampling_rate <= 768000:
+            raise ValueError(
+                f"`sampling_rate` must be the samples per second of `audio` (1000 to 768000), got {sampling_rate!r}"
+            )
+        for name, value in (("num_inference_steps", num_inference_steps), ("window_batch_size", window_batch_size)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}")
+        num_train_timesteps = self.scheduler.config.num_train_timesteps
+        if num_inference_steps > num_train_timesteps:
+            raise ValueError(f"`num_inference_steps` must be at most {num_train_timesteps}, got {num_inference_steps}")
+        if attenuation_limit_db is not None and not attenuation_limit_db >= 0:
+            raise ValueError(f"`attenuation_limit_db` must be at least 0 dB, got {attenuation_limit_db!r}")
+        if not 0 <= mix <= 1:
+            raise ValueError(f"`mix` must be between 0 and 1, got {mix!r}")
+        if not 1 <= max_gain < float("inf"):
+            raise ValueError(f"`max_gain` must be at least 1 and finite, got {max_gain!r}")
+        if output_type not in ("np", "pt", "mel"):
+            raise ValueError(f'`output_type` must be "np", "pt" or "mel", got {output_type!r}')
+        unknown = set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs)
+        if unknown:
+            raise ValueError(
+                f"`callback_on_step_end_tensor_inputs` must be among {self._callback_tensor_inputs}, got {sorted(unknown)}"
+            )
+        if self.unet.condition_channels != 3:
+            raise ValueError(
+                f"the network expects {self.unet.condition_channels} condition channels, the pipeline has 3"
+            )
+        check_scheduler(self.scheduler)
+        check_audio(audio)
+
+    @staticmethod
+    def draw_seeds(generator, num_recordings: int) -> list[int]:
+        """One seed per recording from `generator`: a generator, a list with one for each, or `None` for seed 0."""
+        if generator is None:
+            return [0] * num_recordings
+        if isinstance(generator, list) and len(generator) != num_recordings:
+            raise ValueError(f"`generator` is a list of {len(generator)} for {num_recordings} recordings")
+        generators = generator if isinstance(generator, list) else [generator] * num_recordings
+        return [
+            int(torch.randint(2**62, (1,), generator=item, device=item.device, dtype=torch.int64))
+            for item in generators
+        ]
+
+    def analyse(self, audio: np.ndarray, sampling_rate: int, seed: int) -> _Recording:
+        """Everything the network and the resynthesis need of a recording `(channels, samples)`."""
+        config = self.mel_config
+        num_samples = num_resampled(audio.shape[1], sampling_rate, config.sampling_rate)
+        model_audio = resample(audio, sampling_rate, config.sampling_rate, num_samples)
+        waveform = torch.from_numpy(np.ascontiguousarray(model_audio)).to(self._execution_device)
+        scale = level_scale(active_level(waveform, config.sampling_rate), config)
+        spectrum = stft(waveform * scale, config)
+        # RMS over channels: a sum of them would cancel what is out of phase
+        magnitude = spectrum.abs().square().mean(dim=0, keepdim=True).sqrt()
+        noisy_mel = mel_spectrogram(magnitude, config)
+        condition = build_condition(noisy_mel, self.config.noise_floor_span, self.config.noise_floor_block)
+        return _Recording(audio, model_audio, scale, spectrum, noisy_mel, condition[0], seed)
+
+    def prepare_latents(self, recording: _Recording, start: int) -> torch.Tensor:
+        """Initial noise `(1, num_mel_bins, window_frames)` of the window that starts at frame `start`."""
+        noise = window_noise(recording.seed, start, self.config.window_frames, self.config.num_mel_bins)
+        return noise[None].to(recording.condition.device)
+
+    def generate(
+        self, recordings: list[_Recording], num_inference_steps: int, window_batch_size: int, callback, callback_inputs
+    ) -> list[torch.Tensor]:
+        """The clean mel `(num_mel_bins, frames)` of every recording."""
+        window_frames, overlap_frames = self.config.window_frames, self.config.overlap_frames
+        windows = [
+            (recording, index, start)
+            for recording in recordings
+            for index, start in enumerate(window_starts(recording.condition.shape[-1], window_frames, overlap_frames))
+        ]
+        batches = [windows[i : i + window_batch_size] for i in range(0, len(windows), window_batch_size)]
+        num_evaluations = len(self.prepare_scheduler(num_inference_steps).timesteps)
+        residuals: dict[int, list[torch.Tensor]] = {id(recording): [] for recording in recordings}
+        with self.progress_bar(total=num_evaluations * len(batches)) as progress_bar:
+
+            steps = itertools.count()
+
+            def after_step(timestep, latents, condition):
+                step = next(steps)
+                progress_bar.update()
+                if callback is None:
+                    return latents, condition
+                tensors = {"latents": latents, "condition": condition}
+                replaced = callback(self, step, timestep, {name: tensors[name] for name in callback_inputs}) or {}
+                return replaced.get("latents", latents), replaced.get("condition", condition)
+
+            for batch in batches:
+                latents = torch.stack([self.prepare_latents(recording, start) for recording, _, start in batch])
+                condition = torch.stack([cut_window(item.condition, start, window_frames) for item, _, start in batch])
+                generators = [step_generator(recording.seed, index) for recording, index, _ in batch]
+                denoised = self.denoise(latents, condition, generators, num_inference_steps, after_step)
+                for (recording, _, _), residual in zip(batch, denoised, strict=True):
+                    residuals[id(recording)].append(residual[0])
+        return [self.clean_mel(recording, residuals[id(recording)]) for recording in recordings]
+
+    def prepare_scheduler(self, num_inference_steps: int):
+        """A copy of the scheduler set to `num_inference_steps`: its steps are state that no two requests may share."""
+        scheduler = copy.deepcopy(self.scheduler)
+        scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
+        return scheduler
+
+    def denoise(self, latents, condition, generators, num_inference_steps: int, after_step) -> torch.Tensor:
+        """Run the scheduler over one batch of windows `(windows, 1, num_mel_bins, window_frames)`."""
+        scheduler = self.prepare_scheduler(num_inference_steps)
+        takes_generator = "generator" in inspect.signature(scheduler.step).parameters
+        step_kwargs = {"generator": generators} if takes_generator else {}
+        latents = latents * scheduler.init_noise_sigma
+        for timestep in scheduler.timesteps:
+            model_input = scheduler.scale_model_input(latents, timestep).to(self.unet.dtype)
+            prediction = self.unet(model_input, timestep, condition.to(self.unet.dtype), return_dict=False)[0]
+            latents = scheduler.step(prediction.float(), timestep, latents, **step_kwargs, return_dict=False)[0]
+            latents, condition = after_step(timestep, latents, condition)
+        return latents
+
+    def clean_mel(self, recording: _Recording, residuals: list[torch.Tensor]) -> torch.Tensor:
+        """Noisy mel plus the blended residuals of its windows, never below silence: `(num_mel_bins, frames)`."""
+        num_frames = recording.noisy_mel.shape[-1]
+        residual = blend_windows(residuals, num_frames, self.config.overlap_frames)
+        return (recording.noisy_mel[0] + self.config.residual_scale * residual).clamp(min=0)
+
+    def resynthesise(
+        self, recording: _Recording, clean_mel: torch.Tensor, sampling_rate: int, min_gain: float, max_gain: float,
+        mix: float,
+    ) -> np.ndarray:  # fmt: skip
+        """The enhanced recording `(channels, samples)` at its own sampling rate."""
+        config = self.mel_config
+        gain = spectral_gain(clean_mel[None], recording.noisy_mel, config, min_gain, max_gain)
+        num_samples = recording.model_audio.shape[1]
+        enhanced = istft(recording.spectrum * gain, num_samples, config) / recording.scale
+        upper = round(UPPER_BAND_HZ / config.sampling_rate * config.n_fft)
+        restored = restore_rate(
+            recording.audio,
+            sampling_rate,
+            recording.model_audio,
+            enhanced.cpu().numpy(),
+            config.sampling_rate,
+            gain[0, upper:].mean(dim=0).cpu().numpy(),
+            config.hop_length,
+        )
+        return restored if mix == 1 else mix * restored + (1 - mix) * recording.audio
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        """Load a pipeline from a folder or the Hub; safetensors only, a pickle is refused.
+
+        See [`~DiffusionPipeline.from_pretrained`] for the arguments.
+        """
+        if kwargs.setdefault("use_safetensors", True) is not True:
+            raise ValueError("weights are loaded from safetensors only: `use_safetensors` must be True")
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+
+    @classmethod
+    def download(cls, pretrained_model_name, **kwargs) -> str:
+        """Fetch a pipeline repository's configuration and safetensors into the cache; returns the folder.
+
+        Diffusers' own would look for the code of our classes in the repository, which the installed package has.
+        """
+        from huggingface_hub import snapshot_download
+
+        names = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies")
+        accepted = inspect.signature(snapshot_download).parameters
+        options = {name: kwargs[name] for name in names if name in accepted and kwargs.get(name) is not None}
+        return snapshot_download(pretrained_model_name, allow_patterns=["*.json", "*.safetensors"], **options)

@@ -1,0 +1,48 @@
+"""From the generated mel back to sound: a bounded spectral gain on the recording's own STFT.
+
+The recording supplies phase and fine structure; the mel says how much of each band is speech. Nothing can be said
+that was not in the recording, and loudness and length cannot drift.
+"""
+
+from functools import lru_cache
+
+import torch
+
+from .mel import MelConfig, decompress, mel_filters
+
+GAIN_EPSILON = 1e-5
+
+
+def spectral_gain(
+    clean_mel: torch.Tensor,
+    noisy_mel: torch.Tensor,
+    config: MelConfig,
+    min_gain: float = 0.0,
+    max_gain: float = 1.0,
+) -> torch.Tensor:
+    """Gain per STFT bin that turns the noisy mel into the clean one.
+
+    Args:
+        clean_mel: Compressed mel `(batch, num_mel_bins, frames)` of the speech.
+        noisy_mel: That of the recording, same shape.
+        config: The analysis both were made with.
+        min_gain: Lower bound of the result.
+        max_gain: Upper bound; above 1 it lets the model add energy.
+
+    Returns:
+        `(batch, n_fft // 2 + 1, frames)` in `[min_gain, max_gain]`; a bin that no filter covers (0 Hz, half the
+        sampling rate) has the gain of the nearest band.
+    """
+    ratio = (decompress(clean_mel, config) + GAIN_EPSILON) / (decompress(noisy_mel, config) + GAIN_EPSILON)
+    ratio = ratio.clamp(min_gain, max_gain)
+    return (_bands_to_bins(config, ratio.device) @ ratio).clamp(min_gain, max_gain)
+
+
+@lru_cache(maxsize=16)
+def _bands_to_bins(config: MelConfig, device: torch.device) -> torch.Tensor:
+    """`(frequencies, num_mel_bins)`: for each bin the weights of its bands, which sum to 1."""
+    weights = mel_filters(config).double().clone()
+    centres = (weights * torch.arange(len(weights))[:, None]).sum(dim=0)
+    for index in (weights.sum(dim=1) == 0).nonzero().flatten():
+        weights[index, (centres - index).abs().argmin()] = 1
+    return (weights / weights.sum(dim=1, keepdim=True)).float().to(device)

@@ -1,0 +1,116 @@
+"""Noise schedule, the schedulers that may be swapped in, and the presets that trade speed against quality."""
+
+from dataclasses import dataclass
+
+LAST_ALPHA_CUMPROD = 2.0**-24
+
+SCHEDULERS = {
+    "ddim": "DDIMScheduler",
+    "ddpm": "DDPMScheduler",
+    "deis": "DEISMultistepScheduler",
+    "dpmsolver++": "DPMSolverMultistepScheduler",
+    "dpmsolver-singlestep": "DPMSolverSinglestepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler-ancestral": "EulerAncestralDiscreteScheduler",
+    "heun": "HeunDiscreteScheduler",
+    "kdpm2": "KDPM2DiscreteScheduler",
+    "kdpm2-ancestral": "KDPM2AncestralDiscreteScheduler",
+    "lcm": "LCMScheduler",
+    "lms": "LMSDiscreteScheduler",
+    "sasolver": "SASolverScheduler",
+    "tcd": "TCDScheduler",
+    "unipc": "UniPCMultistepScheduler",
+}
+"""Short names of the Diffusers schedulers that recover the true mel from a perfect network (`tests/test_schedulers.py`).
+
+`scheduler.compatibles` is no substitute: it lists some that diverge on this schedule and omits some that work.
+"""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A scheduler by its name in [`SCHEDULERS`] and its number of steps."""
+
+    scheduler: str
+    num_inference_steps: int
+
+
+PRESETS = {
+    "fast": Preset("ddim", 1),
+    "balanced": Preset("dpmsolver++", 4),
+    "best": Preset("dpmsolver++", 8),
+}
+
+
+def make_scheduler(name: str, config):
+    """A scheduler by its name in [`SCHEDULERS`], on the noise schedule of `config` (that of another scheduler).
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name not in SCHEDULERS:
+        raise ValueError(f"unknown scheduler {name!r}; choose from {', '.join(SCHEDULERS)}")
+    import diffusers
+
+    return getattr(diffusers, SCHEDULERS[name]).from_config(config)
+
+
+def preset_scheduler(preset: str, config) -> tuple[object, int]:
+    """`(scheduler, num_inference_steps)` of a preset (see [`PRESETS`]), on the noise schedule of `config`.
+
+    Raises:
+        ValueError: for an unknown preset.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}; choose from {', '.join(PRESETS)}")
+    return make_scheduler(PRESETS[preset].scheduler, config), PRESETS[preset].num_inference_steps
+
+
+def check_scheduler(scheduler) -> None:
+    """Refuse a scheduler that would silently give a wrong result.
+
+    Raises:
+        ValueError: if its class is not in [`SCHEDULERS`] or it was not made from a model's own configuration.
+    """
+    kind = type(scheduler).__name__
+    if kind not in SCHEDULERS.values():
+        raise ValueError(f"{kind} does not suit this model; use one of {', '.join(SCHEDULERS.values())}")
+    if scheduler.config.get("trained_betas") is None or scheduler.config.get("prediction_type") == "epsilon":
+        raise ValueError(
+            f"this {kind} lacks the model's noise schedule (trained_betas, prediction_type); "
+            f"make it with {kind}.from_config(pipe.scheduler.config)"
+        )
+
+
+def training_scheduler(prediction_type: str = "v_prediction", num_train_timesteps: int = 1000):
+    """The scheduler a model is trained and saved with: DDIM on the zero-terminal-SNR schedule, trailing timesteps.
+
+    `clip_sample=False` is spelled out because a scheduler swapped in later would otherwise clip at ±1.
+    """
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler(
+        num_train_timesteps=num_train_timesteps,
+        trained_betas=zero_snr_betas(num_train_timesteps),
+        prediction_type=prediction_type,
+        timestep_spacing="trailing",
+        clip_sample=False,
+    )
+
+
+def zero_snr_betas(num_train_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> list[float]:
+    """Linear betas rescaled to (all but) zero terminal SNR, to be stored as `trained_betas`.
+
+    Algorithm 1 of Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed" (arXiv:2305.08891), with
+    a last cumulative alpha of 2⁻²⁴ instead of 0: stored explicitly, this makes one-step sampling exact for schedulers
+    that lack `rescale_betas_zero_snr` too, and divides by zero in none.
+    """
+    import torch
+
+    betas = torch.linspace(beta_start, beta_end, num_train_timesteps, dtype=torch.float64)
+    roots = (1 - betas).cumprod(0).sqrt()
+    last = LAST_ALPHA_CUMPROD**0.5
+    roots = last + (roots - roots[-1]) * (roots[0] - last) / (roots[0] - roots[-1])
+    alphas_cumprod = roots.square()
+    alphas = torch.cat([alphas_cumprod[:1], alphas_cumprod[1:] / alphas_cumprod[:-1]])
+    return (1 - alphas).tolist()

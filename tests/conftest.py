@@ -1,0 +1,78 @@
+"""Small real things that tests share: a tiny network, a tiny pipeline, sound."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
+from speech_enhance.schedulers import training_scheduler
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY_UNET = {
+    "in_channels": 128,
+    "out_channels": 32,
+    "block_out_channels": (8, 16),
+    "layers_per_block": 1,
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+    "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+    "norm_num_groups": 4,
+    "attention_head_dim": 8,
+}
+
+
+class OracleUNet(ConditionalUNet2DModel):
+    """A perfect network for recordings whose true clean mel is `share` × the noisy one, at any noise level.
+
+    Schedulers that interpolate between timesteps pass fractional ones; the noise level is then interpolated as theirs.
+    """
+
+    share = 1.0
+    residual_scale = 0.4
+
+    def forward(self, sample, timestep, condition, return_dict=True):
+        residual = (self.share - 1) * condition[:, :1] / self.residual_scale
+        alphas_cumprod = training_scheduler().alphas_cumprod
+        log_sigmas = ((1 - alphas_cumprod) / alphas_cumprod).log() / 2
+        position = torch.as_tensor(timestep, dtype=torch.float64)
+        below = position.floor().long().clamp(max=998)
+        log_sigma = torch.lerp(log_sigmas[below].double(), log_sigmas[below + 1].double(), position - below)
+        alpha, sigma = 1 / (1 + (2 * log_sigma).exp()).sqrt(), 1 / (1 + (-2 * log_sigma).exp()).sqrt()
+        noise = (sample.double() - alpha * residual) / sigma
+        return ((alpha * noise - sigma * residual).to(sample.dtype),)
+
+
+@pytest.fixture
+def tiny_unet() -> ConditionalUNet2DModel:
+    torch.manual_seed(0)
+    return ConditionalUNet2DModel(**TINY_UNET).eval()
+
+
+@pytest.fixture
+def tiny_pipeline(tiny_unet) -> SpeechEnhancementPipeline:
+    return quiet(SpeechEnhancementPipeline(tiny_unet, training_scheduler(), window_frames=64, overlap_frames=16))
+
+
+@pytest.fixture
+def oracle_pipeline() -> SpeechEnhancementPipeline:
+    """A pipeline around [`OracleUNet`]; with its `share` of 1 it must give every recording back."""
+    unet = OracleUNet(**TINY_UNET)
+    return quiet(SpeechEnhancementPipeline(unet, training_scheduler(), window_frames=64, overlap_frames=16))
+
+
+@pytest.fixture(scope="session")
+def sample_pair() -> tuple[np.ndarray, np.ndarray]:
+    """The sample recordings `(noisy, clean)` at 16 kHz."""
+    return tuple(soundfile.read(ROOT / "samples" / f"{name}.wav", dtype="float32")[0] for name in ("noisy", "clean"))
+
+
+def quiet(pipeline: SpeechEnhancementPipeline) -> SpeechEnhancementPipeline:
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def noise(num_samples: int, channels: int | None = None, seed: int = 0) -> np.ndarray:
+    shape = (num_samples,) if channels is None else (channels, num_samples)
+    return (0.1 * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)

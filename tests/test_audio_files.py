@@ -1,0 +1,105 @@
+import os
+import stat
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import noise
+
+from speech_enhance import AudioFileError, read_audio, write_audio
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype", "atol"),
+    [("a.wav", "PCM_16", 1e-4), ("a.wav", "PCM_24", 1e-6), ("a.wav", "FLOAT", 0), ("a.flac", "PCM_16", 1e-4), ("a.ogg", "VORBIS", 0.1), ("a.mp3", None, 0.1), ("a.aiff", "PCM_16", 1e-4), ("a.opus", None, None)],
+)  # fmt: skip
+@pytest.mark.parametrize("channels", [1, 2])
+def test_round_trip(tmp_path, name, subtype, atol, channels):
+    audio = noise(48000, channels=channels)
+    assert write_audio(tmp_path / name, audio, 48000, subtype) == 0
+    recording = read_audio(tmp_path / name)
+    assert recording.sampling_rate == 48000
+    assert recording.audio.shape == audio.shape
+    assert recording.audio.dtype == np.float32
+    assert subtype is None or recording.subtype == subtype
+    if atol is not None:
+        np.testing.assert_allclose(recording.audio[:, 4800:-4800], audio[:, 4800:-4800], atol=atol)
+
+
+def test_a_subtype_the_format_lacks_becomes_its_default(tmp_path):
+    write_audio(tmp_path / "a.flac", noise(100, channels=1), 16000, "FLOAT")
+    assert read_audio(tmp_path / "a.flac").subtype == "PCM_16"
+
+
+def test_peaks_over_full_scale_are_limited_and_counted(tmp_path):
+    audio = np.array([[0.5, 1.5, -2.0]], np.float32)
+    assert write_audio(tmp_path / "a.wav", audio, 16000, "PCM_16") == 2
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav").audio, [[0.5, 1.0, -1.0]], atol=1e-4)
+    assert write_audio(tmp_path / "b.wav", audio, 16000, "FLOAT") == 0
+    np.testing.assert_array_equal(read_audio(tmp_path / "b.wav").audio, audio)
+
+
+def make(path, kind):
+    if kind == "missing":
+        return
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "empty":
+        path.touch()
+    elif kind == "text":
+        path.write_text("hello, this is not audio\n" * 100)
+    elif kind == "random":
+        path.write_bytes(np.random.default_rng(0).bytes(5000))
+    elif kind == "header only":
+        soundfile.write(path, np.zeros((0, 1)), 16000)
+    elif kind == "nan":
+        soundfile.write(path, np.array([0.0, np.nan]), 16000, subtype="FLOAT")
+    elif kind == "fifo":
+        os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", "no such file"),
+        ("folder", "is a folder"),
+        ("empty", "is empty"),
+        ("text", "cannot be read as audio"),
+        ("random", "cannot be read as audio"),
+        ("header only", "no audio samples"),
+        ("nan", "NaN or infinite"),
+        ("fifo", "not a regular file"),
+    ],
+)
+def test_what_is_no_recording_is_named(tmp_path, kind, message):
+    path = tmp_path / "in.wav"
+    make(path, kind)
+    with pytest.raises(AudioFileError, match=message) as error:
+        read_audio(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("out", "unknown output format ''"), ("out.xyz", "known are .*wav"), ("no/out.wav", "does not exist"), (".", "is a folder")],
+)  # fmt: skip
+def test_where_nothing_can_be_written_is_named(tmp_path, name, message):
+    with pytest.raises(AudioFileError, match=message):
+        write_audio(tmp_path / name, noise(10, channels=1), 16000)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "out.mp3"
+    path.write_bytes(b"precious")
+    with pytest.raises(AudioFileError, match="cannot be written"):
+        write_audio(path, noise(10, channels=1), 16001)  # MP3 has no such rate
+    assert path.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_permissions_of_a_new_file_are_the_usual(tmp_path):
+    write_audio(tmp_path / "out.wav", noise(10, channels=1), 16000)
+    (tmp_path / "plain").touch()
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("out.wav", "plain")}
+    assert len(modes) == 1

@@ -1,0 +1,165 @@
+"""The command as a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import ROOT, noise
+from test_audio_files import make
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    import torch
+    from conftest import TINY_UNET
+
+    from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
+    from speech_enhance.schedulers import training_scheduler
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    unet = ConditionalUNet2DModel(**TINY_UNET)
+    SpeechEnhancementPipeline(unet, training_scheduler(), window_frames=64, overlap_frames=16).save_pretrained(folder)
+    return folder
+
+
+def run(*arguments, **options):
+    command = [sys.executable, "-m", "speech_enhance", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
+
+
+def write(path, sampling_rate=16000, channels=1, seconds=0.5, **options):
+    soundfile.write(path, noise(int(seconds * sampling_rate), channels=channels).T, sampling_rate, **options)
+    return path
+
+
+def test_help_imports_no_torch():
+    code = (
+        "import sys, speech_enhance.cli as cli\n"
+        "try: cli.main(['--help'])\n"
+        "except SystemExit as stop: print('exit', stop.code)\n"
+        "print([name for name in ('torch', 'diffusers', 'transformers', 'soundfile') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--preset {fast,balanced,best}" in result.stdout
+    assert result.stdout.endswith("exit 0\n[]\n")
+
+
+def test_version():
+    assert run("--version").stdout.startswith("speech-enhance 0.")
+
+
+@pytest.mark.parametrize(
+    ("sampling_rate", "channels", "name"), [(8000, 1, "a.wav"), (44100, 2, "b.flac"), (48000, 6, "c.wav")]
+)
+def test_output_has_the_inputs_rate_channels_and_length(tmp_path, model, sampling_rate, channels, name):
+    source = write(tmp_path / name, sampling_rate, channels, subtype="PCM_24")
+    target = tmp_path / f"out_{name}"
+    result = run(source, target, "--model", model)
+    assert (result.returncode, result.stdout) == (0, "")
+    before, after = soundfile.info(source), soundfile.info(target)
+    for field in ("samplerate", "channels", "frames", "subtype", "format"):
+        assert getattr(before, field) == getattr(after, field)
+    assert sorted(item.name for item in tmp_path.iterdir()) == sorted([name, f"out_{name}"])
+
+
+def test_options_reach_the_pipeline(tmp_path, model):
+    source = write(tmp_path / "in.wav")
+
+    def output(*options):
+        result = run(source, tmp_path / "out.wav", "--model", model, *options)
+        assert result.returncode == 0, result.stderr
+        return (tmp_path / "out.wav").read_bytes(), result.stderr
+
+    base = output()[0]
+    assert output()[0] == base
+    assert output("--seed", 0)[0] == base
+    assert output("--seed", 1)[0] != base
+    assert "DDIMScheduler, 1 steps" in output("--preset", "fast")[1]
+    assert "EulerDiscreteScheduler, 3 steps" in output("--scheduler", "euler", "--steps", 3)[1]
+    limited = output("--attenuation-limit", 0)[0]
+    assert limited == output("--mix", 0)[0] == source.read_bytes()
+
+
+def test_silence_in_gives_silence_out(tmp_path, model):
+    soundfile.write(tmp_path / "in.wav", np.zeros(8000), 16000)
+    assert run(tmp_path / "in.wav", tmp_path / "out.wav", "--model", model).returncode == 0
+    audio, _ = soundfile.read(tmp_path / "out.wav")
+    assert len(audio) == 8000
+    assert not audio.any()
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "empty", "text", "nan"])
+def test_wrong_input_gets_one_line_and_exit_code_2(tmp_path, kind):
+    make(tmp_path / "in.wav", kind)
+    result = run(tmp_path / "in.wav", tmp_path / "out.wav")
+    check_refusal(result, str(tmp_path / "in.wav"))
+    assert not (tmp_path / "out.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--steps", "0"], "from 1 to 1000, got '0'"),
+        (["--steps", "two"], "got 'two'"),
+        (["--scheduler", "pndm"], "invalid choice: 'pndm'"),
+        (["--preset", "turbo"], "invalid choice: 'turbo'"),
+        (["--mix", "1.5"], "from 0 to 1"),
+        (["--mix", "nan"], "from 0 to 1"),
+        (["--attenuation-limit", "-3"], "from 0 to 1000"),
+        (["--seed", "-1"], "whole number"),
+        (["--device", "abacus"], "cannot use the device 'abacus'"),
+        (["--model", "/nowhere/model"], "/nowhere/model"),
+        (["--model", str(ROOT / "tests")], "is no pipeline folder"),
+    ],
+)
+def test_wrong_options_get_one_line_and_exit_code_2(tmp_path, options, message):
+    write(tmp_path / "in.wav")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    result = run(tmp_path / "in.wav", tmp_path / "out.wav", *options, env=environment)
+    check_refusal(result, message)
+    assert not (tmp_path / "out.wav").exists()
+
+
+def test_output_that_cannot_be_written_is_refused(tmp_path):
+    source = write(tmp_path / "in.wav")
+    before = source.read_bytes()
+    check_refusal(run(source, source), "same file")
+    (tmp_path / "link.wav").symlink_to(source)
+    check_refusal(run(source, tmp_path / "link.wav"), "same file")
+    check_refusal(run(source, tmp_path / "no" / "out.wav"), "does not exist")
+    check_refusal(run(source, tmp_path), "is a folder")
+    check_refusal(run(source, tmp_path / "out.txt"), "unknown output format")
+    assert source.read_bytes() == before
+
+
+def test_too_few_arguments():
+    result = run("only.wav")
+    assert result.returncode == 2
+    assert "OUTPUT" in result.stderr
+
+
+def test_interrupt_leaves_nothing_behind(tmp_path, model):
+    source = write(tmp_path / "in.wav", seconds=300)
+    command = [sys.executable, "-m", "speech_enhance", source, tmp_path / "out.wav", "--model", model, "--steps", "200"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    time.sleep(10)
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert message.splitlines()[-1] == "speech-enhance: interrupted, nothing written"
+    assert [item.name for item in tmp_path.iterdir()] == ["in.wav"]
+
+
+def check_refusal(result, message):
+    assert result.returncode == 2
+    assert result.stdout == ""
+    lines = [line for line in result.stderr.splitlines() if not line.startswith(("usage:", " "))]
+    assert len(lines) == 1
+    assert lines[0].startswith("speech-enhance: error: ")
+    assert message in lines[0]

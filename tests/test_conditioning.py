@@ -1,0 +1,33 @@
+import torch
+
+from speech_enhance.conditioning import build_condition, noise_floor
+
+SPAN, BLOCK = 64, 16
+
+
+def test_floor_finds_the_noise_under_the_speech():
+    mel = torch.full((1, 2, 200), 0.2)
+    mel[:, 0, ::3] = 1.5  # pooled over groups of four frames this never reaches the floor of the second band
+    mel[:, 1, 50:90] = 2.0
+    floor = noise_floor(mel, SPAN, BLOCK)
+    assert floor.shape == mel.shape
+    torch.testing.assert_close(floor[:, 1], mel[:, 1].clamp(max=0.2))
+
+
+def test_floor_of_a_frame_depends_on_its_span_alone():
+    generator = torch.Generator().manual_seed(0)
+    mel = torch.rand(1, 4, 400, generator=generator)
+    floor = noise_floor(mel, SPAN, BLOCK)
+    shorter = noise_floor(mel[..., :256], SPAN, BLOCK)
+    reach = (SPAN - BLOCK) // 2
+    torch.testing.assert_close(floor[..., : 256 - reach], shorter[..., : 256 - reach], rtol=0, atol=0)
+    changed = mel.clone()
+    changed[..., 300:] = 5.0
+    torch.testing.assert_close(noise_floor(changed, SPAN, BLOCK)[..., :256], floor[..., :256], rtol=0, atol=0)
+
+
+def test_condition_of_one_frame():
+    condition = build_condition(torch.full((1, 80, 1), 0.7), SPAN, BLOCK)
+    assert condition.shape == (1, 3, 80, 1)
+    torch.testing.assert_close(condition[0, :2, :, 0], torch.full((2, 80), 0.7))
+    torch.testing.assert_close(condition[0, 2, [0, -1], 0], torch.tensor([-1.0, 1.0]))

@@ -1,0 +1,297 @@
+import inspect
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import noise, quiet
+
+from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
+from speech_enhance.schedulers import training_scheduler
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# What every Diffusers pipeline is expected to do
+
+
+def test_save_and_load_give_equal_output(tiny_pipeline, tmp_path):
+    audio = noise(9000)
+    expected = tiny_pipeline(audio, 16000, generator=seeded()).audios
+    tiny_pipeline.save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    assert index["unet"] == ["speech_enhance", "ConditionalUNet2DModel"]
+    assert not list(tmp_path.rglob("*.bin"))
+    loaded = quiet(SpeechEnhancementPipeline.from_pretrained(tmp_path))
+    assert type(loaded.unet) is ConditionalUNet2DModel
+    assert loaded.config.window_frames == 64
+    np.testing.assert_array_equal(loaded(audio, 16000, generator=seeded()).audios, expected)
+
+
+def test_half_precision_folder_loads_in_single_precision(tiny_pipeline, tmp_path):
+    tiny_pipeline.to(torch.float16).save_pretrained(tmp_path)
+    loaded = quiet(SpeechEnhancementPipeline.from_pretrained(tmp_path))
+    assert loaded.unet.dtype == torch.float32
+    assert np.isfinite(loaded(noise(9000), 16000).audios).all()
+
+
+def test_bfloat16_network(tiny_pipeline):
+    audio = noise(9000)
+    expected = tiny_pipeline(audio, 16000).audios
+    output = tiny_pipeline.to(torch.bfloat16)(audio, 16000).audios
+    assert output.dtype == np.float32
+    np.testing.assert_allclose(output, expected, atol=0.02)
+
+
+def test_pickled_weights_are_refused(tiny_pipeline, tmp_path):
+    tiny_pipeline.save_pretrained(tmp_path, safe_serialization=False)
+    assert list(tmp_path.rglob("*.bin"))
+    with pytest.raises(OSError, match="safetensors"):
+        SpeechEnhancementPipeline.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="safetensors"):
+        SpeechEnhancementPipeline.from_pretrained(tmp_path, use_safetensors=False)
+
+
+def test_dict_and_tuple_outputs_are_equal(tiny_pipeline):
+    audio = noise(3000)
+    as_tuple = tiny_pipeline(audio, 16000, return_dict=False)
+    assert isinstance(as_tuple, tuple)
+    assert len(as_tuple) == 1
+    np.testing.assert_array_equal(as_tuple[0], tiny_pipeline(audio, 16000).audios)
+
+
+def test_batch_equals_single(tiny_pipeline):
+    recordings = [noise(9000), noise(20000, channels=2, seed=1), noise(1, seed=2)]
+    batch = tiny_pipeline(recordings, 16000, generator=[seeded(i) for i in range(3)]).audios
+    assert isinstance(batch, list)
+    for index, recording in enumerate(recordings):
+        single = tiny_pipeline(recording, 16000, generator=seeded(index)).audios
+        assert batch[index].shape == recording.shape
+        np.testing.assert_allclose(batch[index], single, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ddim", "ddpm", "dpmsolver++", "lcm"])
+def test_window_batch_size_changes_nothing(tiny_pipeline, name):
+    from speech_enhance import make_scheduler
+
+    tiny_pipeline.scheduler = make_scheduler(name, tiny_pipeline.scheduler.config)
+    audio = noise(40000)
+    one = tiny_pipeline(audio, 16000, 3, window_batch_size=1).audios
+    np.testing.assert_allclose(tiny_pipeline(audio, 16000, 3, window_batch_size=5).audios, one, atol=1e-5)
+
+
+def test_same_seed_repeats_whatever_the_global_state(tiny_pipeline):
+    audio = noise(20000)
+    torch.manual_seed(1)
+    first = tiny_pipeline(audio, 16000, generator=seeded(5)).audios
+    torch.manual_seed(2)
+    np.random.default_rng()
+    assert first.tobytes() == tiny_pipeline(audio, 16000, generator=seeded(5)).audios.tobytes()
+    assert not np.array_equal(first, tiny_pipeline(audio, 16000, generator=seeded(6)).audios)
+
+
+def test_without_a_generator_the_result_is_fixed(tiny_pipeline):
+    audio = noise(9000)
+    assert tiny_pipeline(audio, 16000).audios.tobytes() == tiny_pipeline(audio, 16000).audios.tobytes()
+    pair = tiny_pipeline([audio, audio], 16000).audios
+    np.testing.assert_allclose(pair[0], pair[1], atol=1e-6)
+
+
+def test_more_steps_are_more_evaluations(tiny_pipeline, monkeypatch):
+    calls = []
+    forward = type(tiny_pipeline.unet).forward
+    monkeypatch.setattr(
+        type(tiny_pipeline.unet),
+        "forward",
+        lambda self, *args, **kwargs: (calls.append(1), forward(self, *args, **kwargs))[1],
+    )
+    tiny_pipeline(noise(3000), 16000, 7)
+    assert len(calls) == 7
+
+
+def test_callbacks_see_and_change_the_latents(tiny_pipeline):
+    seen = []
+
+    def callback(pipe, step, timestep, tensors):
+        assert pipe is tiny_pipeline
+        assert set(tensors) == {"latents", "condition"}
+        seen.append((step, int(timestep)))
+        return {"latents": torch.zeros_like(tensors["latents"])}
+
+    names = ["latents", "condition"]
+    mel = tiny_pipeline(
+        noise(3000),
+        16000,
+        3,
+        output_type="mel",
+        callback_on_step_end=callback,
+        callback_on_step_end_tensor_inputs=names,
+    ).mels
+    assert seen == [(0, 999), (1, 666), (2, 332)]
+    recording = tiny_pipeline.analyse(noise(3000, channels=1), 16000, seed=0)
+    torch.testing.assert_close(mel, recording.noisy_mel[0])
+
+
+def test_a_callback_can_stop_the_run(tiny_pipeline):
+    class Stop(Exception):
+        pass
+
+    def callback(pipe, step, timestep, tensors):
+        raise Stop
+
+    with pytest.raises(Stop):
+        tiny_pipeline(noise(3000), 16000, callback_on_step_end=callback)
+
+
+def test_progress_bar_counts_every_step_of_every_batch(tiny_pipeline, capsys):
+    tiny_pipeline.set_progress_bar_config(disable=False)
+    tiny_pipeline(noise(40000), 16000, 3, window_batch_size=4)
+    assert "100%" in capsys.readouterr().err
+
+
+def test_concurrent_requests_do_not_share_scheduler_state(tiny_pipeline):
+    tiny_pipeline(noise(3000), 16000, 3)
+    assert tiny_pipeline.scheduler.num_inference_steps is None
+
+
+def test_index_of_scalar_arguments_round_trips(tiny_unet, tmp_path):
+    pipeline = SpeechEnhancementPipeline(
+        tiny_unet, training_scheduler(), window_frames=96, overlap_frames=32, level=0.2
+    )
+    pipeline.save_pretrained(tmp_path)
+    loaded = SpeechEnhancementPipeline.from_pretrained(tmp_path)
+    for name, parameter in inspect.signature(SpeechEnhancementPipeline.__init__).parameters.items():
+        if parameter.default is not inspect.Parameter.empty:
+            assert getattr(loaded.config, name) == getattr(pipeline.config, name)
+    assert loaded.mel_config.level == 0.2
+
+
+# What this pipeline does
+
+
+@pytest.mark.parametrize("num_samples", [1, 127, 128, 129, 165920])
+def test_any_length(tiny_pipeline, num_samples):
+    output = tiny_pipeline(noise(num_samples), 16000, 1).audios
+    assert output.shape == (num_samples,)
+    assert np.isfinite(output).all()
+
+
+@pytest.mark.parametrize("shape", [(5000,), (1, 5000), (2, 5000), (6, 5000), (3, 1, 5000), (2, 2, 5000)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+def test_shapes_and_dtypes_of_arrays(tiny_pipeline, shape, dtype):
+    audio = (0.1 * np.random.default_rng(0).standard_normal(shape)).astype(dtype)
+    output = tiny_pipeline(audio, 16000, 1).audios
+    assert isinstance(output, np.ndarray)
+    assert output.shape == shape
+    assert output.dtype == np.float32
+
+
+def test_tensors_in_and_out(tiny_pipeline):
+    audio = noise(5000, channels=2)
+    expected = tiny_pipeline(audio, 16000, 1).audios
+    output = tiny_pipeline(torch.from_numpy(audio), 16000, 1, output_type="pt").audios
+    assert torch.is_tensor(output)
+    np.testing.assert_array_equal(output.numpy(), expected)
+    batch = tiny_pipeline(torch.from_numpy(audio)[None], 16000, 1, output_type="pt").audios
+    assert batch.shape == (1, 2, 5000)
+
+
+def test_mel_output(tiny_pipeline):
+    mel = tiny_pipeline(noise(5000), 16000, 1, output_type="mel").mels
+    assert mel.shape == (80, tiny_pipeline.mel_config.num_frames(5000))
+    assert mel.min() >= 0
+    assert len(tiny_pipeline([noise(500), noise(700)], 16000, 1, output_type="mel").mels) == 2
+
+
+@pytest.mark.parametrize("sampling_rate", [8000, 11025, 16000, 44100, 48000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_network_that_changes_nothing_gives_the_recording_back(oracle_pipeline, sampling_rate, channels):
+    audio = noise(3 * sampling_rate + 17, channels=channels)
+    output = oracle_pipeline(audio, sampling_rate, 2).audios
+    np.testing.assert_allclose(output, audio, atol=1e-4)
+
+
+def test_what_is_turned_down_is_turned_down_at_every_rate(oracle_pipeline):
+    """A network that halves the mel must turn down the band above the model's too."""
+    oracle_pipeline.unet.share = 0.5
+    expected_db = 20 * np.log10(0.5 ** (1 / 0.3))
+    for sampling_rate in (8000, 16000, 48000):
+        audio = noise(2 * sampling_rate)
+        output = oracle_pipeline(audio, sampling_rate, 1).audios
+        inner = slice(sampling_rate // 4, -sampling_rate // 4)
+        for low, high in ((0.05, 0.3), (0.36, 0.48)):
+            energy = [
+                np.square(np.abs(np.fft.rfft(x[inner]))[int(low * len(x[inner])) : int(high * len(x[inner]))]).sum()
+                for x in (output, audio)
+            ]
+            assert 10 * np.log10(energy[0] / energy[1]) == pytest.approx(expected_db, abs=1.5)
+
+
+def test_level_of_the_input_does_not_matter(tiny_pipeline):
+    audio = noise(20000)
+    output = tiny_pipeline(audio, 16000, 1).audios
+    np.testing.assert_allclose(tiny_pipeline(audio * 1e-3, 16000, 1).audios * 1e3, output, atol=1e-4)
+
+
+def test_channels_share_one_gain(tiny_pipeline):
+    mono = noise(20000)
+    stereo = tiny_pipeline(np.stack([mono, -0.5 * mono]), 16000, 1).audios
+    assert np.abs(stereo).max() > 0.01
+    np.testing.assert_allclose(stereo[1], -0.5 * stereo[0], atol=1e-6)
+
+
+def test_silence_stays_silent(tiny_pipeline):
+    assert not tiny_pipeline(np.zeros(20000, np.float32), 16000).audios.any()
+
+
+def test_attenuation_limit_and_mix(oracle_pipeline):
+    oracle_pipeline.unet.share = 0.0
+    audio = noise(16000)
+    np.testing.assert_allclose(oracle_pipeline(audio, 16000, 1).audios, 0, atol=2e-3)
+    limited = oracle_pipeline(audio, 16000, 1, attenuation_limit_db=6.0).audios
+    np.testing.assert_allclose(limited, audio * 10 ** (-6 / 20), atol=1e-4)
+    mixed = oracle_pipeline(audio, 16000, 1, mix=0.25).audios
+    np.testing.assert_allclose(mixed, 0.75 * audio, atol=1e-3)
+    np.testing.assert_array_equal(oracle_pipeline(audio, 16000, 1, mix=0.0).audios, audio)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"audio": [0.1, 0.2]}, TypeError, r"`audio\[0\]` must be a numpy array"),
+        ({"audio": "noisy.wav"}, TypeError, "got str"),
+        ({"audio": []}, ValueError, "empty list"),
+        ({"audio": np.zeros((2, 0), np.float32)}, ValueError, "is empty"),
+        ({"audio": np.zeros(100, np.int16)}, TypeError, "int16"),
+        ({"audio": np.zeros((1, 1, 1, 9), np.float32)}, ValueError, r"\(samples,\), \(channels, samples\)"),
+        ({"audio": np.zeros((100, 2), np.float32)}, ValueError, "transpose"),
+        ({"audio": np.array([0.0, np.nan], np.float32)}, ValueError, "NaN"),
+        ({"audio": torch.tensor([0.0, float("inf")])}, ValueError, "infinite"),
+        ({"sampling_rate": None}, ValueError, "`sampling_rate`.*None"),
+        ({"sampling_rate": 0}, ValueError, "`sampling_rate`.*0"),
+        ({"sampling_rate": 16000.0}, ValueError, "`sampling_rate`"),
+        ({"num_inference_steps": 0}, ValueError, "`num_inference_steps`.*0"),
+        ({"num_inference_steps": 1001}, ValueError, "at most 1000"),
+        ({"num_inference_steps": 2.5}, ValueError, "`num_inference_steps`"),
+        ({"window_batch_size": 0}, ValueError, "`window_batch_size`"),
+        ({"attenuation_limit_db": -1.0}, ValueError, "`attenuation_limit_db`"),
+        ({"mix": 1.5}, ValueError, "`mix`"),
+        ({"mix": float("nan")}, ValueError, "`mix`"),
+        ({"max_gain": 0.5}, ValueError, "`max_gain`"),
+        ({"output_type": "wav"}, ValueError, "`output_type`"),
+        ({"generator": [torch.Generator(), torch.Generator()]}, ValueError, "list of 2 for 1"),
+        ({"callback_on_step_end_tensor_inputs": ["noise"]}, ValueError, "noise"),
+    ],
+)
+def test_wrong_arguments_are_named(tiny_pipeline, arguments, error, message):
+    with pytest.raises(error, match=message):
+        tiny_pipeline(**{"audio": noise(1000), "sampling_rate": 16000, **arguments})
+
+
+def test_windows_off_the_networks_grid_are_refused(tiny_unet):
+    with pytest.raises(ValueError, match="multiple of 16"):
+        SpeechEnhancementPipeline(tiny_unet, training_scheduler(), window_frames=64, overlap_frames=10)
+    with pytest.raises(ValueError, match="at most half"):
+        SpeechEnhancementPipeline(tiny_unet, training_scheduler(), window_frames=64, overlap_frames=48)

@@ -1,0 +1,89 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import noise
+
+from speech_enhance import PRESETS, SCHEDULERS, make_scheduler, preset_scheduler
+from speech_enhance.schedulers import LAST_ALPHA_CUMPROD, training_scheduler, zero_snr_betas
+
+# Largest error of the recovered mel in units of the residual's; DEIS and SASolver keep .03 on this schedule.
+TOLERANCE = dict.fromkeys(SCHEDULERS, 2e-3) | {"deis": 0.04, "sasolver": 0.04}
+
+
+def test_schedule_ends_in_noise():
+    betas = np.array(zero_snr_betas())
+    alphas_cumprod = np.cumprod(1 - betas)
+    assert len(betas) == 1000
+    assert (betas > 0).all()
+    assert (betas <= 1).all()
+    assert alphas_cumprod[0] == pytest.approx(1 - 1e-4)
+    assert alphas_cumprod[-1] == pytest.approx(LAST_ALPHA_CUMPROD, rel=1e-6)
+    assert training_scheduler().alphas_cumprod[-1] == pytest.approx(LAST_ALPHA_CUMPROD, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("num_inference_steps", [1, 2, 4, 16, 30])
+@pytest.mark.filterwarnings("ignore")
+def test_a_perfect_network_gives_the_true_mel(oracle_pipeline, name, num_inference_steps):
+    audio = noise(8000)
+    noisy_mel = oracle_pipeline(audio, 16000, output_type="mel").mels
+    oracle_pipeline.unet.share = 0.3
+    oracle_pipeline.scheduler = make_scheduler(name, oracle_pipeline.scheduler.config)
+    clean_mel = oracle_pipeline(audio, 16000, num_inference_steps, output_type="mel").mels
+    error = (clean_mel - 0.3 * noisy_mel).abs().max() / oracle_pipeline.config.residual_scale
+    assert error < TOLERANCE[name]
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_swap_there_and_back_keeps_the_schedule(name):
+    original = training_scheduler()
+    swapped = make_scheduler(name, original.config)
+    assert type(swapped).__name__ == SCHEDULERS[name]
+    back = make_scheduler("ddim", swapped.config)
+    torch.testing.assert_close(back.alphas_cumprod, original.alphas_cumprod)
+    assert back.config.clip_sample is False
+    assert back.config.prediction_type == "v_prediction"
+    assert back.config.timestep_spacing == "trailing"
+
+
+def test_saved_scheduler_is_strict_json(tmp_path):
+    training_scheduler().save_pretrained(tmp_path)
+    json.loads((tmp_path / "scheduler_config.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_presets_are_schedulers_of_the_list():
+    config = training_scheduler().config
+    assert list(PRESETS) == ["fast", "balanced", "best"]
+    for name, preset in PRESETS.items():
+        scheduler, num_inference_steps = preset_scheduler(name, config)
+        assert type(scheduler).__name__ == SCHEDULERS[preset.scheduler]
+        assert num_inference_steps == preset.num_inference_steps
+    assert PRESETS["fast"].num_inference_steps == 1
+
+
+def test_unknown_names_are_answered_with_the_known():
+    config = training_scheduler().config
+    with pytest.raises(ValueError, match=r"'pndm'.*ddim.*unipc"):
+        make_scheduler("pndm", config)
+    with pytest.raises(ValueError, match=r"'turbo'.*fast, balanced, best"):
+        preset_scheduler("turbo", config)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["FlowMatchEulerDiscreteScheduler", "EDMEulerScheduler", "PNDMScheduler"])
+def test_unsuitable_schedulers_are_refused_with_the_suitable(tiny_pipeline, name):
+    import diffusers
+
+    tiny_pipeline.scheduler = getattr(diffusers, name).from_config(tiny_pipeline.scheduler.config)
+    with pytest.raises(ValueError, match=rf"{name} does not suit.*DDIMScheduler.*UniPCMultistepScheduler"):
+        tiny_pipeline(noise(1000), 16000)
+
+
+def test_a_scheduler_not_made_from_the_models_config_is_refused(tiny_pipeline):
+    from diffusers import DDIMScheduler
+
+    tiny_pipeline.scheduler = DDIMScheduler()
+    with pytest.raises(ValueError, match="from_config"):
+        tiny_pipeline(noise(1000), 16000)

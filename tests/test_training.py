@@ -1,0 +1,259 @@
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+from conftest import ROOT, noise, quiet
+
+from speech_enhance import SpeechEnhancementPipeline
+from speech_enhance.schedulers import training_scheduler
+from training.config import load_config
+from training.mixing import MixingConfig, MixtureDataset, mix
+from training.objective import diffusion_loss, draw_timesteps, mel_pair, training_windows
+from training.sources import AudioSource, SourceConfig, SourceMix
+from training.validation import load_pairs, score_pairs
+
+
+def flac(audio: np.ndarray, sampling_rate: int = 16000) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, audio, sampling_rate, format="FLAC")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A folder of speech with metadata, a Parquet file of noise, and Parquet pairs."""
+    from datasets import Dataset
+
+    folder = tmp_path_factory.mktemp("corpus")
+    (folder / "speech").mkdir()
+    envelope = np.abs(np.sin(np.arange(24000) * 2 * np.pi / 8000))
+    for index in range(4):
+        soundfile.write(folder / "speech" / f"{index}.wav", envelope * noise(24000, seed=index), 16000)
+    rows = "".join(json.dumps({"file_name": f"{i}.wav", "corpus": "ab"[i % 2], "score": i}) + "\n" for i in range(4))
+    (folder / "speech" / "metadata.jsonl").write_text(rows)
+    sounds = [{"bytes": flac(noise(4000 + 9000 * i, seed=9 + i)), "path": f"{i}.flac"} for i in range(2)]
+    Dataset.from_dict({"audio": sounds, "duration": [0.25, 0.8]}).to_parquet(folder / "noise-0.parquet")
+    clean = envelope[:16000] * noise(16000)
+    pair = {"id": ["p"], "clean": [{"bytes": flac(clean), "path": "c"}], "noisy": [{"bytes": flac(clean + 0.5 * noise(16000, seed=3)), "path": "n"}]}  # fmt: skip
+    Dataset.from_dict(pair).to_parquet(folder / "pairs.parquet")
+    return folder
+
+
+def source(path, **options) -> SourceMix:
+    return SourceMix([SourceConfig(str(path), **options)], 16000)
+
+
+def test_folder_and_parquet_give_the_same_kind_of_audio(corpus):
+    for path, length in ((corpus / "speech", 24000), (corpus / "noise-*.parquet", 4000)):
+        recordings = AudioSource(SourceConfig(str(path)), 16000)
+        assert recordings[0].dtype == np.float32
+        assert recordings[0].shape == (length,)
+        np.testing.assert_allclose(
+            recordings[0], AudioSource(SourceConfig(str(path)), 16000, cache=False)[0], atol=1e-4
+        )
+        np.testing.assert_array_equal(recordings[0], recordings[0])
+
+
+def test_other_rates_are_resampled(corpus):
+    assert AudioSource(SourceConfig(str(corpus / "speech")), 8000)[0].shape == (12000,)
+
+
+def test_rows_below_a_minimum_are_left_out(corpus):
+    assert len(AudioSource(SourceConfig(str(corpus / "speech"), minimum={"score": 2}), 16000)) == 2
+    with pytest.raises(ValueError, match="no recordings left"):
+        AudioSource(SourceConfig(str(corpus / "speech"), minimum={"score": 9}), 16000)
+
+
+def test_balance_draws_by_group(corpus):
+    balanced = AudioSource(SourceConfig(str(corpus / "speech"), balance_by="corpus", minimum={"score": 1}), 16000)
+    rng = np.random.default_rng(0)
+    single = sum(balanced.draw(rng).std() == balanced[1].std() for _ in range(400))
+    assert 180 < single / (np.sqrt(1) / (np.sqrt(1) + np.sqrt(2))) / 2 < 220  # one row of three, in a group of its own
+
+
+def test_wrong_sources_are_named(corpus):
+    with pytest.raises(FileNotFoundError, match=r"nothing-\*\.parquet"):
+        source(corpus / "nothing-*.parquet")
+    with pytest.raises(ValueError, match="no column sound; it has audio"):
+        source(corpus / "noise-0.parquet", column="sound")
+    with pytest.raises(ValueError, match="at least one source"):
+        SourceMix([], 16000)
+
+
+def test_mixtures_depend_on_seed_and_index_alone(corpus):
+    speech, sounds = source(corpus / "speech"), source(corpus / "noise-*.parquet")
+    mixtures = MixtureDataset(speech, sounds, MixingConfig(seconds=1.0), seed=3, length=40)
+    for index in range(40):
+        item = mixtures[index]
+        assert item["clean"].shape == item["noisy"].shape == (16000,)
+        assert item["clean"].dtype == item["noisy"].dtype == np.float32
+        assert np.isfinite(item["noisy"]).all()
+        assert np.abs(item["noisy"]).max() <= 1 + 1e-6
+    np.testing.assert_array_equal(mixtures[7]["noisy"], mixtures[7]["noisy"])
+    other = MixtureDataset(speech, sounds, MixingConfig(seconds=1.0), seed=4, length=40)
+    assert not np.array_equal(mixtures[7]["noisy"], other[7]["noisy"])
+
+
+def test_mixtures_keep_the_promised_ratio(corpus):
+    speech, sounds = source(corpus / "speech"), source(corpus / "noise-*.parquet")
+    plain = {
+        "clean_share": 0.0,
+        "noise_only_share": 0.0,
+        "reverb_share": 0.0,
+        "equalize_share": 0.0,
+        "band_limit_share": 0.0,
+    }
+    for snr_db in (-5.0, 15.0):
+        config = MixingConfig(seconds=4.0, snr_db=(snr_db, snr_db), **plain)
+        clean, noisy = mix(speech, sounds, config, np.random.default_rng(1))
+        power = np.square(clean.reshape(-1, 320)).mean(axis=1)
+        active = power[power >= power.mean()].mean()
+        assert 10 * np.log10(active / np.mean((noisy - clean) ** 2)) == pytest.approx(snr_db, abs=0.1)
+    for kind, index in (("clean_share", 0), ("noise_only_share", 1)):
+        clean, noisy = mix(speech, sounds, MixingConfig(**{**plain, kind: 1.0}), np.random.default_rng(1))
+        if index == 0:
+            np.testing.assert_array_equal(clean, noisy)
+        else:
+            assert not clean.any()
+            assert noisy.any()
+
+
+def test_training_and_pipeline_see_the_same_condition(tiny_pipeline):
+    """What the network is shown in training is what the pipeline shows it: level, mel, noise floor, grid."""
+    audio = noise(16000)
+    recording = tiny_pipeline.analyse(audio[None], 16000, seed=0)
+    settings = tiny_pipeline.config
+    waveform = torch.from_numpy(audio)[None]
+    clean_mel, noisy_mel = mel_pair(0 * waveform, waveform, tiny_pipeline.mel_config)
+    residual, condition = training_windows(
+        clean_mel, noisy_mel, noisy_mel.shape[-1], settings.noise_floor_span, settings.noise_floor_block,
+        settings.residual_scale, 0.0, torch.Generator(),
+    )  # fmt: skip
+    torch.testing.assert_close(condition[0], recording.condition)
+    torch.testing.assert_close(residual[0, 0], -noisy_mel[0] / settings.residual_scale)
+
+
+def test_padded_windows_end_in_silence():
+    mel = torch.ones(64, 4, 100)
+    residual, condition = training_windows(0 * mel, mel, 32, 64, 16, 1.0, 1.0, torch.Generator().manual_seed(0))
+    padding = (condition == 0).all(dim=1).all(dim=1)
+    assert padding.any(dim=1).float().mean() > 0.3
+    assert (residual[:, 0].permute(0, 2, 1)[padding] == 0).all()
+    assert not padding[:, 0].any()
+
+
+def test_timesteps_have_their_terminal_share():
+    timesteps = draw_timesteps(10000, 1000, 0.4, torch.Generator().manual_seed(0))
+    assert 0.37 < (timesteps == 999).float().mean() < 0.43
+    assert timesteps.min() == 0
+
+
+def test_terminal_loss_is_regression(tiny_unet):
+    """At the last timestep the target is minus the residual, whatever the noise."""
+    scheduler = training_scheduler()
+    residual, condition = torch.randn(2, 1, 80, 16), torch.randn(2, 3, 80, 16)
+    timesteps = torch.full((2,), 999)
+    with torch.no_grad():
+        noise_map = torch.randn_like(residual)
+        expected = (tiny_unet(noise_map, timesteps, condition).sample + residual).square().mean(dim=(1, 2, 3))
+        loss = diffusion_loss(tiny_unet, scheduler, residual, condition, noise_map, timesteps)
+    torch.testing.assert_close(loss, expected, rtol=1e-2, atol=1e-2)
+    with pytest.raises(ValueError, match="ill-posed"):
+        diffusion_loss(tiny_unet, training_scheduler("epsilon"), residual, condition, noise_map, timesteps)
+
+
+def test_pairs_are_loaded_and_scored(corpus, tiny_pipeline):
+    (pair,) = load_pairs(str(corpus / "pairs.parquet"))
+    assert pair.noisy.shape == pair.clean.shape == (16000,)
+    assert set(score_pairs(tiny_pipeline, [pair], 1)) == {"pesq", "estoi", "si_sdr"}
+
+
+# The whole run
+
+
+def tiny_config(corpus, folder, **changes):
+    config = yaml.safe_load((ROOT / "training" / "configs" / "tiny.yaml").read_text())
+    config["output_dir"] = str(folder / "run")
+    config["speech"] = [{"path": str(corpus / "speech")}]
+    config["noise"] = [{"path": str(corpus / "noise-*.parquet")}]
+    config.update(changes)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder / "config.yaml"
+
+
+def losses(folder):
+    lines = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
+    return {line["step"]: line["loss"] for line in lines if "loss" in line}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_two_steps_give_a_pipeline_that_runs(corpus, tmp_path):
+    from training.train import main
+
+    pairs = {"validation_pairs": str(corpus / "pairs.parquet"), "validate_every": 2}
+    main(["--config", str(tiny_config(corpus, tmp_path, **pairs))])
+    assert sorted(losses(tmp_path)) == [1, 2]
+    log = (tmp_path / "run" / "log.jsonl").read_text()
+    assert "valid_1_steps/si_sdr" in log
+    assert "valid_4_steps/si_sdr" in log
+    assert list((tmp_path / "run" / "logs").rglob("events*"))
+    pipeline = quiet(SpeechEnhancementPipeline.from_pretrained(tmp_path / "run" / "pipeline"))
+    assert pipeline(noise(5000), 16000).audios.shape == (5000,)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_killed_run_resumes_to_the_same_losses_and_weights(corpus, tmp_path):
+    from training.train import main
+
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+        main(["--config", str(tiny_config(corpus, tmp_path / name, max_train_steps=4, lr_warmup_steps=1))])
+    for folder in ("checkpoint-00000004", "pipeline"):
+        shutil.rmtree(tmp_path / "killed" / "run" / folder)
+    (tmp_path / "killed" / "run" / "checkpoint.partial").mkdir()  # a write that was cut off
+    (tmp_path / "killed" / "run" / "log.jsonl").unlink()
+    main(["--config", str(tmp_path / "killed" / "config.yaml"), "--resume"])
+    assert losses(tmp_path / "killed") == {4: losses(tmp_path / "whole")[4]}
+    weights = [
+        (tmp_path / name / "run" / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
+        for name in ("whole", "killed")
+    ]
+    assert weights[0] == weights[1]
+
+
+def test_a_run_is_not_overwritten_by_accident(corpus, tmp_path, capsys):
+    from training.train import main
+
+    config = tiny_config(corpus, tmp_path)
+    (tmp_path / "run" / "checkpoint-00000001").mkdir(parents=True)
+    with pytest.raises(SystemExit):
+        main(["--config", str(config)])
+    assert "--resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rat": 1}, "unknown field 'learning_rat'"),
+        ({"batch_size": "8"}, "batch_size: expected int, got '8'"),
+        ({"mixing": {"snr": 1}}, "mixing: unknown field 'snr'"),
+        ({"speech": {"path": "x"}}, "speech: expected a list"),
+        ({"noise": [{"column": "x"}]}, r"noise\[0\].*path"),
+    ],
+)
+def test_mistakes_in_a_config_are_named(corpus, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(tiny_config(corpus, tmp_path, **changes))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "training" / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_of_the_repository_is_valid(path):
+    from speech_enhance import ConditionalUNet2DModel
+
+    config = load_config(path)
+    SpeechEnhancementPipeline(ConditionalUNet2DModel(**config.unet), training_scheduler(), **config.pipeline)

@@ -1,0 +1,34 @@
+import pytest
+import torch
+
+from speech_enhance.windows import blend_windows, cut_window, seeded_generator, window_noise, window_starts
+
+
+@pytest.mark.parametrize("num_frames", [1, 63, 64, 65, 112, 113, 500])
+def test_windows_cover_every_frame_and_blend_back(num_frames):
+    starts = window_starts(num_frames, 64, 16)
+    assert starts[0] == 0
+    assert starts[-1] + 64 >= num_frames
+    assert len(starts) == 1 or starts[-2] + 64 < num_frames
+    maps = torch.randn(2, num_frames, generator=torch.Generator().manual_seed(0))
+    windows = [cut_window(maps, start, 64) for start in starts]
+    torch.testing.assert_close(blend_windows(windows, num_frames, 16), maps)
+
+
+def test_blend_crosses_over_linearly():
+    joined = blend_windows([torch.zeros(64), torch.ones(64)], 112, 16)
+    assert (joined[:48] == 0).all()
+    assert (joined[64:] == 1).all()
+    torch.testing.assert_close(joined[48:64], (torch.arange(16) + 0.5) / 16)
+
+
+def test_noise_is_a_function_of_seed_and_frame():
+    first, second = window_noise(3, 0, 600, 8), window_noise(3, 240, 384, 8)
+    torch.testing.assert_close(first[:, 240:], second[:, :360], rtol=0, atol=0)
+    assert not torch.equal(window_noise(4, 0, 600, 8), first)
+    assert abs(first.std() - 1) < 0.05
+
+
+def test_seeded_generators_differ_by_key():
+    draws = {torch.rand(1, generator=seeded_generator(*key)).item() for key in [(0, 0), (0, 1), (1, 0), (0, 0, 0, 1)]}
+    assert len(draws) == 4

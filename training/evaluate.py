@@ -1,0 +1,170 @@
+"""How good a checkpoint is, on noisy/clean pairs, beside untouched noise and spectral gating.
+
+    python training/evaluate.py --pairs 'data/pairs-valid-*.parquet' --output training/results/pairs-valid
+    python training/evaluate.py --clean 'data/speech-valid-*.parquet' --output training/results/speech-valid
+
+Writes OUTPUT.json (every file) and OUTPUT.md (means), and prints the latter.
+"""
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+if not __package__:  # run as a script: the repository, not this folder with its own `evaluate.py`, is the import root
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from speech_enhance.metrics import METRICS
+from training.sources import decode, load_audio_dataset
+from training.validation import Pair, load_pairs
+
+FRAME = 512
+SILENT_DB = 40
+
+
+def noise_reduction_db(output: np.ndarray, pair: Pair) -> float:
+    """How far the level falls in frames without speech: 32 ms frames in which the clean reference lies 40 dB or more
+    below its active mean and the noisy input does not vanish; `nan` if a file has less than ten."""
+
+    def power(audio):
+        return np.square(audio[: len(audio) // FRAME * FRAME].reshape(-1, FRAME).astype(np.float64)).mean(axis=1)
+
+    clean, noisy, enhanced = power(pair.clean), power(pair.noisy), power(output)
+    active = clean[clean >= clean.mean()].mean() if clean.any() else 0.0
+    silent = (clean <= active * 10 ** (-SILENT_DB / 10)) & (noisy > 1e-10)
+    if silent.sum() < 10:
+        return float("nan")
+    return float(10 * np.log10(noisy[silent].sum() / max(enhanced[silent].sum(), 1e-12)))
+
+
+def untouched(pairs: list[Pair]) -> list[np.ndarray]:
+    return [pair.noisy for pair in pairs]
+
+
+def spectral_gating(pairs: list[Pair]) -> list[np.ndarray]:
+    """noisereduce at its defaults (Sainburg et al. 2020)."""
+    import noisereduce
+
+    return [noisereduce.reduce_noise(y=pair.noisy, sr=16000).astype(np.float32) for pair in pairs]
+
+
+def diffusion(model: str, scheduler: str, num_inference_steps: int):
+    """A system of ours: a checkpoint with a scheduler and a number of steps, seed 0, no mix, no limit."""
+    from speech_enhance import SpeechEnhancementPipeline, make_scheduler
+
+    pipeline = SpeechEnhancementPipeline.from_pretrained(model)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = make_scheduler(scheduler, pipeline.scheduler.config)
+    return lambda pairs: pipeline([pair.noisy for pair in pairs], 16000, num_inference_steps).audios
+
+
+def score(outputs: list[np.ndarray], pairs: list[Pair]) -> list[dict]:
+    """One row of metrics per file."""
+    rows = []
+    for output, pair in zip(outputs, pairs, strict=True):
+        row = {"id": pair.id, "snr_db": pair.info.get("snr_db"), "speaker_id": pair.info.get("speaker_id")}
+        row |= {name: metric(output, pair.clean) for name, metric in METRICS.items()}
+        rows.append(row | {"noise_reduction_db": noise_reduction_db(output, pair)})
+    return rows
+
+
+def summarise(rows: list[dict]) -> dict[str, float]:
+    """Means over files, of the noise reduction the median; undefined values do not count."""
+    summary = {name: _finite(np.mean, [row[name] for row in rows]) for name in METRICS}
+    return summary | {"noise_reduction_db": _finite(np.median, [row["noise_reduction_db"] for row in rows])}
+
+
+def _finite(statistic, values: list[float]) -> float:
+    values = [value for value in values if np.isfinite(value)]
+    return float(statistic(values)) if values else float("nan")
+
+
+def markdown(results: dict[str, list[dict]], title: str) -> str:
+    """The means of every system, then of the last one by signal-to-noise ratio and by talker."""
+    lines = [f"# {title}", "", *_table(results, "system"), ""]
+    name, rows = list(results.items())[-1]
+    for field in ("snr_db", "speaker_id"):
+        groups = defaultdict(list)
+        for row in rows:
+            groups[row[field]].append(row)
+        if 1 < len(groups) <= 10:
+            ordered = {str(key): groups[key] for key in sorted(groups)}
+            lines += [f"{name} by {field}:", "", *_table(ordered, field), ""]
+    return "\n".join(lines)
+
+
+def _table(groups: dict[str, list[dict]], head: str) -> list[str]:
+    lines = [
+        f"| {head} | files | PESQ | ESTOI | SI-SDR (dB) | less noise in pauses (dB, median) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, rows in groups.items():
+        s = summarise(rows)
+        lines.append(
+            f"| {name} | {len(rows)} | {s['pesq']:.2f} | {s['estoi']:.3f} | {s['si_sdr']:.1f} | {s['noise_reduction_db']:.1f} |"
+        )
+    return lines
+
+
+def _strict(results: dict[str, list[dict]]) -> dict[str, list[dict]]:
+    """Results that JSON can hold: rounded, what is not finite as a string."""
+
+    def plain(value):
+        if isinstance(value, float):
+            return round(value, 4) if np.isfinite(value) else str(value)
+        return value
+
+    return {name: [{key: plain(value) for key, value in row.items()} for row in rows] for name, rows in results.items()}
+
+
+def load_clean(path: str) -> list[Pair]:
+    """Clean speech as its own noisy version."""
+    dataset = load_audio_dataset(path, "test", ["audio"])
+    pairs = []
+    for index, row in enumerate(dataset):
+        audio = decode(row.pop("audio"), 16000)
+        pairs.append(Pair(str(row.get("id", index)), audio, audio, row))
+    return pairs
+
+
+def main(arguments: list[str] | None = None) -> None:
+    from speech_enhance import DEFAULT_CHECKPOINT, SCHEDULERS
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data = parser.add_mutually_exclusive_group(required=True)
+    data.add_argument("--pairs", help="dataset with columns clean and noisy: Parquet pattern, folder or Hub name")
+    data.add_argument("--clean", help="dataset with a column audio of clean speech that must pass")
+    parser.add_argument("--split", default="test", help="split of a folder or Hub dataset")
+    parser.add_argument("--model", default=str(DEFAULT_CHECKPOINT), help="pipeline folder or Hub id")
+    parser.add_argument("--scheduler", choices=SCHEDULERS, default="ddim")
+    parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--limit", type=int, help="only this many pairs, evenly spread")
+    parser.add_argument("--no-baselines", action="store_true", help="leave out noisereduce")
+    parser.add_argument("--output", help="path of the report without extension")
+    options = parser.parse_args(arguments)
+
+    pairs = (
+        load_clean(options.clean) if options.clean else load_pairs(options.pairs, options.limit, split=options.split)
+    )
+    systems = {"noisy": untouched}
+    if not options.no_baselines and not options.clean:
+        systems["noisereduce"] = spectral_gating
+    for steps in options.steps:
+        systems[f"ours, {options.scheduler}, {steps}"] = diffusion(options.model, options.scheduler, steps)
+    results = {}
+    for name, system in systems.items():
+        print(f"… {name}", file=sys.stderr)
+        results[name] = score(system(pairs), pairs)
+    report = markdown(results, f"{options.clean or options.pairs} ({len(pairs)} files)")
+    print(report)
+    if options.output:
+        Path(options.output).parent.mkdir(parents=True, exist_ok=True)
+        Path(options.output + ".json").write_text(json.dumps(_strict(results), indent=1), encoding="utf-8")
+        Path(options.output + ".md").write_text(report, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

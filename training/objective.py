@@ -1,0 +1,79 @@
+"""The training objective as pure functions: what the network is shown and what it must answer."""
+
+import torch
+
+from speech_enhance.conditioning import build_condition
+from speech_enhance.mel import MelConfig, active_level, level_scale, mel_spectrogram, stft
+from speech_enhance.windows import cut_window
+
+
+def mel_pair(
+    clean: torch.Tensor, noisy: torch.Tensor, config: MelConfig, level_jitter: torch.Tensor | float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mels `(batch, bands, frames)` of aligned waveforms `(batch, samples)`, both at the noisy one's level."""
+    scale = level_scale(active_level(noisy[:, None], config.sampling_rate), config) * level_jitter
+    return tuple(mel_spectrogram(stft(audio * scale[:, None], config).abs(), config) for audio in (clean, noisy))
+
+
+def training_windows(
+    clean_mel: torch.Tensor,
+    noisy_mel: torch.Tensor,
+    window_frames: int,
+    noise_floor_span: int,
+    noise_floor_block: int,
+    residual_scale: float,
+    padded_share: float,
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One random window of each mixture: `(residual, condition)`.
+
+    Statistics over time are taken on the whole mixture before the cut, as the pipeline takes them on the whole
+    recording. A share of the windows reaches past the end and is padded with silence, as the pipeline's last one is.
+
+    Returns:
+        `residual (batch, 1, bands, window_frames)`, the scaled difference clean − noisy that the diffusion runs on,
+        and `condition (batch, channels, bands, window_frames)`.
+    """
+    condition = build_condition(noisy_mel, noise_floor_span, noise_floor_block)
+    residual = ((clean_mel - noisy_mel) / residual_scale)[:, None]
+    maps = torch.cat([residual, condition], dim=1)
+    last_start = maps.shape[-1] - window_frames
+    if last_start < 0:
+        raise ValueError(f"mixtures of {maps.shape[-1]} frames are shorter than a window of {window_frames}")
+    starts = torch.randint(last_start + 1, (len(maps),), generator=generator)
+    padded = torch.rand(len(maps), generator=generator) < padded_share
+    starts += padded * torch.randint(window_frames * 3 // 4, (len(maps),), generator=generator)
+    windows = torch.stack([cut_window(item, s, window_frames) for item, s in zip(maps, starts.tolist(), strict=True)])
+    return windows[:, :1], windows[:, 1:]
+
+
+def draw_timesteps(
+    batch_size: int, num_train_timesteps: int, terminal_share: float, generator: torch.Generator
+) -> torch.Tensor:
+    """Timesteps `(batch_size,)`: the last one (pure noise in, the one-step estimate) with probability
+    `terminal_share`, else uniform over all."""
+    uniform = torch.randint(0, num_train_timesteps, (batch_size,), generator=generator)
+    terminal = torch.rand(batch_size, generator=generator) < terminal_share
+    return torch.where(terminal, num_train_timesteps - 1, uniform)
+
+
+def diffusion_loss(
+    unet, noise_scheduler, residual: torch.Tensor, condition: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
+) -> torch.Tensor:
+    """Mean squared error of the scheduler's target, per example `(batch,)`.
+
+    v-prediction (Salimans & Ho, arXiv:2202.00512) on a zero-terminal-SNR schedule (Lin et al., arXiv:2305.08891): at
+    the last timestep the input is pure noise and the target minus the residual, i.e. plain regression.
+    """
+    noisy_sample = noise_scheduler.add_noise(residual, noise, timesteps)
+    if noise_scheduler.config.prediction_type == "v_prediction":
+        target = noise_scheduler.get_velocity(residual, noise, timesteps)
+    elif noise_scheduler.config.prediction_type == "sample":
+        target = residual
+    else:
+        raise ValueError(
+            f"prediction_type {noise_scheduler.config.prediction_type!r} is ill-posed at zero terminal SNR; "
+            "use 'v_prediction' or 'sample'"
+        )
+    prediction = unet(noisy_sample, timesteps, condition).sample
+    return (prediction.float() - target).square().mean(dim=(1, 2, 3))

@@ -1,0 +1,68 @@
+"""Scores, sound and pictures of a pipeline on fixed noisy/clean pairs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from speech_enhance import SpeechEnhancementPipeline
+from speech_enhance.metrics import METRICS
+
+from .sources import decode, load_audio_dataset
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A noisy recording and its clean reference, float32 mono at the model's rate."""
+
+    id: str
+    noisy: np.ndarray
+    clean: np.ndarray
+    info: dict
+
+
+def load_pairs(path: str, limit: int | None = None, sampling_rate: int = 16000, split: str = "test") -> list[Pair]:
+    """Pairs of a dataset with columns `clean` and `noisy` (Parquet pattern, folder or Hub name).
+
+    Args:
+        path: See [`SourceConfig`].
+        limit: Take this many, evenly spread.
+        sampling_rate: The pairs are resampled to it.
+        split: Split of a folder or Hub dataset.
+    """
+    dataset = load_audio_dataset(path, split, ["clean", "noisy"])
+    indices = range(len(dataset))
+    if limit is not None and limit < len(dataset):
+        indices = np.linspace(0, len(dataset) - 1, limit).round().astype(int)
+    pairs = []
+    for index in indices:
+        row = dataset[int(index)]
+        noisy, clean = (decode(row.pop(column), sampling_rate) for column in ("noisy", "clean"))
+        if len(noisy) != len(clean):
+            raise ValueError(f"{path}, row {index}: noisy has {len(noisy)} samples, clean {len(clean)}")
+        pairs.append(Pair(str(row.get("id", index)), noisy, clean, row))
+    return pairs
+
+
+def score_pairs(pipeline: SpeechEnhancementPipeline, pairs: list[Pair], num_inference_steps: int) -> dict[str, float]:
+    """Mean of every metric over the pairs, as far as its package is installed; undefined values do not count."""
+    outputs = pipeline([pair.noisy for pair in pairs], pipeline.config.sampling_rate, num_inference_steps).audios
+    scores = {}
+    for name, metric in METRICS.items():
+        try:
+            values = [metric(output, pair.clean) for output, pair in zip(outputs, pairs, strict=True)]
+        except ImportError:
+            continue
+        scores[name] = float(np.nanmean(values))
+    return scores
+
+
+def log_example(pipeline: SpeechEnhancementPipeline, pair: Pair, writer, step: int) -> None:
+    """One pair's sound, and the mels of noisy, enhanced and clean one above the other, to TensorBoard."""
+    rate = pipeline.config.sampling_rate
+    enhanced = pipeline(pair.noisy, rate, num_inference_steps=1).audios
+    mels = []
+    for name, audio in {"noisy": pair.noisy, "enhanced": enhanced, "clean": pair.clean}.items():
+        writer.add_audio(f"example/{name}", torch.from_numpy(audio)[None].clamp(-1, 1), step, sample_rate=rate)
+        mels.append(pipeline.analyse(audio[None], rate, seed=0).noisy_mel[0].flip(0).cpu())
+    writer.add_image("example/mel (noisy, enhanced, clean)", torch.cat(mels)[None].div(2).clamp(0, 1), step)
