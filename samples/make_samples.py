@@ -14,7 +14,7 @@ import soxr
 
 SAMPLING_RATE = 16000
 TEXT = "Good morning. Can you hear me over the fan? The new parts arrive on Thursday at nine."
-SNR_DB = 3.0
+SNR_DB = 8.0
 
 
 def speak(text: str) -> np.ndarray:
@@ -30,7 +30,7 @@ def workshop_noise(num_samples: int, rng: np.random.Generator) -> np.ndarray:
     time = np.arange(num_samples) / SAMPLING_RATE
     spectrum = np.fft.rfft(rng.standard_normal(num_samples))
     frequency = np.maximum(np.fft.rfftfreq(num_samples, 1 / SAMPLING_RATE), 60)
-    fan = np.fft.irfft(spectrum * frequency**-0.5, num_samples)
+    fan = np.fft.irfft(spectrum * frequency**-0.7, num_samples)
     fan *= (1 + 0.25 * np.sin(2 * np.pi * 0.7 * time)) / fan.std()
     hum = sum(np.sin(2 * np.pi * 100 * k * time + k) / k for k in range(1, 6))
     keys = np.zeros(num_samples)

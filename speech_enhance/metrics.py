@@ -45,13 +45,15 @@ def pesq(estimate: np.ndarray, reference: np.ndarray, sampling_rate: int = 16000
 def estoi(estimate: np.ndarray, reference: np.ndarray, sampling_rate: int = 16000) -> float:
     """Extended short-time objective intelligibility of the package `pystoi`, about 0 to 1.
 
-    `nan` if less than its 30 frames (0.4 s) of the reference are active.
+    `nan` if the reference is silent or less than 30 of its frames (0.4 s) are active.
     """
     import warnings
 
     from pystoi import stoi
 
     estimate, reference = _pair(estimate, reference)
+    if not reference.any():
+        return float("nan")
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         try:

@@ -19,7 +19,7 @@ from .schedulers import PRESETS, check_scheduler
 from .unet import ConditionalUNet2DModel
 from .windows import blend_windows, cut_window, step_generator, window_noise, window_starts
 
-UPPER_BAND_HZ = 5000
+UPPER_BAND = 0.625  # of the band that recording and model share: 5 to 8 kHz
 
 
 @dataclass
@@ -272,7 +272,6 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         num_evaluations = len(self.prepare_scheduler(num_inference_steps).timesteps)
         residuals: dict[int, list[torch.Tensor]] = {id(recording): [] for recording in recordings}
         with self.progress_bar(total=num_evaluations * len(batches)) as progress_bar:
-
             steps = itertools.count()
 
             def after_step(timestep, latents, condition):
@@ -327,14 +326,15 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         gain = spectral_gain(clean_mel[None], recording.noisy_mel, config, min_gain, max_gain)
         num_samples = recording.model_audio.shape[1]
         enhanced = istft(recording.spectrum * gain, num_samples, config) / recording.scale
-        upper = round(UPPER_BAND_HZ / config.sampling_rate * config.n_fft)
+        top = min(sampling_rate, config.sampling_rate) / config.sampling_rate * (config.n_fft // 2)
+        upper = slice(round(UPPER_BAND * top), max(round(top), 1))
         restored = restore_rate(
             recording.audio,
             sampling_rate,
             recording.model_audio,
             enhanced.cpu().numpy(),
             config.sampling_rate,
-            gain[0, upper:].mean(dim=0).cpu().numpy(),
+            gain[0, upper].mean(dim=0).cpu().numpy(),
             config.hop_length,
         )
         return restored if mix == 1 else mix * restored + (1 - mix) * recording.audio

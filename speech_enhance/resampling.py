@@ -29,9 +29,9 @@ def restore_rate(
     """Bring the model's result back to the recording's rate, together with the band the model does not see.
 
     What the model changed is resampled and added to the recording, so a network that changes nothing gives the
-    recording back whatever its rate. At rates above the model's, the band above is what resampling to the model's
-    rate loses; it gets the gain of the model's upper bands, so that air survives where there is speech and hiss goes
-    where there is none.
+    recording back whatever its rate. What resampling to the model's rate and back loses (the band above the model's,
+    or the resampler's edge) the model has not seen: it gets the gain of the upper bands, so that air survives where
+    there is speech and hiss goes where there is none.
 
     Args:
         audio: The recording `(channels, samples)`.
@@ -48,10 +48,9 @@ def restore_rate(
     num_samples = audio.shape[1]
     if sampling_rate == model_rate:
         return enhanced
+    unseen = audio - resample(model_audio, model_rate, sampling_rate, num_samples)
+    frames = np.arange(num_samples) * (model_rate / (sampling_rate * hop_length))
+    smooth = np.convolve(np.pad(upper_gain, 2, mode="edge"), np.full(5, 0.2), mode="valid")
     restored = audio + resample(enhanced - model_audio, model_rate, sampling_rate, num_samples)
-    if sampling_rate > model_rate:
-        above = audio - resample(model_audio, model_rate, sampling_rate, num_samples)
-        frames = np.arange(num_samples) * (model_rate / (sampling_rate * hop_length))
-        smooth = np.convolve(np.pad(upper_gain, 2, mode="edge"), np.full(5, 0.2), mode="valid")
-        restored -= above * (1 - np.interp(frames, np.arange(len(smooth)), smooth))
+    restored -= unseen * (1 - np.interp(frames, np.arange(len(smooth)), smooth))
     return restored.astype(np.float32)

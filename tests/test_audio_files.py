@@ -11,19 +11,19 @@ from speech_enhance import AudioFileError, read_audio, write_audio
 
 @pytest.mark.parametrize(
     ("name", "subtype", "atol"),
-    [("a.wav", "PCM_16", 1e-4), ("a.wav", "PCM_24", 1e-6), ("a.wav", "FLOAT", 0), ("a.flac", "PCM_16", 1e-4), ("a.ogg", "VORBIS", 0.1), ("a.mp3", None, 0.1), ("a.aiff", "PCM_16", 1e-4), ("a.opus", None, None)],
+    [("a.wav", "PCM_16", 1e-4), ("a.wav", "PCM_24", 1e-6), ("a.wav", "FLOAT", 0), ("a.flac", "PCM_16", 1e-4), ("a.ogg", "VORBIS", 0.02), ("a.mp3", None, 0.02), ("a.aiff", "PCM_16", 1e-4), ("a.opus", None, 0.02)],
 )  # fmt: skip
 @pytest.mark.parametrize("channels", [1, 2])
 def test_round_trip(tmp_path, name, subtype, atol, channels):
-    audio = noise(48000, channels=channels)
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(48000) / 48000)
+    audio = np.stack([tone, -0.5 * tone][:channels]).astype(np.float32)
     assert write_audio(tmp_path / name, audio, 48000, subtype) == 0
     recording = read_audio(tmp_path / name)
     assert recording.sampling_rate == 48000
     assert recording.audio.shape == audio.shape
     assert recording.audio.dtype == np.float32
     assert subtype is None or recording.subtype == subtype
-    if atol is not None:
-        np.testing.assert_allclose(recording.audio[:, 4800:-4800], audio[:, 4800:-4800], atol=atol)
+    np.testing.assert_allclose(recording.audio[:, 4800:-4800], audio[:, 4800:-4800], atol=atol)
 
 
 def test_a_subtype_the_format_lacks_becomes_its_default(tmp_path):

@@ -221,12 +221,10 @@ def test_what_is_turned_down_is_turned_down_at_every_rate(oracle_pipeline):
         audio = noise(2 * sampling_rate)
         output = oracle_pipeline(audio, sampling_rate, 1).audios
         inner = slice(sampling_rate // 4, -sampling_rate // 4)
-        for low, high in ((0.05, 0.3), (0.36, 0.48)):
-            energy = [
-                np.square(np.abs(np.fft.rfft(x[inner]))[int(low * len(x[inner])) : int(high * len(x[inner]))]).sum()
-                for x in (output, audio)
-            ]
-            assert 10 * np.log10(energy[0] / energy[1]) == pytest.approx(expected_db, abs=1.5)
+        after, before = (np.square(np.abs(np.fft.rfft(x[inner]))) for x in (output, audio))
+        for band in np.array_split(np.arange(len(before)), 20):
+            change_db = 10 * np.log10(after[band].sum() / before[band].sum())
+            assert change_db == pytest.approx(expected_db, abs=0.5)
 
 
 def test_level_of_the_input_does_not_matter(tiny_pipeline):

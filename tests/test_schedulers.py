@@ -8,8 +8,9 @@ from conftest import noise
 from speech_enhance import PRESETS, SCHEDULERS, make_scheduler, preset_scheduler
 from speech_enhance.schedulers import LAST_ALPHA_CUMPROD, training_scheduler, zero_snr_betas
 
-# Largest error of the recovered mel in units of the residual's; DEIS and SASolver keep .03 on this schedule.
-TOLERANCE = dict.fromkeys(SCHEDULERS, 2e-3) | {"deis": 0.04, "sasolver": 0.04}
+# Largest error of the recovered mel in units of the residual. Three schedulers stop at the first noise level of the
+# schedule, σ = .01, instead of 0: what is left is the largest of 5,000 draws, about 4.4 σ.
+TOLERANCE = dict.fromkeys(SCHEDULERS, 2e-3) | dict.fromkeys(("deis", "sasolver", "tcd"), 0.05)
 
 
 def test_schedule_ends_in_noise():
@@ -25,7 +26,6 @@ def test_schedule_ends_in_noise():
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize("num_inference_steps", [1, 2, 4, 16, 30])
-@pytest.mark.filterwarnings("ignore")
 def test_a_perfect_network_gives_the_true_mel(oracle_pipeline, name, num_inference_steps):
     audio = noise(8000)
     noisy_mel = oracle_pipeline(audio, 16000, output_type="mel").mels

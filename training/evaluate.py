@@ -51,6 +51,21 @@ def spectral_gating(pairs: list[Pair]) -> list[np.ndarray]:
     return [noisereduce.reduce_noise(y=pair.noisy, sr=16000).astype(np.float32) for pair in pairs]
 
 
+def true_mel(pairs: list[Pair]) -> list[np.ndarray]:
+    """The ceiling of the method: the reconstruction with the true clean mel in place of a generated one."""
+    import torch
+
+    from speech_enhance.mel import MelConfig, istft, mel_spectrogram, stft
+    from speech_enhance.reconstruction import spectral_gain
+
+    config, outputs = MelConfig(), []
+    for pair in pairs:
+        noisy, clean = (stft(torch.from_numpy(audio)[None], config) for audio in (pair.noisy, pair.clean))
+        gain = spectral_gain(mel_spectrogram(clean.abs(), config), mel_spectrogram(noisy.abs(), config), config)
+        outputs.append(istft(noisy * gain, len(pair.noisy), config)[0].numpy())
+    return outputs
+
+
 def diffusion(model: str, scheduler: str, num_inference_steps: int):
     """A system of ours: a checkpoint with a scheduler and a number of steps, seed 0, no mix, no limit."""
     from speech_enhance import SpeechEnhancementPipeline, make_scheduler
@@ -142,7 +157,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--scheduler", choices=SCHEDULERS, default="ddim")
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--limit", type=int, help="only this many pairs, evenly spread")
-    parser.add_argument("--no-baselines", action="store_true", help="leave out noisereduce")
+    parser.add_argument("--no-baselines", action="store_true", help="leave out noisereduce and the ceiling")
     parser.add_argument("--output", help="path of the report without extension")
     options = parser.parse_args(arguments)
 
@@ -151,7 +166,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     systems = {"noisy": untouched}
     if not options.no_baselines and not options.clean:
-        systems["noisereduce"] = spectral_gating
+        systems |= {"true clean mel (ceiling)": true_mel, "noisereduce": spectral_gating}
     for steps in options.steps:
         systems[f"ours, {options.scheduler}, {steps}"] = diffusion(options.model, options.scheduler, steps)
     results = {}
