@@ -102,7 +102,7 @@ def load_audio_dataset(path: str, split: str, columns: list[str], name: str | No
             raise FileNotFoundError(f"no file matches {path!r}")
         dataset = load_dataset("parquet", data_files=files, split="train")
     elif Path(path).is_dir():
-        dataset = load_dataset("audiofolder", data_dir=path, split=split)
+        dataset = _load_folder(Path(path), split)
     else:
         dataset = load_dataset(path, name, split=split)
     missing = sorted(set(columns) - set(dataset.column_names))
@@ -111,6 +111,38 @@ def load_audio_dataset(path: str, split: str, columns: list[str], name: str | No
     for column, feature in dataset.features.items():
         if isinstance(feature, Audio) or column in columns:
             dataset = dataset.cast_column(column, Audio(decode=False))
+    return dataset
+
+
+def _load_folder(folder: Path, split: str) -> Dataset:
+    """A folder in the layout of Datasets' `audiofolder`, whose own loader decodes with torchcodec only.
+
+    Files below `folder` (or below its subfolder `split`, where there is one): those that `metadata.jsonl` or
+    `metadata.csv` names in its columns `file_name` (→ `audio`) and `*_file_name` (→ `*`), else all that libsndfile
+    reads by extension, in order of name.
+    """
+    folder = folder / split if (folder / split).is_dir() else folder
+    for name in ("metadata.jsonl", "metadata.csv"):
+        if (folder / name).is_file():
+            return _load_metadata(folder / name)
+    extensions = {f".{name.lower()}" for name in soundfile.available_formats()} | {".opus", ".aif"}
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in extensions)
+    if not files:
+        raise FileNotFoundError(f"{folder}: no audio files in this folder")
+    return Dataset.from_dict({"audio": [{"bytes": None, "path": str(file)} for file in files]})
+
+
+def _load_metadata(metadata: Path) -> Dataset:
+    dataset = Dataset.from_json(str(metadata)) if metadata.suffix == ".jsonl" else Dataset.from_csv(str(metadata))
+    for name in dataset.column_names:
+        if name == "file_name" or name.endswith("_file_name"):
+            files = [metadata.parent / file for file in dataset[name]]
+            missing = [file for file in files if not file.is_file()]
+            if missing:
+                raise FileNotFoundError(f"{metadata}: names {len(missing)} files that do not exist, e.g. {missing[0]}")
+            column = [{"bytes": None, "path": str(file)} for file in files]
+            target = "audio" if name == "file_name" else name.removesuffix("_file_name")
+            dataset = dataset.remove_columns(name).add_column(target, column)
     return dataset
 
 
