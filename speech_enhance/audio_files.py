@@ -20,6 +20,7 @@ _FORMATS = {
     ".w64": ("W64", None),
     ".wav": ("WAV", None),
 }
+_PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 
 
 class AudioFileError(ValueError):
@@ -85,15 +86,15 @@ def write_audio(path: str | os.PathLike, audio: np.ndarray, sampling_rate: int, 
     format_name, fixed_subtype = _FORMATS[path.suffix.lower()]
     subtype = fixed_subtype or (subtype if soundfile.check_format(format_name, subtype) else None)
     subtype = subtype or soundfile.default_subtype(format_name)
-    num_limited = 0
-    if subtype not in ("FLOAT", "DOUBLE"):
-        num_limited = int((np.abs(audio) > 1).sum())
-        audio = audio.clip(-1, 1)
+    bits = _PCM_BITS.get(subtype)
+    num_limited = 0 if subtype in ("FLOAT", "DOUBLE") else int((np.abs(audio) > 1).sum())
+    data = audio if num_limited == 0 else audio.clip(-1, 1)
+    data = data.T if bits is None else _to_integers(data.T, bits)
     partial = None
     try:
         handle, partial = tempfile.mkstemp(prefix=f".{path.stem[:80]}.", suffix=".partial", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            soundfile.write(file, audio.T, sampling_rate, subtype=subtype, format=format_name)
+            soundfile.write(file, data, sampling_rate, subtype=subtype, format=format_name)
         os.chmod(partial, _default_mode(path))
         os.replace(partial, path)
         partial = None
@@ -136,6 +137,14 @@ def check_output(path: str | os.PathLike) -> Path:
     if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise AudioFileError(f"{path}: no permission to write it")
     return path
+
+
+def _to_integers(audio: np.ndarray, bits: int) -> np.ndarray:
+    """int32 whose upper `bits` hold the samples, on the scale libsndfile reads with: what was read is written back
+    bit by bit, which its own conversion of floats (by 2^(bits-1) - 1) does not do."""
+    full_scale = 2.0 ** (bits - 1)
+    samples = np.round(audio.astype(np.float64) * full_scale).clip(-full_scale, full_scale - 1)
+    return samples.astype(np.int32) << (32 - bits)
 
 
 def _default_mode(path: Path) -> int:

@@ -10,7 +10,7 @@ import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 
-from .conditioning import build_condition
+from .conditioning import NUM_CONDITION_CHANNELS, build_condition
 from .inputs import check_audio, is_batch, join_batch, split_batch
 from .mel import MelConfig, active_level, istft, level_scale, mel_spectrogram, stft
 from .reconstruction import spectral_gain
@@ -142,7 +142,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             sampling_rate (`int`): Samples per second of `audio`; the output has the same.
             num_inference_steps (`int`): Steps of the scheduler. One step is the model's direct estimate.
             generator (`torch.Generator` or one per recording): Source of the noise. Without one the result is that of
-                seed 0: the same call gives the same bytes.
+                `torch.Generator().manual_seed(0)`: the same call gives the same bytes.
             attenuation_limit_db (`float`, *optional*): No band is turned down by more than this.
             mix (`float`): Share of the enhanced signal in the output, from 0 (the input) to 1.
             max_gain (`float`): Upper bound of the gain; 1 means that nothing is ever amplified.
@@ -219,21 +219,24 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             raise ValueError(
                 f"`callback_on_step_end_tensor_inputs` must be among {self._callback_tensor_inputs}, got {sorted(unknown)}"
             )
-        if self.unet.condition_channels != 3:
+        if self.unet.condition_channels != NUM_CONDITION_CHANNELS:
             raise ValueError(
-                f"the network expects {self.unet.condition_channels} condition channels, the pipeline has 3"
+                f"the network expects {self.unet.condition_channels} condition channels, "
+                f"the pipeline has {NUM_CONDITION_CHANNELS}"
             )
         check_scheduler(self.scheduler)
         check_audio(audio)
 
     @staticmethod
     def draw_seeds(generator, num_recordings: int) -> list[int]:
-        """One seed per recording from `generator`: a generator, a list with one for each, or `None` for seed 0."""
-        if generator is None:
-            return [0] * num_recordings
+        """One seed per recording from `generator`: a generator, a list with one for each, or `None` for
+        fresh ones of seed 0."""
         if isinstance(generator, list) and len(generator) != num_recordings:
             raise ValueError(f"`generator` is a list of {len(generator)} for {num_recordings} recordings")
-        generators = generator if isinstance(generator, list) else [generator] * num_recordings
+        if generator is None:
+            generators = [torch.Generator().manual_seed(0) for _ in range(num_recordings)]
+        else:
+            generators = generator if isinstance(generator, list) else [generator] * num_recordings
         return [
             int(torch.randint(2**62, (1,), generator=item, device=item.device, dtype=torch.int64))
             for item in generators

@@ -26,6 +26,16 @@ def test_round_trip(tmp_path, name, subtype, atol, channels):
     np.testing.assert_allclose(recording.audio[:, 4800:-4800], audio[:, 4800:-4800], atol=atol)
 
 
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "FLOAT"])
+def test_what_was_read_is_written_back_bit_by_bit(tmp_path, subtype):
+    samples = np.random.default_rng(0).uniform(-1, 1, (5000, 2))
+    samples[:2] = [[-1, 1], [1, -1]]
+    soundfile.write(tmp_path / "a.wav", samples, 16000, subtype=subtype)
+    recording = read_audio(tmp_path / "a.wav")
+    write_audio(tmp_path / "b.wav", recording.audio, recording.sampling_rate, recording.subtype)
+    np.testing.assert_array_equal(read_audio(tmp_path / "b.wav").audio, recording.audio)
+
+
 def test_a_subtype_the_format_lacks_becomes_its_default(tmp_path):
     write_audio(tmp_path / "a.flac", noise(100, channels=1), 16000, "FLOAT")
     assert read_audio(tmp_path / "a.flac").subtype == "PCM_16"

@@ -94,7 +94,9 @@ def test_same_seed_repeats_whatever_the_global_state(tiny_pipeline):
 
 def test_without_a_generator_the_result_is_fixed(tiny_pipeline):
     audio = noise(9000)
-    assert tiny_pipeline(audio, 16000).audios.tobytes() == tiny_pipeline(audio, 16000).audios.tobytes()
+    output = tiny_pipeline(audio, 16000).audios
+    assert output.tobytes() == tiny_pipeline(audio, 16000).audios.tobytes()
+    assert output.tobytes() == tiny_pipeline(audio, 16000, generator=seeded(0)).audios.tobytes()
     pair = tiny_pipeline([audio, audio], 16000).audios
     np.testing.assert_allclose(pair[0], pair[1], atol=1e-6)
 

@@ -1,6 +1,9 @@
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from speech_enhance import SpeechEnhancementPipeline
 from speech_enhance.schedulers import training_scheduler
 from training.config import load_config
 from training.mixing import MixingConfig, MixtureDataset, mix
-from training.objective import diffusion_loss, draw_timesteps, mel_pair, training_windows
+from training.objective import diffusion_loss, draw_timesteps, mel_pair, own_estimates, training_windows
 from training.sources import AudioSource, SourceConfig, SourceMix, load_audio_dataset
 from training.validation import load_pairs, score_pairs
 
@@ -184,6 +187,29 @@ def test_terminal_loss_is_regression(tiny_unet):
         diffusion_loss(tiny_unet, training_scheduler("epsilon"), residual, condition, noise_map, timesteps)
 
 
+def test_loss_on_own_estimates_is_the_error_of_the_implied_residual(tiny_unet):
+    scheduler = training_scheduler()
+    residual, condition, noise_map = torch.randn(2, 1, 80, 16), torch.randn(2, 3, 80, 16), torch.randn(2, 1, 80, 16)
+    timesteps, own = torch.tensor([499, 499]), torch.tensor([True, False])
+    with torch.no_grad():
+        losses = diffusion_loss(tiny_unet, scheduler, residual, condition, noise_map, timesteps, own)
+        estimate = own_estimates(tiny_unet, scheduler, condition, noise_map)
+        first_step = scheduler_step(scheduler, tiny_unet, noise_map, 999, condition)
+        torch.testing.assert_close(estimate, first_step, atol=1e-2, rtol=0)
+        noisy_sample = scheduler.add_noise(estimate, noise_map, timesteps)
+        implied = scheduler_step(scheduler, tiny_unet, noisy_sample, 499, condition)
+        plain = diffusion_loss(tiny_unet, scheduler, residual, condition, noise_map, timesteps)
+    torch.testing.assert_close(losses[0], (implied - residual)[0].square().mean(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(losses[1], plain[1], atol=1e-4, rtol=1e-4)
+
+
+def scheduler_step(scheduler, unet, sample, timestep, condition):
+    """The residual that the network's answer implies, by the scheduler's own arithmetic."""
+    scheduler.set_timesteps(1000)
+    prediction = unet(sample, timestep, condition).sample
+    return scheduler.step(prediction, timestep, sample).pred_original_sample
+
+
 def test_pairs_are_loaded_and_scored(corpus, tiny_pipeline):
     (pair,) = load_pairs(str(corpus / "pairs.parquet"))
     assert pair.noisy.shape == pair.clean.shape == (16000,)
@@ -229,7 +255,12 @@ def test_a_killed_run_resumes_to_the_same_losses_and_weights(corpus, tmp_path):
 
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
-        main(["--config", str(tiny_config(corpus, tmp_path / name, max_train_steps=4, lr_warmup_steps=1))])
+        main(
+            [
+                "--config",
+                str(tiny_config(corpus, tmp_path / name, max_train_steps=4, lr_warmup_steps=1, own_estimate_share=1.0)),
+            ]
+        )
     for folder in ("checkpoint-00000004", "pipeline"):
         shutil.rmtree(tmp_path / "killed" / "run" / folder)
     (tmp_path / "killed" / "run" / "checkpoint.partial").mkdir()  # a write that was cut off
@@ -241,6 +272,20 @@ def test_a_killed_run_resumes_to_the_same_losses_and_weights(corpus, tmp_path):
         for name in ("whole", "killed")
     ]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_work(corpus, tmp_path):
+    """Two processes draw different mixtures and end with one checkpoint that a single process can read."""
+    config = tiny_config(corpus, tmp_path, max_train_steps=2)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "training/train.py"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [*command, "--config", str(config)], cwd=ROOT, env=environment, check=True, capture_output=True, timeout=300
+    )
+    assert sorted(losses(tmp_path)) == [1, 2]
+    pipeline = quiet(SpeechEnhancementPipeline.from_pretrained(tmp_path / "run" / "pipeline"))
+    assert pipeline(noise(500), 16000).audios.shape == (500,)
 
 
 def test_a_run_is_not_overwritten_by_accident(corpus, tmp_path, capsys):

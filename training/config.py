@@ -27,6 +27,10 @@ class TrainingConfig:
         pipeline: Arguments of `SpeechEnhancementPipeline` beside its components.
         prediction_type: `v_prediction` or `sample`.
         terminal_share: Share of training draws at the last timestep, the one-step estimate.
+        own_estimate_share: Share of the draws at timesteps from `own_estimate_first_timestep` on in which the noisy
+            sample is built from the network's own estimate, as in sampling, instead of the truth.
+        own_estimate_start_step: Optimiser step from which on that is done; earlier estimates are too poor.
+        own_estimate_first_timestep: See above; below it little noise is left that could carry a correction.
         padded_share: Share of windows that reach past the end of their mixture.
         level_jitter_db: Standard deviation of the level around the level rule.
         seed: Of weights, mixtures, noise and timesteps.
@@ -52,6 +56,9 @@ class TrainingConfig:
     pipeline: dict[str, typing.Any] = field(default_factory=dict)
     prediction_type: str = "v_prediction"
     terminal_share: float = 0.5
+    own_estimate_share: float = 0.0
+    own_estimate_start_step: int = 0
+    own_estimate_first_timestep: int = 200
     padded_share: float = 0.15
     level_jitter_db: float = 2.0
     seed: int = 0

@@ -57,23 +57,50 @@ def draw_timesteps(
     return torch.where(terminal, num_train_timesteps - 1, uniform)
 
 
+def own_estimates(unet, noise_scheduler, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """The network's one-step estimates of the residual from pure `noise`, without gradient."""
+    last = noise_scheduler.config.num_train_timesteps - 1
+    timesteps = torch.full((len(noise),), last, device=noise.device)
+    with torch.no_grad():
+        prediction = unet(noise, timesteps, condition).sample.float()
+    return -prediction if noise_scheduler.config.prediction_type == "v_prediction" else prediction
+
+
 def diffusion_loss(
-    unet, noise_scheduler, residual: torch.Tensor, condition: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
+    unet,
+    noise_scheduler,
+    residual: torch.Tensor,
+    condition: torch.Tensor,
+    noise: torch.Tensor,
+    timesteps: torch.Tensor,
+    own: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean squared error of the scheduler's target, per example `(batch,)`.
 
     v-prediction (Salimans & Ho, arXiv:2202.00512) on a zero-terminal-SNR schedule (Lin et al., arXiv:2305.08891): at
     the last timestep the input is pure noise and the target minus the residual, i.e. plain regression.
+
+    Where `own (batch,)` is true, the noisy sample is built from the network's own estimate instead of the true
+    residual, as it will be in the course of sampling, and the error is that of the residual which the answer implies.
+    This is what lets later steps correct the first one (cf. Lay et al., "Single and Few-step Diffusion for Generative
+    Speech Enhancement", arXiv:2309.09677).
     """
-    noisy_sample = noise_scheduler.add_noise(residual, noise, timesteps)
-    if noise_scheduler.config.prediction_type == "v_prediction":
-        target = noise_scheduler.get_velocity(residual, noise, timesteps)
-    elif noise_scheduler.config.prediction_type == "sample":
-        target = residual
-    else:
+    if noise_scheduler.config.prediction_type not in ("v_prediction", "sample"):
         raise ValueError(
             f"prediction_type {noise_scheduler.config.prediction_type!r} is ill-posed at zero terminal SNR; "
             "use 'v_prediction' or 'sample'"
         )
+    start, weight = residual, torch.ones(len(residual), device=residual.device)
+    alpha_cumprod = noise_scheduler.alphas_cumprod.to(residual.device)[timesteps]
+    if own is not None and own.any():
+        start = residual.clone()
+        start[own] = own_estimates(unet, noise_scheduler, condition[own], noise[own])
+    noisy_sample = noise_scheduler.add_noise(start, noise, timesteps)
+    target = residual
+    if noise_scheduler.config.prediction_type == "v_prediction":
+        alpha, sigma = (part.sqrt()[:, None, None, None] for part in (alpha_cumprod, 1 - alpha_cumprod))
+        target = (alpha * noisy_sample - residual) / sigma
+        if own is not None:
+            weight = torch.where(own, 1 - alpha_cumprod, weight)
     prediction = unet(noisy_sample, timesteps, condition).sample
-    return (prediction.float() - target).square().mean(dim=(1, 2, 3))
+    return weight * (prediction.float() - target).square().mean(dim=(1, 2, 3))

@@ -135,14 +135,16 @@ class Trainer:
             num_timesteps = self.noise_scheduler.config.num_train_timesteps
             timesteps = draw_timesteps(len(residual), num_timesteps, config.terminal_share, generator)
             noise = torch.randn(residual.shape, generator=generator).to(residual.device)
-        losses = diffusion_loss(
-            self.unet, self.noise_scheduler, residual, condition, noise, timesteps.to(residual.device)
-        )
+            own = (timesteps >= config.own_estimate_first_timestep) & (timesteps < num_timesteps - 1)
+            own &= torch.rand(len(own), generator=generator) < config.own_estimate_share
+            own &= self.global_step >= config.own_estimate_start_step
+            timesteps, own = timesteps.to(residual.device), own.to(residual.device)
+        losses = diffusion_loss(self.unet, self.noise_scheduler, residual, condition, noise, timesteps, own)
         bands = {}
         for name, (first, end) in _VALIDATION_BANDS.items():
             members = (timesteps >= first) & (timesteps < end)
             if members.any():
-                bands[f"loss_{name}"] = float(losses.detach().cpu()[members].mean())
+                bands[f"loss_{name}"] = float(losses.detach()[members].mean())
         return losses.mean(), bands
 
     def validate(self) -> None:
