@@ -7,7 +7,6 @@ enhances one file of 60 s with the command line.
 """
 
 import argparse
-import json
 import os
 import platform
 import resource
@@ -19,6 +18,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+if not __package__:  # run as a script: the repository, not this folder with its own `evaluate.py`, is the import root
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from training.reports import write_report
 
 SECONDS = 60.0
 
@@ -103,11 +107,7 @@ def main() -> None:
     lines += ["", "| file of 60 s | peak memory of the command, `balanced` |", "|---|---|"]
     lines += [f"| {name} | {value:.0f} MB |" for name, value in memory.items()]
     report = "\n".join(lines) + "\n"
-    print(report)
-    if options.output:
-        Path(options.output).parent.mkdir(parents=True, exist_ok=True)
-        Path(options.output + ".json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-        Path(options.output + ".md").write_text(report, encoding="utf-8")
+    write_report(options.output, results, report)
 
 
 if __name__ == "__main__":

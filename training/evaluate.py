@@ -7,7 +7,6 @@ Writes OUTPUT.json (every file) and OUTPUT.md (means), and prints the latter.
 """
 
 import argparse
-import json
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -18,6 +17,7 @@ if not __package__:  # run as a script: the repository, not this folder with its
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from speech_enhance.metrics import METRICS
+from training.reports import write_report
 from training.sources import decode, load_audio_dataset
 from training.validation import Pair, load_pairs
 
@@ -124,17 +124,6 @@ def _table(groups: dict[str, list[dict]], head: str) -> list[str]:
     return lines
 
 
-def _strict(results: dict[str, list[dict]]) -> dict[str, list[dict]]:
-    """Results that JSON can hold: rounded, what is not finite as a string."""
-
-    def plain(value):
-        if isinstance(value, float):
-            return round(value, 4) if np.isfinite(value) else str(value)
-        return value
-
-    return {name: [{key: plain(value) for key, value in row.items()} for row in rows] for name, rows in results.items()}
-
-
 def load_clean(path: str) -> list[Pair]:
     """Clean speech as its own noisy version."""
     dataset = load_audio_dataset(path, "test", ["audio"])
@@ -174,11 +163,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"… {name}", file=sys.stderr)
         results[name] = score(system(pairs), pairs)
     report = markdown(results, f"{options.clean or options.pairs} ({len(pairs)} files)")
-    print(report)
-    if options.output:
-        Path(options.output).parent.mkdir(parents=True, exist_ok=True)
-        Path(options.output + ".json").write_text(json.dumps(_strict(results), indent=1), encoding="utf-8")
-        Path(options.output + ".md").write_text(report, encoding="utf-8")
+    write_report(options.output, results, report)
 
 
 if __name__ == "__main__":
