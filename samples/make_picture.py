@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 import torch
 
-from speech_enhance import DEFAULT_CHECKPOINT, MelConfig, SpeechEnhancementPipeline, preset_scheduler
+from speech_enhance import DEFAULT_CHECKPOINT, MelConfig, SpeechEnhancementPipeline, preset_settings
 from speech_enhance.mel import stft
 
 PRESET = "balanced"
@@ -29,8 +29,8 @@ def main() -> None:
     noisy, rate = soundfile.read(root / "samples" / "noisy.wav", dtype="float32")
     clean, _ = soundfile.read(root / "samples" / "clean.wav", dtype="float32")
     pipeline = SpeechEnhancementPipeline.from_pretrained(DEFAULT_CHECKPOINT)
-    pipeline.scheduler, num_inference_steps = preset_scheduler(PRESET, pipeline.scheduler.config)
-    enhanced = pipeline(noisy, rate, num_inference_steps).audios
+    pipeline.scheduler, settings = preset_settings(PRESET, pipeline.scheduler.config)
+    enhanced = pipeline(noisy, rate, **settings).audios
 
     titles = {"noisy": noisy, f"enhanced ({PRESET})": enhanced, "clean original": clean}
     figure, axes = plt.subplots(3, 1, figsize=(9, 6.6), sharex=True, sharey=True, layout="constrained")

@@ -30,14 +30,14 @@ def workshop_noise(num_samples: int, rng: np.random.Generator) -> np.ndarray:
     time = np.arange(num_samples) / SAMPLING_RATE
     spectrum = np.fft.rfft(rng.standard_normal(num_samples))
     frequency = np.maximum(np.fft.rfftfreq(num_samples, 1 / SAMPLING_RATE), 60)
-    fan = np.fft.irfft(spectrum * frequency**-0.7, num_samples)
+    fan = np.fft.irfft(spectrum * frequency**-0.9, num_samples)
     fan *= (1 + 0.25 * np.sin(2 * np.pi * 0.7 * time)) / fan.std()
     hum = sum(np.sin(2 * np.pi * 100 * k * time + k) / k for k in range(1, 6))
     keys = np.zeros(num_samples)
     for start in rng.integers(0, num_samples - 1600, round(time[-1] * 4)):
         length = int(rng.integers(300, 900))
         keys[start : start + length] += rng.standard_normal(length) * np.exp(-np.arange(length) / 120)
-    noise = fan + 0.3 * hum + 2.0 * keys
+    noise = fan + 0.3 * hum + 1.2 * keys
     return noise / noise.std()
 
 

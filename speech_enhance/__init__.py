@@ -19,7 +19,7 @@ _EXPORTS = {
     "estoi": "metrics",
     "make_scheduler": "schedulers",
     "pesq": "metrics",
-    "preset_scheduler": "schedulers",
+    "preset_settings": "schedulers",
     "read_audio": "audio_files",
     "si_sdr": "metrics",
     "write_audio": "audio_files",

@@ -40,13 +40,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--preset",
         choices=PRESETS,
         default="balanced",
-        help="; ".join(
-            f"{name}: {item.scheduler}, {item.num_inference_steps} step(s)" for name, item in PRESETS.items()
-        )
-        + " (default: %(default)s)",
+        help="speed against quality (default: %(default)s); the next three options change parts of it",
     )
     parser.add_argument("--scheduler", choices=SCHEDULERS, metavar="NAME", help=f"one of {', '.join(SCHEDULERS)}")
     parser.add_argument("--steps", type=_number(int, 1, 1000), metavar="N", help="steps of the scheduler")
+    parser.add_argument("--estimates", type=_number(int, 1, 1000), metavar="N", help="generated mels to average")
     parser.add_argument("--seed", type=_number(int, 0, 2**63 - 1), default=0, metavar="N", help="default: 0")
     parser.add_argument("--model", metavar="FOLDER_OR_ID", help="pipeline folder or Hub id (default: the bundled one)")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
@@ -75,7 +73,7 @@ def run(options: argparse.Namespace) -> None:
     recording = read_audio(source)
 
     pipeline = load_pipeline(options.model, options.device)
-    num_inference_steps = choose_scheduler(pipeline, options)
+    settings = choose_settings(pipeline, options)
     from torch import Generator
 
     started = time.perf_counter()
@@ -83,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
         enhanced = pipeline(
             recording.audio,
             recording.sampling_rate,
-            num_inference_steps,
+            **settings,
             generator=Generator().manual_seed(options.seed),
             attenuation_limit_db=options.attenuation_limit,
             mix=options.mix,
@@ -97,7 +95,8 @@ def run(options: argparse.Namespace) -> None:
     duration = recording.audio.shape[1] / recording.sampling_rate
     print(
         f"{target}: {duration:.1f} s of audio enhanced in {seconds:.1f} s "
-        f"({type(pipeline.scheduler).__name__}, {num_inference_steps} steps)",
+        f"({type(pipeline.scheduler).__name__}, {settings['num_inference_steps']} step(s), "
+        f"{settings['num_estimates']} estimate(s))",
         file=sys.stderr,
     )
 
@@ -127,13 +126,16 @@ def load_pipeline(model: str | None, device: str | None):
     return pipeline
 
 
-def choose_scheduler(pipeline, options: argparse.Namespace) -> int:
-    """Give the pipeline the scheduler the options ask for; returns the number of steps."""
+def choose_settings(pipeline, options: argparse.Namespace) -> dict[str, int]:
+    """Give the pipeline the scheduler the options ask for; returns the other arguments of its call."""
     from .schedulers import make_scheduler
 
     preset = PRESETS[options.preset]
     pipeline.scheduler = make_scheduler(options.scheduler or preset.scheduler, pipeline.scheduler.config)
-    return options.steps or preset.num_inference_steps
+    return {
+        "num_inference_steps": options.steps or preset.num_inference_steps,
+        "num_estimates": options.estimates or preset.num_estimates,
+    }
 
 
 def _number(kind: type, lowest: float, highest: float):

@@ -66,6 +66,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         overlap_frames (`int`): Frames that two windows share.
         noise_floor_span, noise_floor_block (`int`): Frames, see [`noise_floor`].
         residual_scale (`float`): The diffusion runs on (clean mel − noisy mel) / `residual_scale`.
+        gain_exponent (`float`): See [`spectral_gain`].
     """
 
     model_cpu_offload_seq = "unet"
@@ -88,6 +89,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         noise_floor_span: int = 512,
         noise_floor_block: int = 64,
         residual_scale: float = 0.4,
+        gain_exponent: float = 1.0,
     ):
         super().__init__()
         stride = window_frames - overlap_frames
@@ -111,6 +113,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             noise_floor_span=noise_floor_span,
             noise_floor_block=noise_floor_block,
             residual_scale=residual_scale,
+            gain_exponent=gain_exponent,
         )
         self.mel_config = MelConfig(
             sampling_rate, n_fft, win_length, hop_length, num_mel_bins, mel_power, mel_scale, level
@@ -122,6 +125,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         audio: np.ndarray | torch.Tensor | list,
         sampling_rate: int | None = None,
         num_inference_steps: int = PRESETS["balanced"].num_inference_steps,
+        num_estimates: int = PRESETS["balanced"].num_estimates,
         generator: torch.Generator | list[torch.Generator] | None = None,
         attenuation_limit_db: float | None = None,
         mix: float = 1.0,
@@ -141,6 +145,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
                 stereo image stays.
             sampling_rate (`int`): Samples per second of `audio`; the output has the same.
             num_inference_steps (`int`): Steps of the scheduler. One step is the model's direct estimate.
+            num_estimates (`int`): Clean mels that are generated, each from noise of its own, and averaged.
             generator (`torch.Generator` or one per recording): Source of the noise. Without one the result is that of
                 `torch.Generator().manual_seed(0)`: the same call gives the same bytes.
             attenuation_limit_db (`float`, *optional*): No band is turned down by more than this.
@@ -162,8 +167,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         """
         # 1. Check inputs
         self.check_inputs(
-            audio, sampling_rate, num_inference_steps, attenuation_limit_db, mix, max_gain, window_batch_size,
-            output_type, callback_on_step_end_tensor_inputs,
+            audio, sampling_rate, num_inference_steps, num_estimates, attenuation_limit_db, mix, max_gain,
+            window_batch_size, output_type, callback_on_step_end_tensor_inputs,
         )  # fmt: skip
         recordings = split_batch(audio)
         seeds = self.draw_seeds(generator, len(recordings))
@@ -173,7 +178,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
 
         # 3. Generate the clean mel, window by window
         clean_mels = self.generate(
-            recordings, num_inference_steps, window_batch_size, callback_on_step_end,
+            recordings, num_inference_steps, num_estimates, window_batch_size, callback_on_step_end,
             callback_on_step_end_tensor_inputs,
         )  # fmt: skip
         self.maybe_free_model_hooks()
@@ -192,15 +197,20 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         return output if return_dict else output.to_tuple()
 
     def check_inputs(
-        self, audio, sampling_rate, num_inference_steps, attenuation_limit_db, mix, max_gain, window_batch_size,
-        output_type, callback_on_step_end_tensor_inputs,
+        self, audio, sampling_rate, num_inference_steps, num_estimates, attenuation_limit_db, mix, max_gain,
+        window_batch_size, output_type, callback_on_step_end_tensor_inputs,
     ):  # fmt: skip
         """Raise for what cannot be enhanced, naming the argument and the value received."""
         if not isinstance(sampling_rate, (int, np.integer)) or not 1000 <= sampling_rate <= 768000:
             raise ValueError(
                 f"`sampling_rate` must be the samples per second of `audio` (1000 to 768000), got {sampling_rate!r}"
             )
-        for name, value in (("num_inference_steps", num_inference_steps), ("window_batch_size", window_batch_size)):
+        counts = {
+            "num_inference_steps": num_inference_steps,
+            "num_estimates": num_estimates,
+            "window_batch_size": window_batch_size,
+        }
+        for name, value in counts.items():
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}")
         num_train_timesteps = self.scheduler.config.num_train_timesteps
@@ -256,44 +266,54 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         condition = build_condition(noisy_mel, self.config.noise_floor_span, self.config.noise_floor_block)
         return _Recording(audio, model_audio, scale, spectrum, noisy_mel, condition[0], seed)
 
-    def prepare_latents(self, recording: _Recording, start: int) -> torch.Tensor:
+    def prepare_latents(self, seed: int, start: int) -> torch.Tensor:
         """Initial noise `(1, num_mel_bins, window_frames)` of the window that starts at frame `start`."""
-        noise = window_noise(recording.seed, start, self.config.window_frames, self.config.num_mel_bins)
-        return noise[None].to(recording.condition.device)
+        noise = window_noise(seed, start, self.config.window_frames, self.config.num_mel_bins)
+        return noise[None].to(self._execution_device)
 
     def generate(
-        self, recordings: list[_Recording], num_inference_steps: int, window_batch_size: int, callback, callback_inputs
-    ) -> list[torch.Tensor]:
-        """The clean mel `(num_mel_bins, frames)` of every recording."""
+        self, recordings: list[_Recording], num_inference_steps: int, num_estimates: int, window_batch_size: int,
+        callback, callback_inputs,
+    ) -> list[torch.Tensor]:  # fmt: skip
+        """The clean mel `(num_mel_bins, frames)` of every recording, the mean of `num_estimates`."""
         window_frames, overlap_frames = self.config.window_frames, self.config.overlap_frames
+        starts = [window_starts(item.condition.shape[-1], window_frames, overlap_frames) for item in recordings]
         windows = [
-            (recording, index, start)
-            for recording in recordings
-            for index, start in enumerate(window_starts(recording.condition.shape[-1], window_frames, overlap_frames))
+            (number, index, recording.seed + estimate)
+            for number, recording in enumerate(recordings)
+            for index in range(len(starts[number]))
+            for estimate in range(num_estimates)
         ]
         batches = [windows[i : i + window_batch_size] for i in range(0, len(windows), window_batch_size)]
         num_evaluations = len(self.prepare_scheduler(num_inference_steps).timesteps)
-        residuals: dict[int, list[torch.Tensor]] = {id(recording): [] for recording in recordings}
+        residuals = [[0.0] * len(item) for item in starts]
         with self.progress_bar(total=num_evaluations * len(batches)) as progress_bar:
-            steps = itertools.count()
-
-            def after_step(timestep, latents, condition):
-                step = next(steps)
-                progress_bar.update()
-                if callback is None:
-                    return latents, condition
-                tensors = {"latents": latents, "condition": condition}
-                replaced = callback(self, step, timestep, {name: tensors[name] for name in callback_inputs}) or {}
-                return replaced.get("latents", latents), replaced.get("condition", condition)
-
+            after_step = self.step_callback(progress_bar, callback, callback_inputs)
             for batch in batches:
-                latents = torch.stack([self.prepare_latents(recording, start) for recording, _, start in batch])
-                condition = torch.stack([cut_window(item.condition, start, window_frames) for item, _, start in batch])
-                generators = [step_generator(recording.seed, index) for recording, index, _ in batch]
+                latents = torch.stack([self.prepare_latents(seed, starts[n][index]) for n, index, seed in batch])
+                condition = torch.stack(
+                    [cut_window(recordings[n].condition, starts[n][index], window_frames) for n, index, _ in batch]
+                )
+                generators = [step_generator(seed, index) for _, index, seed in batch]
                 denoised = self.denoise(latents, condition, generators, num_inference_steps, after_step)
-                for (recording, _, _), residual in zip(batch, denoised, strict=True):
-                    residuals[id(recording)].append(residual[0])
-        return [self.clean_mel(recording, residuals[id(recording)]) for recording in recordings]
+                for (n, index, _), residual in zip(batch, denoised, strict=True):
+                    residuals[n][index] = residuals[n][index] + residual[0] / num_estimates
+        return [self.clean_mel(recording, item) for recording, item in zip(recordings, residuals, strict=True)]
+
+    def step_callback(self, progress_bar, callback, callback_inputs):
+        """What happens after every step: progress, and the user's callback, which may replace the tensors."""
+        steps = itertools.count()
+
+        def after_step(timestep, latents, condition):
+            step = next(steps)
+            progress_bar.update()
+            if callback is None:
+                return latents, condition
+            tensors = {"latents": latents, "condition": condition}
+            replaced = callback(self, step, timestep, {name: tensors[name] for name in callback_inputs}) or {}
+            return replaced.get("latents", latents), replaced.get("condition", condition)
+
+        return after_step
 
     def prepare_scheduler(self, num_inference_steps: int):
         """A copy of the scheduler set to `num_inference_steps`: its steps are state that no two requests may share."""
@@ -326,7 +346,9 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
     ) -> np.ndarray:  # fmt: skip
         """The enhanced recording `(channels, samples)` at its own sampling rate."""
         config = self.mel_config
-        gain = spectral_gain(clean_mel[None], recording.noisy_mel, config, min_gain, max_gain)
+        gain = spectral_gain(
+            clean_mel[None], recording.noisy_mel, config, min_gain, max_gain, self.config.gain_exponent
+        )
         num_samples = recording.model_audio.shape[1]
         enhanced = istft(recording.spectrum * gain, num_samples, config) / recording.scale
         top = min(sampling_rate, config.sampling_rate) / config.sampling_rate * (config.n_fft // 2)

@@ -19,6 +19,7 @@ def spectral_gain(
     config: MelConfig,
     min_gain: float = 0.0,
     max_gain: float = 1.0,
+    exponent: float = 1.0,
 ) -> torch.Tensor:
     """Gain per STFT bin that turns the noisy mel into the clean one.
 
@@ -28,13 +29,15 @@ def spectral_gain(
         config: The analysis both were made with.
         min_gain: Lower bound of the result.
         max_gain: Upper bound; above 1 it lets the model add energy.
+        exponent: Power of the ratio. A mean taken in the compressed domain lies below the mean magnitude, the more so
+            the less certain it is; a value below 1 makes up for some of that.
 
     Returns:
         `(batch, n_fft // 2 + 1, frames)` in `[min_gain, max_gain]`; a bin that no filter covers (0 Hz, half the
         sampling rate) has the gain of the nearest band.
     """
     ratio = (decompress(clean_mel, config) + GAIN_EPSILON) / (decompress(noisy_mel, config) + GAIN_EPSILON)
-    ratio = ratio.clamp(min_gain, max_gain)
+    ratio = ratio.pow(exponent).clamp(min_gain, max_gain)
     return (_bands_to_bins(config, ratio.device) @ ratio).clamp(min_gain, max_gain)
 
 

@@ -82,8 +82,8 @@ def test_options_reach_the_pipeline(tmp_path, model, capsys):
     np.testing.assert_array_equal(output()[0], base)
     np.testing.assert_array_equal(output("--seed", 0)[0], base)
     assert not np.array_equal(output("--seed", 1)[0], base)
-    assert "DDIMScheduler, 1 steps" in output("--preset", "fast")[1]
-    assert "EulerDiscreteScheduler, 3 steps" in output("--scheduler", "euler", "--steps", 3)[1]
+    assert "DDIMScheduler, 1 step(s), 1 estimate(s)" in output("--preset", "fast")[1]
+    assert "EulerDiscreteScheduler, 3 step(s), 2 e" in output("--scheduler", "euler", "--steps", 3, "--estimates", 2)[1]
     original = soundfile.read(source, dtype="int16")[0]
     np.testing.assert_array_equal(output("--mix", 0)[0], original)
     np.testing.assert_allclose(output("--attenuation-limit", 0)[0], original, atol=1)

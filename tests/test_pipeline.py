@@ -113,6 +113,15 @@ def test_more_steps_are_more_evaluations(tiny_pipeline, monkeypatch):
     assert len(calls) == 7
 
 
+def test_estimates_are_averaged(tiny_pipeline):
+    audio = noise(20000)
+    single = [tiny_pipeline(audio, 16000, 1, 1, generator=seeded(i), output_type="mel").mels for i in range(3)]
+    mean = tiny_pipeline(audio, 16000, 1, 12, output_type="mel").mels
+    assert not torch.equal(single[0], mean)
+    spread = (single[1] - single[2]).std()
+    assert (tiny_pipeline(audio, 16000, 1, 12, generator=seeded(7), output_type="mel").mels - mean).std() < 0.5 * spread
+
+
 def test_callbacks_see_and_change_the_latents(tiny_pipeline):
     seen = []
 

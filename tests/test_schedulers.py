@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import noise
 
-from speech_enhance import PRESETS, SCHEDULERS, make_scheduler, preset_scheduler
+from speech_enhance import PRESETS, SCHEDULERS, make_scheduler, preset_settings
 from speech_enhance.schedulers import LAST_ALPHA_CUMPROD, training_scheduler, zero_snr_betas
 
 # Largest error of the recovered mel in units of the residual. Three schedulers stop at the first noise level of the
@@ -57,9 +57,12 @@ def test_presets_are_schedulers_of_the_list():
     config = training_scheduler().config
     assert list(PRESETS) == ["fast", "balanced", "best"]
     for name, preset in PRESETS.items():
-        scheduler, num_inference_steps = preset_scheduler(name, config)
+        scheduler, settings = preset_settings(name, config)
         assert type(scheduler).__name__ == SCHEDULERS[preset.scheduler]
-        assert num_inference_steps == preset.num_inference_steps
+        assert settings == {
+            "num_inference_steps": preset.num_inference_steps,
+            "num_estimates": preset.num_estimates,
+        }
     assert PRESETS["fast"].num_inference_steps == 1
 
 
@@ -68,7 +71,7 @@ def test_unknown_names_are_answered_with_the_known():
     with pytest.raises(ValueError, match=r"'pndm'.*ddim.*unipc"):
         make_scheduler("pndm", config)
     with pytest.raises(ValueError, match=r"'turbo'.*fast, balanced, best"):
-        preset_scheduler("turbo", config)
+        preset_settings("turbo", config)
 
 
 @pytest.mark.filterwarnings("ignore")

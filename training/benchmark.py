@@ -29,7 +29,7 @@ SECONDS = 60.0
 
 def real_time_factors(model: str, runs: int) -> dict[str, dict]:
     """Seconds of computing per second of 16 kHz audio for every preset."""
-    from speech_enhance import PRESETS, SpeechEnhancementPipeline, preset_scheduler
+    from speech_enhance import PRESETS, SpeechEnhancementPipeline, preset_settings
 
     pipeline = SpeechEnhancementPipeline.from_pretrained(model)
     pipeline.set_progress_bar_config(disable=True)
@@ -37,16 +37,16 @@ def real_time_factors(model: str, runs: int) -> dict[str, dict]:
     audio = test_signal(16000)
     results = {}
     for name, preset in PRESETS.items():
-        pipeline.scheduler, num_inference_steps = preset_scheduler(name, config)
-        pipeline(audio[: 5 * 16000], 16000, num_inference_steps)  # warm-up
+        pipeline.scheduler, settings = preset_settings(name, config)
+        pipeline(audio[: 5 * 16000], 16000, **settings)  # warm-up
         times = []
         for _ in range(runs):
             started = time.perf_counter()
-            pipeline(audio, 16000, num_inference_steps)
+            pipeline(audio, 16000, **settings)
             times.append((time.perf_counter() - started) / SECONDS)
         results[name] = {
             "scheduler": preset.scheduler,
-            "steps": num_inference_steps,
+            **settings,
             "real_time_factor": statistics.median(times),
             "slowest": max(times),
         }
@@ -97,12 +97,12 @@ def main() -> None:
     lines = [
         f"# Benchmark ({results['machine']})",
         "",
-        "| preset | scheduler | steps | real-time factor | slowest run |",
-        "|---|---|---|---|---|",
+        "| preset | scheduler | steps | estimates | real-time factor | slowest run |",
+        "|---|---|---|---|---|---|",
     ]
     for name, row in results["real_time_factor"].items():
         lines.append(
-            f"| {name} | {row['scheduler']} | {row['steps']} | {row['real_time_factor']:.3f} | {row['slowest']:.3f} |"
+            f"| {name} | {row['scheduler']} | {row['num_inference_steps']} | {row['num_estimates']} | {row['real_time_factor']:.3f} | {row['slowest']:.3f} |"
         )
     lines += ["", "| file of 60 s | peak memory of the command, `balanced` |", "|---|---|"]
     lines += [f"| {name} | {value:.0f} MB |" for name, value in memory.items()]

@@ -9,6 +9,7 @@ Writes OUTPUT.json (every file) and OUTPUT.md (means), and prints the latter.
 import argparse
 import sys
 from collections import defaultdict
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -66,14 +67,14 @@ def true_mel(pairs: list[Pair]) -> list[np.ndarray]:
     return outputs
 
 
-def diffusion(model: str, scheduler: str, num_inference_steps: int):
-    """A system of ours: a checkpoint with a scheduler and a number of steps, seed 0, no mix, no limit."""
+def diffusion(model: str, scheduler: str, **settings: int):
+    """A system of ours: a checkpoint with a scheduler and settings of the call, seed 0, no mix, no limit."""
     from speech_enhance import SpeechEnhancementPipeline, make_scheduler
 
     pipeline = SpeechEnhancementPipeline.from_pretrained(model)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler = make_scheduler(scheduler, pipeline.scheduler.config)
-    return lambda pairs: pipeline([pair.noisy for pair in pairs], 16000, num_inference_steps).audios
+    return lambda pairs: pipeline([pair.noisy for pair in pairs], 16000, **settings).audios
 
 
 def score(outputs: list[np.ndarray], pairs: list[Pair]) -> list[dict]:
@@ -135,7 +136,7 @@ def load_clean(path: str) -> list[Pair]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    from speech_enhance import DEFAULT_CHECKPOINT, SCHEDULERS
+    from speech_enhance import DEFAULT_CHECKPOINT, PRESETS, SCHEDULERS
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = parser.add_mutually_exclusive_group(required=True)
@@ -144,7 +145,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--split", default="test", help="split of a folder or Hub dataset")
     parser.add_argument("--model", default=str(DEFAULT_CHECKPOINT), help="pipeline folder or Hub id")
     parser.add_argument("--scheduler", choices=SCHEDULERS, default="ddim")
-    parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--steps", type=int, nargs="*", default=[1, 2, 4, 8])
+    parser.add_argument("--presets", nargs="*", choices=PRESETS, default=["best", "balanced"])
     parser.add_argument("--limit", type=int, help="only this many pairs, evenly spread")
     parser.add_argument("--no-baselines", action="store_true", help="leave out noisereduce and the ceiling")
     parser.add_argument("--output", help="path of the report without extension")
@@ -157,7 +159,12 @@ def main(arguments: list[str] | None = None) -> None:
     if not options.no_baselines and not options.clean:
         systems |= {"true clean mel (ceiling)": true_mel, "noisereduce": spectral_gating}
     for steps in options.steps:
-        systems[f"ours, {options.scheduler}, {steps}"] = diffusion(options.model, options.scheduler, steps)
+        systems[f"ours, {options.scheduler}, {steps} step(s)"] = diffusion(
+            options.model, options.scheduler, num_inference_steps=steps, num_estimates=1
+        )
+    for name in options.presets:
+        preset = asdict(PRESETS[name])
+        systems[f"ours, {name}"] = diffusion(options.model, **preset)
     results = {}
     for name, system in systems.items():
         print(f"… {name}", file=sys.stderr)

@@ -46,7 +46,7 @@ def load_pairs(path: str, limit: int | None = None, sampling_rate: int = 16000, 
 
 def score_pairs(pipeline: SpeechEnhancementPipeline, pairs: list[Pair], num_inference_steps: int) -> dict[str, float]:
     """Mean of every metric over the pairs, as far as its package is installed; undefined values do not count."""
-    outputs = pipeline([pair.noisy for pair in pairs], pipeline.config.sampling_rate, num_inference_steps).audios
+    outputs = pipeline([pair.noisy for pair in pairs], pipeline.config.sampling_rate, num_inference_steps, 1).audios
     scores = {}
     for name, metric in METRICS.items():
         try:
@@ -60,7 +60,7 @@ def score_pairs(pipeline: SpeechEnhancementPipeline, pairs: list[Pair], num_infe
 def log_example(pipeline: SpeechEnhancementPipeline, pair: Pair, writer, step: int) -> None:
     """One pair's sound, and the mels of noisy, enhanced and clean one above the other, to TensorBoard."""
     rate = pipeline.config.sampling_rate
-    enhanced = pipeline(pair.noisy, rate, num_inference_steps=1).audios
+    enhanced = pipeline(pair.noisy, rate, num_inference_steps=1, num_estimates=1).audios
     mels = []
     for name, audio in {"noisy": pair.noisy, "enhanced": enhanced, "clean": pair.clean}.items():
         writer.add_audio(f"example/{name}", torch.from_numpy(audio)[None].clamp(-1, 1), step, sample_rate=rate)
