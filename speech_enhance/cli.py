@@ -15,6 +15,11 @@ class UserError(Exception):
     """Something the caller can mend; its message is the one line they see."""
 
 
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise UserError(f"{message} (see --help)")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 done, 2 wrong input, 130 interrupted."""
     try:
@@ -29,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _OneLineParser(
         prog="speech-enhance",
         description="Turn down the noise in a recording of speech. The output has the input's sampling rate, "
         "channels, length and level.",
@@ -117,12 +122,14 @@ def load_pipeline(model: str | None, device: str | None):
         pipeline = SpeechEnhancementPipeline.from_pretrained(name)
     except Exception as error:  # the loaders of hub, safetensors and torch share no base class
         raise UserError(f"cannot load the model {name}: {_first_line(error)}") from error
+    finally:
+        logging.enable_progress_bar()
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         pipeline.to(device)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise UserError(f"cannot use the device {device!r}: {_first_line(error)}") from error
-    pipeline.set_progress_bar_config(disable=not sys.stderr.isatty(), leave=False)
+    pipeline.set_progress_bar_config(disable=not sys.stderr.isatty(), leave=False, desc="enhancing")
     return pipeline
 
 

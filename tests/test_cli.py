@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 
 import numpy as np
@@ -144,9 +145,27 @@ def test_output_that_cannot_be_written_is_refused(tmp_path):
 
 
 def test_too_few_arguments():
-    result = run("only.wav")
-    assert result.returncode == 2
-    assert "OUTPUT" in result.stderr
+    check_refusal(run("only.wav"), "OUTPUT")
+
+
+def test_progress_is_shown_on_a_terminal_only(tmp_path, model):
+    source = write(tmp_path / "in.wav")
+    command = [sys.executable, "-m", "speech_enhance", source, tmp_path / "out.wav", "--model", model]
+    terminal, other_end = os.openpty()
+    termios.tcsetwinsize(terminal, (24, 80))
+    process = subprocess.Popen(command, stderr=other_end)
+    os.close(other_end)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(terminal, 4096)
+        except OSError:  # the process has closed its end
+            break
+    assert process.wait(timeout=60) == 0
+    os.close(terminal)
+    assert b"enhancing" in shown
+    assert b"%|" in shown
+    assert "%|" not in run(source, tmp_path / "out.wav", "--model", model).stderr
 
 
 @pytest.mark.slow
@@ -165,7 +184,6 @@ def test_interrupt_leaves_nothing_behind(tmp_path, model):
 def check_refusal(result, message):
     assert result.returncode == 2
     assert result.stdout == ""
-    lines = [line for line in result.stderr.splitlines() if not line.startswith(("usage:", " "))]
-    assert len(lines) == 1
-    assert lines[0].startswith("speech-enhance: error: ")
-    assert message in lines[0]
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("speech-enhance: error: ")
+    assert message in line
