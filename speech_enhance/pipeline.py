@@ -279,7 +279,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         window_frames, overlap_frames = self.config.window_frames, self.config.overlap_frames
         starts = [window_starts(item.condition.shape[-1], window_frames, overlap_frames) for item in recordings]
         windows = [
-            (number, index, recording.seed + estimate)
+            (number, index, recording.seed + estimate)  # every estimate has noise of its own
             for number, recording in enumerate(recordings)
             for index in range(len(starts[number]))
             for estimate in range(num_estimates)

@@ -81,7 +81,11 @@ def speech_track(speech: SourceMix, config: MixingConfig, num_samples: int, rng:
     """Utterances at equal level with pauses between them, one voice treatment for all."""
     speed = rng.uniform(*config.speed_range)
     track = np.zeros(num_samples, np.float32)
-    position = -int(rng.integers(0, num_samples // 4)) if rng.random() < 0.5 else int(rng.exponential(0.3) * 16000)
+    position = (
+        -int(rng.integers(0, num_samples // 4))
+        if rng.random() < 0.5
+        else int(rng.exponential(0.3) * speech.sampling_rate)
+    )
     while position < num_samples:
         utterance = speech.draw(rng)
         if len(utterance) > num_samples and position <= 0:
@@ -168,6 +172,7 @@ def _synthetic_noise(num_samples: int, rate: int, rng: np.random.Generator) -> n
 
 
 def _change_speed(audio: np.ndarray, speed: float) -> np.ndarray:
+    """Play faster or slower, pitch and all; only the ratio of the two rates counts."""
     return soxr.resample(audio, 16000 * speed, 16000, quality="QQ") if abs(speed - 1) > 0.01 else audio
 
 

@@ -27,7 +27,7 @@ from training.sources import SourceMix
 from training.validation import load_pairs, log_example, score_pairs
 
 _NOISE_STREAM = 7
-_VALIDATION_BANDS = {"low": (0, 333), "middle": (333, 666), "high": (666, 999), "terminal": (999, 1000)}
+_TIMESTEP_BANDS = {"low": (0, 333), "middle": (333, 666), "high": (666, 999), "terminal": (999, 1000)}
 
 
 class Trainer:
@@ -141,7 +141,7 @@ class Trainer:
             timesteps, own = timesteps.to(residual.device), own.to(residual.device)
         losses = diffusion_loss(self.unet, self.noise_scheduler, residual, condition, noise, timesteps, own)
         bands = {}
-        for name, (first, end) in _VALIDATION_BANDS.items():
+        for name, (first, end) in _TIMESTEP_BANDS.items():
             members = (timesteps >= first) & (timesteps < end)
             if members.any():
                 bands[f"loss_{name}"] = float(losses.detach()[members].mean())
