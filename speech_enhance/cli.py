@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from .audio_files import AudioFileError, check_input, check_output, read_audio, write_audio
-from .schedulers import PRESETS, SCHEDULERS
+from .schedulers import PRESETS, SCHEDULERS, make_scheduler, preset_settings
 
 
 class UserError(Exception):
@@ -135,14 +135,12 @@ def load_pipeline(model: str | None, device: str | None):
 
 def choose_settings(pipeline, options: argparse.Namespace) -> dict[str, int]:
     """Give the pipeline the scheduler the options ask for; returns the other arguments of its call."""
-    from .schedulers import make_scheduler
-
-    preset = PRESETS[options.preset]
-    pipeline.scheduler = make_scheduler(options.scheduler or preset.scheduler, pipeline.scheduler.config)
-    return {
-        "num_inference_steps": options.steps or preset.num_inference_steps,
-        "num_estimates": options.estimates or preset.num_estimates,
-    }
+    config = pipeline.scheduler.config
+    pipeline.scheduler, settings = preset_settings(options.preset, config)
+    if options.scheduler:
+        pipeline.scheduler = make_scheduler(options.scheduler, config)
+    chosen = {"num_inference_steps": options.steps, "num_estimates": options.estimates}
+    return settings | {name: value for name, value in chosen.items() if value is not None}
 
 
 def _number(kind: type, lowest: float, highest: float):

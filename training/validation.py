@@ -46,7 +46,9 @@ def load_pairs(path: str, limit: int | None = None, sampling_rate: int = 16000, 
 
 def score_pairs(pipeline: SpeechEnhancementPipeline, pairs: list[Pair], num_inference_steps: int) -> dict[str, float]:
     """Mean of every metric over the pairs, as far as its package is installed; undefined values do not count."""
-    outputs = pipeline([pair.noisy for pair in pairs], pipeline.config.sampling_rate, num_inference_steps, 1).audios
+    outputs = pipeline(
+        [pair.noisy for pair in pairs], pipeline.config.sampling_rate, num_inference_steps, num_estimates=1
+    ).audios
     scores = {}
     for name, metric in METRICS.items():
         try:
