@@ -67,6 +67,9 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         noise_floor_span, noise_floor_block (`int`): Frames, see [`noise_floor`].
         residual_scale (`float`): The diffusion runs on (clean mel − noisy mel) / `residual_scale`.
         gain_exponent (`float`): See [`spectral_gain`].
+        initial_noise_scale (`float`): Standard deviation of the noise that sampling starts from: 1 for a diffusion
+            model, 0 for a plain regressor, a network that was trained at the last timestep without noise and has one
+            step only.
     """
 
     model_cpu_offload_seq = "unet"
@@ -90,6 +93,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         noise_floor_block: int = 64,
         residual_scale: float = 0.4,
         gain_exponent: float = 1.0,
+        initial_noise_scale: float = 1.0,
     ):
         super().__init__()
         stride = window_frames - overlap_frames
@@ -114,6 +118,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             noise_floor_block=noise_floor_block,
             residual_scale=residual_scale,
             gain_exponent=gain_exponent,
+            initial_noise_scale=initial_noise_scale,
         )
         self.mel_config = MelConfig(
             sampling_rate, n_fft, win_length, hop_length, num_mel_bins, mel_power, mel_scale, level
@@ -216,6 +221,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         num_train_timesteps = self.scheduler.config.num_train_timesteps
         if num_inference_steps > num_train_timesteps:
             raise ValueError(f"`num_inference_steps` must be at most {num_train_timesteps}, got {num_inference_steps}")
+        if self.config.initial_noise_scale == 0 and num_inference_steps > 1:
+            raise ValueError(f"this model is a regressor: `num_inference_steps` must be 1, got {num_inference_steps}")
         if attenuation_limit_db is not None and not attenuation_limit_db >= 0:
             raise ValueError(f"`attenuation_limit_db` must be at least 0 dB, got {attenuation_limit_db!r}")
         if not 0 <= mix <= 1:
@@ -269,7 +276,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
     def prepare_latents(self, seed: int, start: int) -> torch.Tensor:
         """Initial noise `(1, num_mel_bins, window_frames)` of the window that starts at frame `start`."""
         noise = window_noise(seed, start, self.config.window_frames, self.config.num_mel_bins)
-        return noise[None].to(self._execution_device)
+        return self.config.initial_noise_scale * noise[None].to(self._execution_device)
 
     def generate(
         self, recordings: list[_Recording], num_inference_steps: int, num_estimates: int, window_batch_size: int,

@@ -135,6 +135,7 @@ class Trainer:
             num_timesteps = self.noise_scheduler.config.num_train_timesteps
             timesteps = draw_timesteps(len(residual), num_timesteps, config.terminal_share, generator)
             noise = torch.randn(residual.shape, generator=generator).to(residual.device)
+            noise = settings.initial_noise_scale * noise
             own = (timesteps >= config.own_estimate_first_timestep) & (timesteps < num_timesteps - 1)
             own &= torch.rand(len(own), generator=generator) < config.own_estimate_share
             own &= self.global_step >= config.own_estimate_start_step
