@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from speech_enhance.metrics import METRICS
+
 from .mixing import MixingConfig
 from .sources import SourceConfig
 
@@ -17,12 +19,18 @@ class TrainingConfig:
     """A training run.
 
     Args:
-        output_dir: Folder for checkpoints, logs and, at the end, the pipeline in `pipeline/`.
+        output_dir: Folder for checkpoints, logs, the averaged weights so far and at the end in `pipeline/`, and the
+            best ones in `pipeline-best/`.
+        init_from: Pipeline folder whose weights the run starts from; its network must be that of `unet`.
         speech, noise: Where clean speech and noise come from.
+        pairs: Where recorded pairs come from, with columns `clean` and `noisy`.
+        paired_share: Share of the examples that are crops of recorded pairs instead of mixtures.
         validation_pairs: Parquet pattern, folder or Hub dataset with columns `clean` and `noisy`.
+        validation_split: Split of a folder or Hub dataset.
         validation_limit: Pairs used, evenly spread.
         validation_steps: Numbers of inference steps to validate with.
-        mixing: How mixtures are made.
+        best_metric: `pesq`, `estoi` or `si_sdr`: what `pipeline-best/` is best in, at the first of `validation_steps`.
+        mixing: How mixtures are made; `mixing.seconds` is also the length of crops of pairs.
         unet: Arguments of `ConditionalUNet2DModel`.
         pipeline: Arguments of `SpeechEnhancementPipeline` beside its components.
         prediction_type: `v_prediction` or `sample`.
@@ -37,20 +45,28 @@ class TrainingConfig:
         batch_size: Windows per process and forward pass.
         gradient_accumulation_steps: Forward passes per optimiser step.
         max_train_steps: Optimiser steps.
+        max_minutes: Wall-clock budget over all resumed parts; if it would end the run before `max_train_steps`, the
+            learning rate follows the time instead of the steps, so that the schedule ends with the budget.
         learning_rate, lr_scheduler, lr_warmup_steps, weight_decay, max_grad_norm: Of AdamW and `get_scheduler`.
         ema_decay: Of the weights' moving average, which is what gets validated and exported.
-        mixed_precision: `no`, `fp16` or `bf16`. On a CPU without AMX or AVX-512 use `no`: bf16 is ten times slower.
+        mixed_precision: `no`, `fp16` or `bf16`; takes effect on a GPU, `bf16` also on a CPU with AMX (without, it is
+            ten times slower than `no`).
         num_workers: Processes that mix; each keeps its own cache of decoded audio.
         log_every, validate_every, checkpoint_every: In optimiser steps; 0 turns it off.
         keep_checkpoints: Older ones are deleted.
     """
 
     output_dir: str
-    speech: list[SourceConfig]
-    noise: list[SourceConfig]
+    init_from: str | None = None
+    speech: list[SourceConfig] = field(default_factory=list)
+    noise: list[SourceConfig] = field(default_factory=list)
+    pairs: list[SourceConfig] = field(default_factory=list)
+    paired_share: float = 0.0
     validation_pairs: str | None = None
+    validation_split: str = "test"
     validation_limit: int = 12
     validation_steps: list[int] = field(default_factory=lambda: [1, 4])
+    best_metric: str = "estoi"
     mixing: MixingConfig = field(default_factory=MixingConfig)
     unet: dict[str, typing.Any] = field(default_factory=dict)
     pipeline: dict[str, typing.Any] = field(default_factory=dict)
@@ -65,6 +81,7 @@ class TrainingConfig:
     batch_size: int = 8
     gradient_accumulation_steps: int = 1
     max_train_steps: int = 10000
+    max_minutes: float | None = None
     learning_rate: float = 6e-4
     lr_scheduler: str = "cosine"
     lr_warmup_steps: int = 200
@@ -77,6 +94,33 @@ class TrainingConfig:
     validate_every: int = 1000
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
+
+    def __post_init__(self):
+        _expect(0 <= self.paired_share <= 1, "paired_share", "a number from 0 to 1", self.paired_share)
+        for name, used in {
+            "speech": self.paired_share < 1,
+            "noise": self.paired_share < 1,
+            "pairs": self.paired_share > 0,
+        }.items():
+            sources = getattr(self, name)
+            _expect(
+                bool(sources) == used,
+                name,
+                f"{'sources' if used else 'none'} at paired_share {self.paired_share}",
+                sources,
+            )
+        _expect(self.best_metric in METRICS, "best_metric", f"one of {', '.join(METRICS)}", self.best_metric)
+        _expect(self.max_minutes is None or self.max_minutes > 0, "max_minutes", "more than 0", self.max_minutes)
+        precisions = ("no", "fp16", "bf16")
+        _expect(
+            self.mixed_precision in precisions,
+            "mixed_precision",
+            f"one of {', '.join(precisions)}",
+            self.mixed_precision,
+        )
+        for name in ("batch_size", "gradient_accumulation_steps", "max_train_steps", "keep_checkpoints"):
+            _expect(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        _expect(bool(self.validation_steps), "validation_steps", "at least one number", self.validation_steps)
 
 
 def load_config(path: str | Path) -> TrainingConfig:
@@ -105,9 +149,10 @@ def _build(kind, value, where: str):
         for name in value:
             if name not in hints:
                 raise ValueError(f"{where}: unknown field {name!r}; known are {', '.join(hints)}")
+        fields = {name: _build(hints[name], item, f"{where}: {name}") for name, item in value.items()}
         try:
-            return kind(**{name: _build(hints[name], item, f"{where}: {name}") for name, item in value.items()})
-        except TypeError as error:
+            return kind(**fields)
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{where}: {error}") from None
     if origin in (list, tuple):
         _expect(isinstance(value, list), where, "a list", value)

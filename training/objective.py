@@ -18,17 +18,16 @@ def mel_pair(
 def training_windows(
     clean_mel: torch.Tensor,
     noisy_mel: torch.Tensor,
+    starts: list[int],
     window_frames: int,
     noise_floor_span: int,
     noise_floor_block: int,
     residual_scale: float,
-    padded_share: float,
-    generator: torch.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One random window of each mixture: `(residual, condition)`.
+    """The window of each mixture that begins at its frame of `starts`: `(residual, condition)`.
 
     Statistics over time are taken on the whole mixture before the cut, as the pipeline takes them on the whole
-    recording. A share of the windows reaches past the end and is padded with silence, as the pipeline's last one is.
+    recording. Where a window reaches past the end it is padded with silence, as the pipeline's last one is.
 
     Returns:
         `residual (batch, 1, bands, window_frames)`, the scaled difference clean − noisy that the diffusion runs on,
@@ -37,24 +36,8 @@ def training_windows(
     condition = build_condition(noisy_mel, noise_floor_span, noise_floor_block)
     residual = ((clean_mel - noisy_mel) / residual_scale)[:, None]
     maps = torch.cat([residual, condition], dim=1)
-    last_start = maps.shape[-1] - window_frames
-    if last_start < 0:
-        raise ValueError(f"mixtures of {maps.shape[-1]} frames are shorter than a window of {window_frames}")
-    starts = torch.randint(last_start + 1, (len(maps),), generator=generator)
-    padded = torch.rand(len(maps), generator=generator) < padded_share
-    starts += padded * torch.randint(window_frames * 3 // 4, (len(maps),), generator=generator)
-    windows = torch.stack([cut_window(item, s, window_frames) for item, s in zip(maps, starts.tolist(), strict=True)])
+    windows = torch.stack([cut_window(item, start, window_frames) for item, start in zip(maps, starts, strict=True)])
     return windows[:, :1], windows[:, 1:]
-
-
-def draw_timesteps(
-    batch_size: int, num_train_timesteps: int, terminal_share: float, generator: torch.Generator
-) -> torch.Tensor:
-    """Timesteps `(batch_size,)`: the last one (pure noise in, the one-step estimate) with probability
-    `terminal_share`, else uniform over all."""
-    uniform = torch.randint(0, num_train_timesteps, (batch_size,), generator=generator)
-    terminal = torch.rand(batch_size, generator=generator) < terminal_share
-    return torch.where(terminal, num_train_timesteps - 1, uniform)
 
 
 def own_estimates(unet, noise_scheduler, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:

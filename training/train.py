@@ -1,16 +1,21 @@
 """Train a speech enhancer: `accelerate launch training/train.py --config training/configs/….yaml [--resume]`."""
 
 import argparse
+import dataclasses
 import json
+import math
 import shutil
 import sys
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration, set_seed
+from accelerate.utils import ProjectConfiguration, broadcast, set_seed
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
@@ -19,15 +24,12 @@ if not __package__:  # run as a script: the repository, not this folder with its
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.schedulers import training_scheduler
-from speech_enhance.windows import seeded_generator
 from training.config import TrainingConfig, load_config
-from training.mixing import MixtureDataset
-from training.objective import diffusion_loss, draw_timesteps, mel_pair, training_windows
-from training.sources import SourceMix
+from training.examples import TrainingExamples
+from training.export import export_pipeline
+from training.objective import diffusion_loss, mel_pair, training_windows
+from training.progress import LossMeter, RunClock
 from training.validation import load_pairs, log_example, score_pairs
-
-_NOISE_STREAM = 7
-_TIMESTEP_BANDS = {"low": (0, 333), "middle": (333, 666), "high": (666, 999), "terminal": (999, 1000)}
 
 
 class Trainer:
@@ -35,15 +37,19 @@ class Trainer:
 
     def __init__(self, config: TrainingConfig):
         self.config = config
+        self.clock = RunClock(config.max_minutes)
         self.output_dir = Path(config.output_dir)
         self.accelerator = Accelerator(
-            mixed_precision=config.mixed_precision,
+            mixed_precision=usable_precision(config.mixed_precision),
             gradient_accumulation_steps=config.gradient_accumulation_steps,
+            step_scheduler_with_optimizer=False,
             log_with="tensorboard",
             project_config=ProjectConfiguration(str(self.output_dir), logging_dir=str(self.output_dir / "logs")),
         )
         set_seed(config.seed)
         unet = ConditionalUNet2DModel(**config.unet)
+        if config.init_from:
+            unet.load_state_dict(SpeechEnhancementPipeline.from_pretrained(config.init_from).unet.state_dict())
         self.noise_scheduler = training_scheduler(config.prediction_type)
         self.pipeline = SpeechEnhancementPipeline(unet, self.noise_scheduler, **config.pipeline)
         self.ema = EMAModel(
@@ -57,113 +63,121 @@ class Trainer:
         optimizer = torch.optim.AdamW(
             unet.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        processes = self.accelerator.num_processes
-        lr_scheduler = get_scheduler(
-            config.lr_scheduler,
-            optimizer=optimizer,
-            num_warmup_steps=config.lr_warmup_steps * processes,
-            num_training_steps=config.max_train_steps * processes,
-        )
+        self.global_step, self.time_used, self.best_score = 0, 0.0, -math.inf
         self.unet, self.optimizer, self.lr_scheduler, self.dataloader = self.accelerator.prepare(
-            unet, optimizer, lr_scheduler, self._dataloader()
+            unet, optimizer, LambdaLR(optimizer, self._learning_rate_factor(optimizer)), self._dataloader()
         )
         self.ema.to(self.accelerator.device)
-        self.global_step = 0
         self.accelerator.register_save_state_pre_hook(self._save_ema)
         self.accelerator.register_load_state_pre_hook(self._load_ema)
-        self.pairs = load_pairs(config.validation_pairs, config.validation_limit) if config.validation_pairs else []
+        self.pairs = []
+        if config.validation_pairs:
+            self.pairs = load_pairs(
+                config.validation_pairs,
+                config.validation_limit,
+                self.pipeline.config.sampling_rate,
+                config.validation_split,
+            )
 
     def train(self) -> None:
-        """Run to `max_train_steps`, then export the pipeline."""
+        """Run to `max_train_steps` or to the end of the time budget; the averaged weights are in `pipeline/` then."""
         config, accelerator = self.config, self.accelerator
         accelerator.init_trackers("train")
+        meter = LossMeter(accelerator.device)
+        if self.global_step == 0:
+            self.validate()  # a mistake there shows now and not after hours
         forward_steps = self.global_step * config.gradient_accumulation_steps
         batches = accelerator.skip_first_batches(self.dataloader, forward_steps)
         progress = tqdm(
             total=config.max_train_steps, initial=self.global_step, disable=not accelerator.is_local_main_process
         )
-        running: dict[str, list[float]] = {}
-        for forward_step, batch in enumerate(batches, start=forward_steps):
+        for batch in self.clock.waiting_for(batches):
             with accelerator.accumulate(self.unet):
-                loss, bands = self.loss(batch, forward_step)
-                accelerator.backward(loss)
+                losses = self.losses(batch)
+                accelerator.backward(losses.mean())
                 if accelerator.sync_gradients:
-                    norm = accelerator.clip_grad_norm_(self.unet.parameters(), config.max_grad_norm)
-                    running.setdefault("gradient_norm", []).append(float(norm))
+                    gradient_norm = accelerator.clip_grad_norm_(self.unet.parameters(), config.max_grad_norm)
                 self.optimizer.step()
-                self.lr_scheduler.step()
                 self.optimizer.zero_grad()
-            for name, value in {"loss": float(loss.detach()), **bands}.items():
-                running.setdefault(name, []).append(value)
+            meter.add(losses, batch["timestep"])
             if not accelerator.sync_gradients:
                 continue
             self.ema.step(self.unet.parameters())
             self.global_step += 1
+            self.time_used = self._agreed_time_used()
+            self.lr_scheduler.step()
             progress.update()
-            if _due(self.global_step, config.log_every):
-                self._log({name: sum(values) / len(values) for name, values in running.items()})
-                running = {}
-            if _due(self.global_step, config.validate_every) or self.global_step == config.max_train_steps:
+            finished = self.global_step == config.max_train_steps or self.time_used >= 1
+            if _due(self.global_step, config.log_every) or finished:
+                report, num_windows = meter.report(accelerator)
+                report |= self.clock.report(num_windows)
+                progress.set_postfix(loss=f"{report['loss']:.4f}", wait=f"{report['data_wait_share']:.0%}")
+                self._log(report | {"gradient_norm": float(gradient_norm)})
+            if _due(self.global_step, config.validate_every) or finished:
                 self.validate()
-            if _due(self.global_step, config.checkpoint_every):
+            if _due(self.global_step, config.checkpoint_every) or finished:
+                self._check_finite(losses)
                 self.save_checkpoint()
-            if self.global_step >= config.max_train_steps:
+            if finished:
                 break
-        self.export(self.output_dir / "pipeline")
         accelerator.end_training()
 
-    def loss(self, batch: dict[str, torch.Tensor], forward_step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        """Mean loss of a batch and its means by band of timesteps; randomness depends on seed, step and rank only."""
-        config, settings = self.config, self.pipeline.config
-        generator = seeded_generator(config.seed, _NOISE_STREAM, forward_step, self.accelerator.process_index)
+    def losses(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The loss of every example of a batch of [`TrainingExamples`]."""
+        settings = self.pipeline.config
         with torch.no_grad():
-            clean, noisy = batch["clean"], batch["noisy"]
-            jitter_db = config.level_jitter_db * torch.randn(len(clean), generator=generator)
-            clean_mel, noisy_mel = mel_pair(
-                clean, noisy, self.pipeline.mel_config, (10 ** (jitter_db / 20)).to(clean.device)
-            )
+            level = 10 ** (batch["level_db"] / 20)
+            clean_mel, noisy_mel = mel_pair(batch["clean"], batch["noisy"], self.pipeline.mel_config, level)
             residual, condition = training_windows(
                 clean_mel,
                 noisy_mel,
+                batch["start"].tolist(),
                 settings.window_frames,
                 settings.noise_floor_span,
                 settings.noise_floor_block,
                 settings.residual_scale,
-                config.padded_share,
-                generator,
             )
-            num_timesteps = self.noise_scheduler.config.num_train_timesteps
-            timesteps = draw_timesteps(len(residual), num_timesteps, config.terminal_share, generator)
-            noise = torch.randn(residual.shape, generator=generator).to(residual.device)
-            noise = settings.initial_noise_scale * noise
-            own = (timesteps >= config.own_estimate_first_timestep) & (timesteps < num_timesteps - 1)
-            own &= torch.rand(len(own), generator=generator) < config.own_estimate_share
-            own &= self.global_step >= config.own_estimate_start_step
-            timesteps, own = timesteps.to(residual.device), own.to(residual.device)
-        losses = diffusion_loss(self.unet, self.noise_scheduler, residual, condition, noise, timesteps, own)
-        bands = {}
-        for name, (first, end) in _TIMESTEP_BANDS.items():
-            members = (timesteps >= first) & (timesteps < end)
-            if members.any():
-                bands[f"loss_{name}"] = float(losses.detach()[members].mean())
-        return losses.mean(), bands
+            noise = settings.initial_noise_scale * batch["noise"]
+            own = batch["own"] & (self.global_step >= self.config.own_estimate_start_step)
+        return diffusion_loss(self.unet, self.noise_scheduler, residual, condition, noise, batch["timestep"], own)
 
     def validate(self) -> None:
-        """Score the pipeline's output with the averaged weights on the fixed pairs; the raw weights come back after."""
+        """Score the pipeline's output with the averaged weights on the fixed pairs; the raw weights come back after.
+
+        Better weights than any before are kept in `pipeline-best/`.
+        """
         if not self.accelerator.is_main_process or not self.pairs:
             return
+        began = self.clock.elapsed
         with self.averaged_pipeline() as pipeline:
             for num_steps in self.config.validation_steps:
                 scores = score_pairs(pipeline, self.pairs, num_steps)
                 self._log({f"valid_{num_steps}_steps/{name}": value for name, value in scores.items()})
+                if num_steps == self.config.validation_steps[0]:
+                    score = self._best_metric_of(scores)
             log_example(pipeline, self.pairs[0], self.accelerator.get_tracker("tensorboard").writer, self.global_step)
+        if score > self.best_score and self.global_step > 0:
+            self.best_score = score
+            self.export(self.output_dir / "pipeline-best")
+        self.clock.reserve = max(self.clock.reserve, 1.2 * (self.clock.elapsed - began))
 
+    @contextmanager
     def averaged_pipeline(self):
-        """Context in which the network carries the averaged weights, in evaluation mode."""
-        return _AveragedPipeline(self)
+        """The pipeline with the averaged weights in its network, in evaluation mode."""
+        unet = self.accelerator.unwrap_model(self.unet, keep_fp32_wrapper=False)
+        self.ema.store(unet.parameters())
+        self.ema.copy_to(unet.parameters())
+        unet.eval()
+        self.pipeline.unet = unet
+        self.pipeline.set_progress_bar_config(disable=True)
+        try:
+            yield self.pipeline
+        finally:
+            self.ema.restore(unet.parameters())
+            unet.train()
 
     def save_checkpoint(self) -> None:
-        """Write the full state beside and rename it, then delete all but the newest."""
+        """Write the full state beside and rename it, delete all but the newest, and export the averaged weights."""
         final = self.output_dir / f"checkpoint-{self.global_step:08d}"
         partial = self.output_dir / "checkpoint.partial"
         if self.accelerator.is_main_process:
@@ -172,48 +186,76 @@ class Trainer:
         self.accelerator.save_state(str(partial))
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            (partial / "step.json").write_text(json.dumps({"global_step": self.global_step}), encoding="utf-8")
+            run = {"global_step": self.global_step, "elapsed": self.clock.elapsed, "best_score": self.best_score}
+            (partial / "run.json").write_text(json.dumps(run), encoding="utf-8")
             shutil.rmtree(final, ignore_errors=True)
             partial.rename(final)
             for old in self.checkpoints()[: -self.config.keep_checkpoints]:
                 shutil.rmtree(old)
+            self.export(self.output_dir / "pipeline")
 
     def load_checkpoint(self) -> None:
         """Continue from the newest complete checkpoint, if there is one."""
         if checkpoints := self.checkpoints():
             self.accelerator.load_state(str(checkpoints[-1]))
-            self.global_step = json.loads((checkpoints[-1] / "step.json").read_text(encoding="utf-8"))["global_step"]
+            run = json.loads((checkpoints[-1] / "run.json").read_text(encoding="utf-8"))
+            self.global_step, self.best_score = run["global_step"], run["best_score"]
+            self.clock.elapsed_before = run["elapsed"]
 
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
         return sorted(self.output_dir.glob("checkpoint-*"))
 
     def export(self, folder: Path) -> None:
-        """Save the pipeline with the averaged weights in half precision; a folder there before is replaced whole."""
-        if not self.accelerator.is_main_process:
-            return
-        partial = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        """Save the pipeline with the averaged weights in half precision."""
         with self.averaged_pipeline() as pipeline:
-            half = ConditionalUNet2DModel.from_config(pipeline.unet.config)
-            half.load_state_dict(pipeline.unet.state_dict())
-            settings = {name: getattr(pipeline.config, name) for name in pipeline._get_signature_keys(pipeline)[1]}
-            SpeechEnhancementPipeline(half.half(), self.noise_scheduler, **settings).save_pretrained(partial)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+            export_pipeline(pipeline, self.noise_scheduler, folder)
 
     def _dataloader(self) -> DataLoader:
         config = self.config
-        sampling_rate = self.pipeline.mel_config.sampling_rate
-        per_step = config.batch_size * config.gradient_accumulation_steps * self.accelerator.num_processes
-        mixtures = MixtureDataset(
-            SourceMix(config.speech, sampling_rate),
-            SourceMix(config.noise, sampling_rate),
-            config.mixing,
-            config.seed,
-            length=per_step * config.max_train_steps,
+        examples = TrainingExamples(
+            config,
+            self.pipeline.mel_config,
+            self.pipeline.config.window_frames,
+            self.noise_scheduler.config.num_train_timesteps,
+            length=self._windows_per_step() * config.max_train_steps,
         )
-        return DataLoader(mixtures, batch_size=config.batch_size, num_workers=config.num_workers)
+        return DataLoader(examples, batch_size=config.batch_size, num_workers=config.num_workers)
+
+    def _windows_per_step(self) -> int:
+        config = self.config
+        return config.batch_size * config.gradient_accumulation_steps * self.accelerator.num_processes
+
+    def _learning_rate_factor(self, optimizer):
+        """The schedule of `get_scheduler` over steps, or over time once the budget is the shorter one."""
+        config = self.config
+        (factor,) = get_scheduler(
+            config.lr_scheduler,
+            optimizer=optimizer,
+            num_warmup_steps=config.lr_warmup_steps,
+            num_training_steps=config.max_train_steps,
+        ).lr_lambdas
+        return lambda step: factor(
+            step if step < config.lr_warmup_steps else max(step, min(self.time_used, 1) * config.max_train_steps)
+        )
+
+    def _agreed_time_used(self) -> float:
+        """Share of the time budget that is used, as the main process sees it."""
+        if self.clock.budget is None:
+            return 0.0
+        return float(broadcast(torch.tensor(self.clock.used(), device=self.accelerator.device)))
+
+    def _best_metric_of(self, scores: dict[str, float]) -> float:
+        if self.config.best_metric not in scores:
+            raise ValueError(f"best_metric: the package for {self.config.best_metric!r} is not installed")
+        return scores[self.config.best_metric]
+
+    def _check_finite(self, losses: torch.Tensor) -> None:
+        if not losses.isfinite().all():
+            raise RuntimeError(
+                f"the loss is not finite at step {self.global_step}: the run has diverged, no checkpoint was written; "
+                "lower learning_rate or max_grad_norm and --resume"
+            )
 
     def _log(self, values: dict[str, float]) -> None:
         values = {**values, "learning_rate": self.lr_scheduler.get_last_lr()[0]}
@@ -232,23 +274,15 @@ class Trainer:
         self.ema.to(self.accelerator.device)
 
 
-class _AveragedPipeline:
-    def __init__(self, trainer: Trainer):
-        self.trainer = trainer
-
-    def __enter__(self) -> SpeechEnhancementPipeline:
-        trainer = self.trainer
-        self.unet = trainer.accelerator.unwrap_model(trainer.unet, keep_fp32_wrapper=False)
-        trainer.ema.store(self.unet.parameters())
-        trainer.ema.copy_to(self.unet.parameters())
-        self.unet.eval()
-        trainer.pipeline.unet = self.unet
-        trainer.pipeline.set_progress_bar_config(disable=True)
-        return trainer.pipeline
-
-    def __exit__(self, *_) -> None:
-        self.trainer.ema.restore(self.unet.parameters())
-        self.unet.train()
+def usable_precision(mixed_precision: str) -> str:
+    """`mixed_precision` where this machine computes in it: on a GPU, and bf16 on a CPU with AMX; else `no`, said in a
+    warning, because elsewhere a CPU takes ten times as long."""
+    if mixed_precision == "no" or torch.cuda.is_available():
+        return mixed_precision
+    if mixed_precision == "bf16" and torch.cpu.get_capabilities().get("amx_bf16"):
+        return mixed_precision
+    warnings.warn(f"mixed_precision: {mixed_precision} is slow on this processor; using 'no'", stacklevel=2)
+    return "no"
 
 
 def _due(step: int, interval: int) -> bool:
@@ -259,15 +293,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train a speech enhancement pipeline from one config file.")
     parser.add_argument("--config", required=True, help="YAML file, see training/config.py for its fields")
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint in output_dir")
+    parser.add_argument("--max-minutes", type=float, help="wall-clock budget, in place of the config's max_minutes")
     options = parser.parse_args(arguments)
     try:
         config = load_config(options.config)
+        if options.max_minutes is not None:
+            config = dataclasses.replace(config, max_minutes=options.max_minutes)
+        if not options.resume and any(Path(config.output_dir).glob("checkpoint-*")):
+            parser.error(f"{config.output_dir} holds checkpoints: continue with --resume or choose another output_dir")
+        Path(config.output_dir).mkdir(parents=True, exist_ok=True)
+        trainer = Trainer(config)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    if not options.resume and any(Path(config.output_dir).glob("checkpoint-*")):
-        parser.error(f"{config.output_dir} holds checkpoints: continue with --resume or choose another output_dir")
-    Path(config.output_dir).mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(config)
     if options.resume:
         trainer.load_checkpoint()
     trainer.train()

@@ -8,7 +8,7 @@ import torch
 from speech_enhance import SpeechEnhancementPipeline
 from speech_enhance.metrics import METRICS
 
-from .sources import decode, load_audio_dataset
+from .sources import decode_row, load_audio_dataset
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,9 @@ def load_pairs(path: str, limit: int | None = None, sampling_rate: int = 16000, 
     pairs = []
     for index in indices:
         row = dataset[int(index)]
-        noisy, clean = (decode(row.pop(column), sampling_rate) for column in ("noisy", "clean"))
-        if len(noisy) != len(clean):
-            raise ValueError(f"{path}, row {index}: noisy has {len(noisy)} samples, clean {len(clean)}")
-        pairs.append(Pair(str(row.get("id", index)), noisy, clean, row))
+        noisy, clean = decode_row(row, ("noisy", "clean"), sampling_rate, f"{path}, row {index}")
+        info = {name: value for name, value in row.items() if name not in ("noisy", "clean")}
+        pairs.append(Pair(str(row.get("id", index)), noisy, clean, info))
     return pairs
 
 

@@ -1,0 +1,67 @@
+import pytest
+import torch
+from conftest import noise
+
+from speech_enhance.schedulers import training_scheduler
+from training.objective import diffusion_loss, mel_pair, own_estimates, training_windows
+
+
+def test_training_and_pipeline_see_the_same_condition(tiny_pipeline):
+    """What the network is shown in training is what the pipeline shows it: level, mel, noise floor, grid."""
+    audio = noise(16000)
+    recording = tiny_pipeline.analyse(audio[None], 16000, seed=0)
+    settings = tiny_pipeline.config
+    waveform = torch.from_numpy(audio)[None]
+    clean_mel, noisy_mel = mel_pair(0 * waveform, waveform, tiny_pipeline.mel_config)
+    residual, condition = training_windows(
+        clean_mel, noisy_mel, [0], noisy_mel.shape[-1], settings.noise_floor_span, settings.noise_floor_block,
+        settings.residual_scale,
+    )  # fmt: skip
+    torch.testing.assert_close(condition[0], recording.condition)
+    torch.testing.assert_close(residual[0, 0], -noisy_mel[0] / settings.residual_scale)
+
+
+def test_windows_past_the_end_are_padded_with_silence():
+    mel = torch.rand(2, 4, 100) + 0.1
+    residual, condition = training_windows(0 * mel, mel, [3, 60], 96, 64, 16, 0.5)
+    torch.testing.assert_close(condition[0, 0], torch.nn.functional.pad(mel[0, :, 3:99], (0, 0)))
+    torch.testing.assert_close(residual[1, 0, :, :40], -2 * mel[1, :, 60:])
+    assert not residual[1, 0, :, 40:].any()
+    assert not condition[1, :, :, 40:].any()
+
+
+def test_terminal_loss_is_regression(tiny_unet):
+    """At the last timestep the target is minus the residual, whatever the noise."""
+    scheduler = training_scheduler()
+    residual, condition = torch.randn(2, 1, 80, 16), torch.randn(2, 3, 80, 16)
+    timesteps = torch.full((2,), 999)
+    with torch.no_grad():
+        noise_map = torch.randn_like(residual)
+        expected = (tiny_unet(noise_map, timesteps, condition).sample + residual).square().mean(dim=(1, 2, 3))
+        loss = diffusion_loss(tiny_unet, scheduler, residual, condition, noise_map, timesteps)
+    torch.testing.assert_close(loss, expected, rtol=1e-2, atol=1e-2)
+    with pytest.raises(ValueError, match="ill-posed"):
+        diffusion_loss(tiny_unet, training_scheduler("epsilon"), residual, condition, noise_map, timesteps)
+
+
+def test_loss_on_own_estimates_is_the_error_of_the_implied_residual(tiny_unet):
+    scheduler = training_scheduler()
+    residual, condition, noise_map = torch.randn(2, 1, 80, 16), torch.randn(2, 3, 80, 16), torch.randn(2, 1, 80, 16)
+    timesteps, own = torch.tensor([499, 499]), torch.tensor([True, False])
+    with torch.no_grad():
+        losses = diffusion_loss(tiny_unet, scheduler, residual, condition, noise_map, timesteps, own)
+        estimate = own_estimates(tiny_unet, scheduler, condition, noise_map)
+        first_step = scheduler_step(scheduler, tiny_unet, noise_map, 999, condition)
+        torch.testing.assert_close(estimate, first_step, atol=1e-2, rtol=0)
+        noisy_sample = scheduler.add_noise(estimate, noise_map, timesteps)
+        implied = scheduler_step(scheduler, tiny_unet, noisy_sample, 499, condition)
+        plain = diffusion_loss(tiny_unet, scheduler, residual, condition, noise_map, timesteps)
+    torch.testing.assert_close(losses[0], (implied - residual)[0].square().mean(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(losses[1], plain[1], atol=1e-4, rtol=1e-4)
+
+
+def scheduler_step(scheduler, unet, sample, timestep, condition):
+    """The residual that the network's answer implies, by the scheduler's own arithmetic."""
+    scheduler.set_timesteps(1000)
+    prediction = unet(sample, timestep, condition).sample
+    return scheduler.step(prediction, timestep, sample).pred_original_sample

@@ -1,0 +1,238 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from conftest import ROOT, noise, quiet
+from safetensors.torch import load_file
+
+from speech_enhance import SpeechEnhancementPipeline
+from speech_enhance.schedulers import training_scheduler
+from training.config import load_config
+from training.validation import load_pairs, score_pairs
+
+
+def tiny_config(corpus, folder, **changes):
+    config = yaml.safe_load((ROOT / "training" / "configs" / "tiny.yaml").read_text())
+    config["output_dir"] = str(folder / "run")
+    config["speech"] = [{"path": str(corpus / "speech")}]
+    config["noise"] = [{"path": str(corpus / "noise-*.parquet")}]
+    config.update(changes)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder / "config.yaml"
+
+
+def losses(folder):
+    lines = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
+    return {line["step"]: line["loss"] for line in lines if "loss" in line}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_two_steps_give_a_pipeline_that_runs(corpus, tmp_path):
+    from training.train import main
+
+    pairs = {"validation_pairs": str(corpus / "pairs.parquet"), "validate_every": 2}
+    main(["--config", str(tiny_config(corpus, tmp_path, **pairs))])
+    assert sorted(losses(tmp_path)) == [1, 2]
+    log = (tmp_path / "run" / "log.jsonl").read_text()
+    assert "valid_1_steps/si_sdr" in log
+    assert "valid_4_steps/si_sdr" in log
+    assert list((tmp_path / "run" / "logs").rglob("events*"))
+    pipeline = quiet(SpeechEnhancementPipeline.from_pretrained(tmp_path / "run" / "pipeline"))
+    assert pipeline(noise(5000), 16000).audios.shape == (5000,)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_killed_run_resumes_to_the_same_losses_and_weights(corpus, tmp_path):
+    from training.train import main
+
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+        main(
+            [
+                "--config",
+                str(tiny_config(corpus, tmp_path / name, max_train_steps=4, lr_warmup_steps=1, own_estimate_share=1.0)),
+            ]
+        )
+    for folder in ("checkpoint-00000004", "pipeline"):
+        shutil.rmtree(tmp_path / "killed" / "run" / folder)
+    (tmp_path / "killed" / "run" / "checkpoint.partial").mkdir()  # a write that was cut off
+    (tmp_path / "killed" / "run" / "log.jsonl").unlink()
+    main(["--config", str(tmp_path / "killed" / "config.yaml"), "--resume"])
+    assert losses(tmp_path / "killed") == {4: losses(tmp_path / "whole")[4]}
+    weights = [
+        (tmp_path / name / "run" / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
+        for name in ("whole", "killed")
+    ]
+    assert weights[0] == weights[1]
+
+
+def launch(config, *options, processes: int = 1) -> subprocess.Popen:
+    """A training run in a process of its own, or in several, with one thread each."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] * (processes > 1)
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *launcher, "training/train.py", "--config", str(config), *options]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def finish(run: subprocess.Popen) -> None:
+    _, errors = run.communicate(timeout=300)
+    assert run.returncode == 0, errors
+
+
+def exported_weights(folder) -> dict:
+    return load_file(folder / "run" / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors")
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(corpus, tmp_path):
+    """SIGKILL at whatever moment: while starting, in a step, while a checkpoint is written."""
+    options = {"max_train_steps": 60, "lr_warmup_steps": 2, "own_estimate_share": 1.0}
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+        tiny_config(corpus, tmp_path / name, **options)
+    finish(launch(tmp_path / "whole" / "config.yaml"))
+    log = tmp_path / "killed" / "run" / "log.jsonl"
+    for kill in range(3):
+        run = launch(tmp_path / "killed" / "config.yaml", "--resume")
+        lines = len(log.read_text().splitlines()) if log.exists() else 0
+        while run.poll() is None and (not log.exists() or len(log.read_text().splitlines()) < lines + 7 + kill):
+            time.sleep(0.01)
+        time.sleep(0.03 * kill)
+        run.kill()
+        run.communicate()
+        assert run.returncode == -signal.SIGKILL
+    finish(launch(tmp_path / "killed" / "config.yaml", "--resume"))
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len(lines) > 60  # some steps were taken again
+    expected = losses(tmp_path / "whole")
+    assert all(line["loss"] == expected[line["step"]] for line in lines)
+    assert {line["step"] for line in lines} == set(expected)
+    whole, killed = exported_weights(tmp_path / "whole"), exported_weights(tmp_path / "killed")
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_twice_the_batch(corpus, tmp_path):
+    options = {"max_train_steps": 6, "lr_warmup_steps": 1, "own_estimate_share": 0.5, "terminal_share": 0.3}
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        finish(launch(tiny_config(corpus, folder, batch_size=4 // processes, **options), processes=processes))
+    single, double = losses(tmp_path / "1"), losses(tmp_path / "2")
+    assert sorted(double) == list(range(1, 7))
+    assert double == pytest.approx(single, rel=1e-4)
+    single, double = exported_weights(tmp_path / "1"), exported_weights(tmp_path / "2")
+    for name in single:
+        torch.testing.assert_close(double[name], single[name], rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_accumulated_batches_train_as_one_batch(corpus, tmp_path):
+    from training.train import main
+
+    options = {"max_train_steps": 3, "lr_warmup_steps": 1, "own_estimate_share": 0.5, "terminal_share": 0.3}
+    for name, sizes in {
+        "whole": {"batch_size": 4},
+        "parts": {"batch_size": 2, "gradient_accumulation_steps": 2},
+    }.items():
+        (tmp_path / name).mkdir()
+        main(["--config", str(tiny_config(corpus, tmp_path / name, **sizes, **options))])
+    assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), rel=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_time_budget_ends_the_run_and_its_schedule(corpus, tmp_path):
+    from training.train import main
+
+    config = tiny_config(corpus, tmp_path, max_train_steps=100000, lr_warmup_steps=2, checkpoint_every=0)
+    main(["--config", str(config), "--max-minutes", "0.05"])
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert 5 < len(lines) < 100000
+    rates = [line["learning_rate"] for line in lines[2:]]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] > 3e-4
+    assert rates[-1] < 1e-6
+    assert lines[-1]["windows_per_second"] > 0
+    assert 0 < lines[-1]["data_wait_share"] < 1
+    assert (tmp_path / "run" / "pipeline").is_dir()
+    main(["--config", str(config), "--max-minutes", "0.05", "--resume"])  # the budget is that of all parts together
+    again = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert len(again) == len(lines) + 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_best_weights_are_kept_and_another_run_can_start_from_them(corpus, tmp_path):
+    from training.train import Trainer, main
+
+    validation = {"validation_pairs": str(corpus / "pairs.parquet"), "validation_steps": [1], "validate_every": 1}
+    config = tiny_config(corpus, tmp_path, max_train_steps=3, best_metric="si_sdr", learning_rate=1e-2, **validation)
+    main(["--config", str(config)])
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    scores = {line["step"]: line["valid_1_steps/si_sdr"] for line in lines if "valid_1_steps/si_sdr" in line}
+    assert sorted(scores) == [0, 1, 2, 3]
+    best = quiet(SpeechEnhancementPipeline.from_pretrained(tmp_path / "run" / "pipeline-best"))
+    expected = max(score for step, score in scores.items() if step > 0)
+    assert score_pairs(best, load_pairs(str(corpus / "pairs.parquet")), 1)["si_sdr"] == pytest.approx(
+        expected, abs=0.05
+    )
+    (tmp_path / "next").mkdir()
+    start = str(tmp_path / "run" / "pipeline-best")
+    trainer = Trainer(load_config(tiny_config(corpus, tmp_path / "next", init_from=start)))
+    with trainer.averaged_pipeline() as pipeline:
+        for name, value in best.unet.state_dict().items():
+            assert torch.equal(pipeline.unet.state_dict()[name], value.float())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(corpus, tmp_path):
+    from training.train import main
+
+    config = tiny_config(corpus, tmp_path, max_train_steps=20, lr_warmup_steps=0, learning_rate=1e25)
+    with pytest.raises(RuntimeError, match=r"not finite at step \d+: .*lower learning_rate"):
+        main(["--config", str(config)])
+    assert not (tmp_path / "run" / "checkpoint-00000020").exists()
+
+
+def test_a_run_is_not_overwritten_by_accident(corpus, tmp_path, capsys):
+    from training.train import main
+
+    config = tiny_config(corpus, tmp_path)
+    (tmp_path / "run" / "checkpoint-00000001").mkdir(parents=True)
+    with pytest.raises(SystemExit):
+        main(["--config", str(config)])
+    assert "--resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rat": 1}, "unknown field 'learning_rat'"),
+        ({"batch_size": "8"}, "batch_size: expected int, got '8'"),
+        ({"mixing": {"snr": 1}}, "mixing: unknown field 'snr'"),
+        ({"speech": {"path": "x"}}, "speech: expected a list"),
+        ({"noise": [{"column": "x"}]}, r"noise\[0\].*path"),
+        ({"noise": []}, r"noise: expected sources at paired_share 0\.0, got \[\]"),
+        ({"paired_share": 0.5}, "pairs: expected sources"),
+        ({"best_metric": "loudness"}, "best_metric: expected one of pesq, estoi, si_sdr"),
+        ({"mixed_precision": "half"}, "mixed_precision: expected one of no, fp16, bf16"),
+        ({"max_minutes": 0}, "max_minutes: expected more than 0"),
+    ],
+)
+def test_mistakes_in_a_config_are_named(corpus, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(tiny_config(corpus, tmp_path, **changes))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "training" / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_of_the_repository_is_valid(path):
+    from speech_enhance import ConditionalUNet2DModel
+
+    config = load_config(path)
+    SpeechEnhancementPipeline(ConditionalUNet2DModel(**config.unet), training_scheduler(), **config.pipeline)

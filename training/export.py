@@ -1,0 +1,21 @@
+"""A pipeline folder out of a network in training."""
+
+import shutil
+from pathlib import Path
+
+from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
+
+
+def export_pipeline(pipeline: SpeechEnhancementPipeline, noise_scheduler, folder: Path) -> None:
+    """Save `pipeline` with `noise_scheduler` and its weights in half precision.
+
+    It is written beside and renamed; a folder there before is replaced whole.
+    """
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    half = ConditionalUNet2DModel.from_config(pipeline.unet.config)
+    half.load_state_dict(pipeline.unet.state_dict())
+    settings = {name: getattr(pipeline.config, name) for name in pipeline._get_signature_keys(pipeline)[1]}
+    SpeechEnhancementPipeline(half.half(), noise_scheduler, **settings).save_pretrained(partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)

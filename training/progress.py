@@ -1,0 +1,78 @@
+"""What a run knows of its own course: losses, speed, waiting, and how much of its time is used."""
+
+import time
+from collections.abc import Iterable, Iterator
+
+import torch
+
+_BANDS = {"low": 0, "middle": 333, "high": 666, "terminal": 999}
+
+
+class LossMeter:
+    """Mean loss over all processes since the last report, in all and by band of timesteps.
+
+    Sums stay on the device until then, so that counting makes no step wait.
+    """
+
+    def __init__(self, device: torch.device):
+        self._first_timesteps = torch.tensor(list(_BANDS.values()), device=device)
+        self._sums = torch.zeros(2, len(_BANDS), device=device)
+
+    def add(self, losses: torch.Tensor, timesteps: torch.Tensor) -> None:
+        """Count the losses `(batch,)` of examples at `timesteps (batch,)`."""
+        bands = torch.bucketize(timesteps, self._first_timesteps, right=True) - 1
+        self._sums.index_add_(1, bands, torch.stack([losses.detach().float(), torch.ones_like(losses)]))
+
+    def report(self, accelerator) -> tuple[dict[str, float], int]:
+        """`loss` and `loss_<band>` since the last report, and the number of examples; all processes call it."""
+        sums, counts = accelerator.reduce(self._sums.clone(), "sum").tolist()
+        self._sums.zero_()
+        report = {"loss": sum(sums) / max(sum(counts), 1)}
+        by_band = zip(_BANDS, sums, counts, strict=True)
+        report |= {f"loss_{name}": total / count for name, total, count in by_band if count}
+        return report, int(sum(counts))
+
+
+class RunClock:
+    """Wall-clock of a run over all its resumed parts.
+
+    Args:
+        max_minutes: Budget, or `None`.
+    """
+
+    def __init__(self, max_minutes: float | None = None):
+        self.budget = None if max_minutes is None else 60 * max_minutes
+        self.elapsed_before = 0.0
+        self.reserve = 0.0
+        self._started = self._reported = time.monotonic()
+        self._waited = 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of this run so far."""
+        return self.elapsed_before + time.monotonic() - self._started
+
+    def used(self) -> float:
+        """Share of the budget that is used, less `reserve` seconds kept for what follows the last step; 0 if there
+        is no budget."""
+        return 0.0 if self.budget is None else self.elapsed / max(self.budget - self.reserve, 1e-3)
+
+    def waiting_for(self, batches: Iterable) -> Iterator:
+        """The batches, with the time it takes to get them counted."""
+        iterator = iter(batches)
+        while True:
+            asked = time.monotonic()
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+            self._waited += time.monotonic() - asked
+            yield batch
+
+    def report(self, num_windows: int) -> dict[str, float]:
+        """Throughput and share of time spent waiting for data since the last report, in which `num_windows` passed."""
+        now = time.monotonic()
+        seconds = max(now - self._reported, 1e-9)
+        report = {"windows_per_second": num_windows / seconds, "data_wait_share": self._waited / seconds}
+        self._reported, self._waited = now, 0.0
+        return report | {"minutes": self.elapsed / 60}
