@@ -107,3 +107,15 @@ def test_pairs_of_unequal_length_are_refused(tmp_path):
     pairs = AudioSource(SourceConfig(str(tmp_path)), 16000, columns=("clean", "noisy"))
     with pytest.raises(ValueError, match=r"row 0: clean and noisy differ in length: \[100, 101\]"):
         pairs[0]
+
+
+def test_paired_folders(tmp_path):
+    for name in ("clean/a.wav", "noisy/a.wav", "clean/deep/b.flac", "noisy/deep/b.flac", "clean/unused.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / name, noise(500, seed=len(name)), 16000)
+    pairs = load_pairs(str(tmp_path))
+    assert [pair.id for pair in pairs] == ["a", "deep_b"]
+    assert not np.array_equal(pairs[1].clean, pairs[1].noisy)
+    (tmp_path / "clean" / "a.wav").unlink()
+    with pytest.raises(FileNotFoundError, match=r"lacks 1 of the files.*a\.wav"):
+        load_pairs(str(tmp_path))

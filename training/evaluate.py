@@ -1,15 +1,17 @@
-"""How good a checkpoint is, on noisy/clean pairs, beside untouched noise and spectral gating.
+"""How good a checkpoint is on noisy/clean pairs, beside the existing approaches, all through the same code.
 
     python training/evaluate.py --pairs 'data/pairs-valid-*.parquet' --output training/results/pairs-valid
+    python training/evaluate.py --pairs JacobLinCool/VoiceBank-DEMAND-16k --split test
     python training/evaluate.py --clean 'data/speech-valid-*.parquet' --output training/results/speech-valid
 
-Writes OUTPUT.json (every file) and OUTPUT.md (means), and prints the latter.
+Writes OUTPUT.json (every file, means with 95 % intervals) and OUTPUT.md (tables), and prints the latter.
 """
 
 import argparse
 import sys
-from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +19,29 @@ import numpy as np
 if not __package__:  # run as a script: the repository, not this folder with its own `evaluate.py`, is the import root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from speech_enhance.metrics import METRICS
+from speech_enhance import metrics
+from training.bootstrap import bootstrap_gain, bootstrap_mean
 from training.reports import write_report
-from training.sources import decode, load_audio_dataset
+from training.sources import decode_row, load_audio_dataset
+from training.systems import SYSTEMS, System, diffusion, stored
 from training.validation import Pair, load_pairs
 
 FRAME = 512
 SILENT_DB = 40
+COLUMNS = {
+    "pesq": ("PESQ", ".2f"),
+    "estoi": ("ESTOI", ".3f"),
+    "si_sdr": ("SI-SDR (dB)", ".1f"),
+    "csig": ("CSIG", ".2f"),
+    "cbak": ("CBAK", ".2f"),
+    "covl": ("COVL", ".2f"),
+    "dnsmos_sig": ("DNSMOS SIG", ".2f"),
+    "dnsmos_bak": ("DNSMOS BAK", ".2f"),
+    "dnsmos_ovrl": ("DNSMOS OVRL", ".2f"),
+    "noise_reduction_db": ("less noise in pauses (dB)", ".1f"),
+}
+GROUPS = ("snr_db", "condition", "speaker_id")
+COMPARED = ("pesq", "estoi", "si_sdr")
 
 
 def noise_reduction_db(output: np.ndarray, pair: Pair) -> float:
@@ -41,101 +59,123 @@ def noise_reduction_db(output: np.ndarray, pair: Pair) -> float:
     return float(10 * np.log10(noisy[silent].sum() / max(enhanced[silent].sum(), 1e-12)))
 
 
-def untouched(pairs: list[Pair]) -> list[np.ndarray]:
-    return [pair.noisy for pair in pairs]
-
-
-def spectral_gating(pairs: list[Pair]) -> list[np.ndarray]:
-    """noisereduce at its defaults (Sainburg et al. 2020)."""
-    import noisereduce
-
-    return [noisereduce.reduce_noise(y=pair.noisy, sr=16000).astype(np.float32) for pair in pairs]
-
-
-def true_mel(pairs: list[Pair]) -> list[np.ndarray]:
-    """The ceiling of the method: the reconstruction with the true clean mel in place of a generated one."""
-    import torch
-
-    from speech_enhance.mel import MelConfig, istft, mel_spectrogram, stft
-    from speech_enhance.reconstruction import spectral_gain
-
-    config, outputs = MelConfig(), []
-    for pair in pairs:
-        noisy, clean = (stft(torch.from_numpy(audio)[None], config) for audio in (pair.noisy, pair.clean))
-        gain = spectral_gain(mel_spectrogram(clean.abs(), config), mel_spectrogram(noisy.abs(), config), config)
-        outputs.append(istft(noisy * gain, len(pair.noisy), config)[0].numpy())
-    return outputs
-
-
-def diffusion(model: str, scheduler: str, **settings: int):
-    """A system of ours: a checkpoint with a scheduler and settings of the call, seed 0, no mix, no limit."""
-    from speech_enhance import SpeechEnhancementPipeline, make_scheduler
-
-    pipeline = SpeechEnhancementPipeline.from_pretrained(model)
-    pipeline.set_progress_bar_config(disable=True)
-    pipeline.scheduler = make_scheduler(scheduler, pipeline.scheduler.config)
-    return lambda pairs: pipeline([pair.noisy for pair in pairs], 16000, **settings).audios
-
-
-def score(outputs: list[np.ndarray], pairs: list[Pair]) -> list[dict]:
-    """One row of metrics per file."""
+def score(outputs: list[np.ndarray], pairs: list[Pair], dnsmos: Callable | None = None) -> list[dict]:
+    """One row of measures per file; `dnsmos` is a [`DNSMOS`] or `None`."""
     rows = []
     for output, pair in zip(outputs, pairs, strict=True):
-        row = {"id": pair.id, "snr_db": pair.info.get("snr_db"), "speaker_id": pair.info.get("speaker_id")}
-        row |= {name: metric(output, pair.clean) for name, metric in METRICS.items()}
+        row = {"id": pair.id} | {field: pair.info[field] for field in GROUPS if field in pair.info}
+        row |= metrics.score(output, pair.clean)
+        if dnsmos:
+            row |= {f"dnsmos_{name}": value for name, value in dnsmos(output).items()}
         rows.append(row | {"noise_reduction_db": noise_reduction_db(output, pair)})
     return rows
 
 
-def summarise(rows: list[dict]) -> dict[str, float]:
-    """Means over files, of the noise reduction the median; undefined values do not count."""
-    summary = {name: _finite(np.mean, [row[name] for row in rows]) for name in METRICS}
-    return summary | {"noise_reduction_db": _finite(np.median, [row["noise_reduction_db"] for row in rows])}
+def summarise(rows: list[dict]) -> dict[str, dict]:
+    """Mean of every measure with its interval, see [`bootstrap_mean`]."""
+    names = [name for name in COLUMNS if name in rows[0]]
+    return {name: asdict(bootstrap_mean([row[name] for row in rows])) for name in names}
 
 
-def _finite(statistic, values: list[float]) -> float:
-    values = [value for value in values if np.isfinite(value)]
-    return float(statistic(values)) if values else float("nan")
+def markdown(results: dict[str, list[dict]], main_system: str, title: str) -> str:
+    """Means of every system, what the main one gains over the others, and means by group of files."""
+    names = [name for name in COLUMNS if name in next(iter(results.values()))[0]]
+    lines = [f"# {title}", "", "Means over files, with the 95 % interval of a bootstrap over files.", ""]
+    lines += _header("system", [COLUMNS[name][0] for name in names])
+    for system, rows in results.items():
+        summary = summarise(rows)
+        cells = [_with_interval(summary[name], COLUMNS[name][1]) for name in names]
+        lines.append(f"| {system} | {' | '.join(cells)} |")
+    if len(results) > 1:
+        lines += ["", f"## What {main_system} gains over the others, paired by file", ""]
+        lines += _header("over", [COLUMNS[name][0] for name in COMPARED])
+        ours = results[main_system]
+        for system, rows in results.items():
+            if system != main_system:
+                gains = [bootstrap_gain([r[n] for r in ours], [r[n] for r in rows]) for n in COMPARED]
+                cells = [_with_interval(asdict(g), f"+{COLUMNS[n][1]}") for n, g in zip(COMPARED, gains, strict=True)]
+                lines.append(f"| {system} | {' | '.join(cells)} |")
+    for field in GROUPS:
+        lines += _by_group(results, field)
+    return "\n".join(lines) + "\n"
 
 
-def markdown(results: dict[str, list[dict]], title: str) -> str:
-    """The means of every system, then of the last one by signal-to-noise ratio and by talker."""
-    lines = [f"# {title}", "", *_table(results, "system"), ""]
-    name, rows = list(results.items())[-1]
-    for field in ("snr_db", "speaker_id"):
-        groups = defaultdict(list)
-        for row in rows:
-            groups[row[field]].append(row)
-        if 1 < len(groups) <= 10:
-            ordered = {str(key): groups[key] for key in sorted(groups)}
-            lines += [f"{name} by {field}:", "", *_table(ordered, field), ""]
-    return "\n".join(lines)
-
-
-def _table(groups: dict[str, list[dict]], head: str) -> list[str]:
-    lines = [
-        f"| {head} | files | PESQ | ESTOI | SI-SDR (dB) | less noise in pauses (dB, median) |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, rows in groups.items():
-        s = summarise(rows)
-        lines.append(
-            f"| {name} | {len(rows)} | {s['pesq']:.2f} | {s['estoi']:.3f} | {s['si_sdr']:.1f} | {s['noise_reduction_db']:.1f} |"
-        )
+def _by_group(results: dict[str, list[dict]], field: str) -> list[str]:
+    """A table systems × groups of every compared measure; nothing if the files have one group or too many."""
+    first = next(iter(results.values()))
+    groups = sorted({row[field] for row in first if row.get(field) is not None})
+    if not 1 < len(groups) <= 10:
+        return []
+    lines = []
+    for name in COMPARED:
+        heading, form = COLUMNS[name]
+        counts = [sum(row.get(field) == group for row in first) for group in groups]
+        lines += ["", f"## {heading} by {field}", ""]
+        lines += _header("system", [f"{group} ({count} files)" for group, count in zip(groups, counts, strict=True)])
+        for system, rows in results.items():
+            means = [bootstrap_mean([row[name] for row in rows if row.get(field) == group]).mean for group in groups]
+            lines.append(f"| {system} | {' | '.join(f'{mean:{form}}' for mean in means)} |")
     return lines
 
 
-def load_clean(path: str) -> list[Pair]:
+def _header(first: str, columns: list[str]) -> list[str]:
+    return [f"| {first} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+
+
+def _with_interval(summary: dict, form: str) -> str:
+    mean, low, high = (f"{summary[name]:{form}}" for name in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]" if np.isfinite(summary["low"]) else mean
+
+
+def load_clean(path: str, split: str, limit: int | None) -> list[Pair]:
     """Clean speech as its own noisy version."""
-    dataset = load_audio_dataset(path, "test", ["audio"])
+    dataset = load_audio_dataset(path, split, ["audio"])
     pairs = []
-    for index, row in enumerate(dataset):
-        audio = decode(row.pop("audio"), 16000)
-        pairs.append(Pair(str(row.get("id", index)), audio, audio, row))
+    for index, row in enumerate(dataset.select(range(min(len(dataset), limit or len(dataset))))):
+        audio = decode_row(row, ("audio",), 16000, f"{path}, row {index}")
+        pairs.append(Pair(str(row.get("id", index)), audio, audio, {k: v for k, v in row.items() if k != "audio"}))
     return pairs
 
 
-def main(arguments: list[str] | None = None) -> None:
+def chosen_systems(options: argparse.Namespace) -> dict[str, Callable[[], System]]:
+    """By name what makes each system: checkpoints are loaded one after the other."""
+    from speech_enhance import PRESETS
+
+    systems = {name: partial(SYSTEMS.get, name) for name in options.systems}
+    systems |= {name: partial(stored, folder) for name, folder in options.system}
+    systems |= {
+        name: partial(diffusion, model, "ddim", num_inference_steps=1, num_estimates=1)
+        for name, model in options.other_model
+    }
+    for steps in options.steps:
+        settings = {"num_inference_steps": steps, "num_estimates": 1}
+        systems[f"ours, {options.scheduler}, {steps} step(s)"] = partial(
+            diffusion, options.model, options.scheduler, **settings
+        )
+    return systems | {
+        f"ours, {name}": partial(diffusion, options.model, **asdict(PRESETS[name])) for name in options.presets
+    }
+
+
+def save_outputs(folder: Path, outputs: list[np.ndarray], pairs: list[Pair]) -> None:
+    """One WAV file per pair, named by its id, as `--system` reads them."""
+    from speech_enhance import write_audio
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for output, pair in zip(outputs, pairs, strict=True):
+        if Path(pair.id).name != pair.id:
+            raise ValueError(f"the id {pair.id!r} of a pair cannot name a file")
+        write_audio(folder / f"{pair.id}.wav", output[None], 16000, subtype="FLOAT")
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    if not name or not value:
+        raise argparse.ArgumentTypeError(f"expected NAME=PATH, got {text!r}")
+    return name, value
+
+
+def parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     from speech_enhance import DEFAULT_CHECKPOINT, PRESETS, SCHEDULERS
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -143,34 +183,56 @@ def main(arguments: list[str] | None = None) -> None:
     data.add_argument("--pairs", help="dataset with columns clean and noisy: Parquet pattern, folder or Hub name")
     data.add_argument("--clean", help="dataset with a column audio of clean speech that must pass")
     parser.add_argument("--split", default="test", help="split of a folder or Hub dataset")
-    parser.add_argument("--model", default=str(DEFAULT_CHECKPOINT), help="pipeline folder or Hub id")
-    parser.add_argument("--scheduler", choices=SCHEDULERS, default="ddim")
-    parser.add_argument("--steps", type=int, nargs="*", default=[1, 2, 4, 8])
-    parser.add_argument("--presets", nargs="*", choices=PRESETS, default=["best", "balanced"])
     parser.add_argument("--limit", type=int, help="only this many pairs, evenly spread")
-    parser.add_argument("--no-baselines", action="store_true", help="leave out noisereduce and the ceiling")
+    parser.add_argument("--model", default=str(DEFAULT_CHECKPOINT), help="pipeline folder or Hub id")
+    parser.add_argument("--presets", nargs="*", choices=PRESETS, default=list(PRESETS))
+    parser.add_argument("--scheduler", choices=SCHEDULERS, default="ddim", help="for --steps")
+    parser.add_argument("--steps", type=int, nargs="*", default=[])
+    parser.add_argument("--systems", nargs="*", choices=SYSTEMS, help="existing approaches; all of them for --pairs")
+    parser.add_argument(
+        "--other-model", type=_named, action="append", default=[], metavar="NAME=MODEL", help="another pipeline, 1 step"
+    )
+    parser.add_argument(
+        "--system", type=_named, action="append", default=[], metavar="NAME=FOLDER",
+        help="stored output of any other system, one audio file per pair named by its id",
+    )  # fmt: skip
+    parser.add_argument("--dnsmos", metavar="FILE", help="sig_bak_ovr.onnx of the DNS challenge, for DNSMOS P.835")
+    parser.add_argument("--save", metavar="FOLDER", help="write every output there, one folder per system")
     parser.add_argument("--output", help="path of the report without extension")
     options = parser.parse_args(arguments)
+    if options.systems is None:
+        options.systems = list(SYSTEMS) if options.pairs else ["untouched"]
+    return parser, options
 
-    pairs = (
-        load_clean(options.clean) if options.clean else load_pairs(options.pairs, options.limit, split=options.split)
-    )
-    systems = {"noisy": untouched}
-    if not options.no_baselines and not options.clean:
-        systems |= {"true clean mel (ceiling)": true_mel, "noisereduce": spectral_gating}
-    for steps in options.steps:
-        systems[f"ours, {options.scheduler}, {steps} step(s)"] = diffusion(
-            options.model, options.scheduler, num_inference_steps=steps, num_estimates=1
-        )
-    for name in options.presets:
-        preset = asdict(PRESETS[name])
-        systems[f"ours, {name}"] = diffusion(options.model, **preset)
+
+def main(arguments: list[str] | None = None) -> None:
+    parser, options = parse(arguments)
+    systems = chosen_systems(options)
+    if not systems:
+        parser.error("nothing to evaluate: name --systems, --presets, --steps, --system or --other-model")
     results = {}
-    for name, system in systems.items():
-        print(f"… {name}", file=sys.stderr)
-        results[name] = score(system(pairs), pairs)
-    report = markdown(results, f"{options.clean or options.pairs} ({len(pairs)} files)")
-    write_report(options.output, results, report)
+    try:
+        if options.clean:
+            pairs = load_clean(options.clean, options.split, options.limit)
+        else:
+            pairs = load_pairs(options.pairs, options.limit, split=options.split)
+        dnsmos = None
+        if options.dnsmos:
+            from speech_enhance.dnsmos import DNSMOS
+
+            dnsmos = DNSMOS(options.dnsmos)
+        for name, make in systems.items():
+            print(f"… {name}", file=sys.stderr)
+            outputs = make()(pairs)
+            if options.save:
+                save_outputs(Path(options.save) / name.replace("/", "-"), outputs, pairs)
+            results[name] = score(outputs, pairs, dnsmos)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    main_system = next((name for name in results if name == "ours, balanced"), list(results)[-1])
+    report = markdown(results, main_system, f"{options.clean or options.pairs} ({len(pairs)} files)")
+    stored_results = {name: {"summary": summarise(rows), "files": rows} for name, rows in results.items()}
+    write_report(options.output, stored_results, report)
 
 
 if __name__ == "__main__":

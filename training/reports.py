@@ -1,19 +1,41 @@
 """Reports as two files side by side: `.json` for programs, `.md` for people."""
 
 import json
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 
 
 def write_report(stem: str | None, results, text: str) -> None:
-    """Print `text`; with a `stem`, write it to `stem.md` and `results` to `stem.json`, numbers rounded to 4 digits and
-    what is not finite (`nan`, `inf`) as a string, since JSON has no such numbers."""
+    """Print `text` and how it was made; with a `stem`, write them to `stem.md` and `results` to `stem.json`, numbers
+    rounded to 4 digits and what is not finite (`nan`, `inf`) as a string, since JSON has no such numbers."""
+    text = f"{text.rstrip()}\n\n{provenance()}\n"
     print(text)
     if stem:
         Path(stem).parent.mkdir(parents=True, exist_ok=True)
-        Path(stem + ".json").write_text(json.dumps(_plain(results), indent=1) + "\n", encoding="utf-8")
-        Path(stem + ".md").write_text(text, encoding="utf-8")
+        _write(Path(stem + ".json"), json.dumps(_plain(results), indent=1) + "\n")
+        _write(Path(stem + ".md"), text)
+
+
+def provenance() -> str:
+    """The command that is running, and the commit of the code it runs, if git knows it."""
+    folder = Path(__file__).parent
+    git = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=10"]
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = "unknown"
+    arguments = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return f"Made by `{shlex.join(arguments)}` at commit {commit}."
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
 
 
 def _plain(value):

@@ -199,18 +199,43 @@ def _load_folder(folder: Path, split: str) -> Dataset:
     """A folder in the layout of Datasets' `audiofolder`, whose own loader decodes with torchcodec only.
 
     Files below `folder` (or below its subfolder `split`, where there is one): those that `metadata.jsonl` or
-    `metadata.csv` names in its columns `file_name` (→ `audio`) and `*_file_name` (→ `*`), else all that libsndfile
-    reads by extension, in order of name.
+    `metadata.csv` names in its columns `file_name` (→ `audio`) and `*_file_name` (→ `*`); else, where there are
+    subfolders `clean` and `noisy`, the pairs of files of the same name in them; else all that libsndfile reads by
+    extension, in order of name.
     """
     folder = folder / split if (folder / split).is_dir() else folder
     for name in ("metadata.jsonl", "metadata.csv"):
         if (folder / name).is_file():
             return _load_metadata(folder / name)
-    extensions = {f".{name.lower()}" for name in soundfile.available_formats()} | {".opus", ".aif"}
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in extensions)
+    if (folder / "clean").is_dir() and (folder / "noisy").is_dir():
+        return _load_paired_folders(folder / "clean", folder / "noisy")
+    files = _audio_files(folder)
+    return Dataset.from_dict({"audio": _undecoded(files)})
+
+
+def _load_paired_folders(clean: Path, noisy: Path) -> Dataset:
+    names = [file.relative_to(noisy) for file in _audio_files(noisy)]
+    if missing := [name for name in names if not (clean / name).is_file()]:
+        raise FileNotFoundError(f"{clean}: lacks {len(missing)} of the files in {noisy}, e.g. {missing[0]}")
+    ids = [str(name.with_suffix("")).replace("/", "_") for name in names]
+    columns = {column.name: _undecoded([column / name for name in names]) for column in (clean, noisy)}
+    return Dataset.from_dict({"id": ids, **columns})
+
+
+def _audio_files(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in audio_extensions())
     if not files:
         raise FileNotFoundError(f"{folder}: no audio files in this folder")
-    return Dataset.from_dict({"audio": [{"bytes": None, "path": str(file)} for file in files]})
+    return files
+
+
+def _undecoded(files: list[Path]) -> list[dict]:
+    return [{"bytes": None, "path": str(file)} for file in files]
+
+
+def audio_extensions() -> set[str]:
+    """Extensions, with their dot and in lower case, of what libsndfile reads."""
+    return {f".{name.lower()}" for name in soundfile.available_formats()} | {".opus", ".aif"}
 
 
 def _load_metadata(metadata: Path) -> Dataset:
@@ -221,9 +246,8 @@ def _load_metadata(metadata: Path) -> Dataset:
             missing = [file for file in files if not file.is_file()]
             if missing:
                 raise FileNotFoundError(f"{metadata}: names {len(missing)} files that do not exist, e.g. {missing[0]}")
-            column = [{"bytes": None, "path": str(file)} for file in files]
             target = "audio" if name == "file_name" else name.removesuffix("_file_name")
-            dataset = dataset.remove_columns(name).add_column(target, column)
+            dataset = dataset.remove_columns(name).add_column(target, _undecoded(files))
     return dataset
 
 

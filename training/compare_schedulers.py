@@ -1,0 +1,224 @@
+"""What schedulers and steps buy: every scheduler of ours at 1 to 30 steps, speed and quality side by side.
+
+    python training/compare_schedulers.py --output training/results/schedulers
+
+Writes OUTPUT.json (every file), OUTPUT.md (tables) and OUTPUT.png (the picture), and derives the presets. Run it on an
+otherwise idle machine: it measures speed. Stopped, it goes on where it was (OUTPUT.partial.jsonl).
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+if not __package__:  # run as a script: the repository, not this folder with its own `evaluate.py`, is the import root
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from speech_enhance.metrics import METRICS
+from speech_enhance.schedulers import PRESETS, SCHEDULERS, Preset, make_scheduler
+from training.bootstrap import bootstrap_gain, bootstrap_mean
+from training.reports import write_report
+from training.validation import Pair, load_pairs
+
+STEPS = (1, 2, 4, 8, 16, 30)
+AVERAGED = (Preset("ddim", 1, 4), Preset("ddim", 1, 16), Preset("ddim", 4, 4))
+QUALITY = ("pesq", "estoi", "si_sdr")
+PRESET_EVALUATIONS = {"fast": 1, "balanced": 4, "best": 16}
+
+
+def measure(pipeline, setting: Preset, pairs: list[Pair]) -> dict:
+    """One row: evaluations of the network per window, real-time factor of the whole pipeline, scores of every file."""
+    rate = pipeline.config.sampling_rate
+    pipeline.scheduler = make_scheduler(setting.scheduler, pipeline.scheduler.config)
+    arguments = {"num_inference_steps": setting.num_inference_steps, "num_estimates": setting.num_estimates}
+    timesteps = pipeline.prepare_scheduler(setting.num_inference_steps).timesteps
+    started = time.perf_counter()
+    outputs = pipeline([pair.noisy for pair in pairs], rate, **arguments).audios
+    seconds = time.perf_counter() - started
+    return {
+        **asdict(setting),
+        "evaluations": len(timesteps) * setting.num_estimates,
+        "real_time_factor": seconds / (sum(len(pair.noisy) for pair in pairs) / rate),
+        "files": [
+            {"id": pair.id} | {name: METRICS[name](output, pair.clean) for name in QUALITY}
+            for output, pair in zip(outputs, pairs, strict=True)
+        ],
+    }
+
+
+def measure_all(pipeline, settings: list[Preset], pairs: list[Pair], partial: Path | None) -> list[dict]:
+    """Rows of all settings; those that `partial` holds already are not measured again."""
+    rows = []
+    if partial and partial.exists():
+        rows = [json.loads(line) for line in partial.read_text(encoding="utf-8").splitlines()]
+        if any([file["id"] for file in row["files"]] != [pair.id for pair in pairs] for row in rows):
+            raise ValueError(f"{partial} holds scores of other files; delete it to begin anew")
+    done = {setting_of(row) for row in rows}
+    if len(done) < len(settings):
+        measure(pipeline, settings[0], pairs[:2])  # warm-up
+    for setting in settings:
+        if setting in done:
+            continue
+        row = measure(pipeline, setting, pairs)
+        print(f"… {label(row)}: {row['real_time_factor']:.3f} × real time", file=sys.stderr)
+        rows.append(row)
+        if partial:
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            with open(partial, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+    return rows
+
+
+def setting_of(row: dict) -> Preset:
+    """The setting that a row was measured at."""
+    return Preset(row["scheduler"], row["num_inference_steps"], row["num_estimates"])
+
+
+def label(row: dict) -> str:
+    """The setting of a row in words."""
+    estimates = f", {row['num_estimates']} estimates" if row["num_estimates"] > 1 else ""
+    return f"{row['scheduler']}, {row['num_inference_steps']} step(s){estimates}"
+
+
+def scores(row: dict, name: str = "pesq") -> list[float]:
+    """The scores of a row's files in one measure."""
+    return [file[name] for file in row["files"]]
+
+
+def derive_presets(rows: list[dict]) -> dict[str, Preset]:
+    """The presets that the rows speak for: of the settings with at most 1, 4 and 16 evaluations, the one of best PESQ;
+    one that is dearer than the preset before takes its place only if the gain, paired by file, is above 0 with its
+    whole 95 % interval."""
+    presets, before = {}, None
+    for name, evaluations in PRESET_EVALUATIONS.items():
+        affordable = [row for row in rows if row["evaluations"] <= evaluations]
+        best = max(affordable, key=lambda row: (np.nanmean(scores(row)), -row["evaluations"]))
+        if before is None or bootstrap_gain(scores(best), scores(before)).low > 0:
+            before = best
+        presets[name] = setting_of(before)
+    return presets
+
+
+def pareto_front(rows: list[dict]) -> list[dict]:
+    """The rows that no other beats in PESQ at fewer evaluations or as many, cheapest first."""
+    front = []
+    for row in sorted(rows, key=lambda row: (row["evaluations"], -np.nanmean(scores(row)))):
+        if not front or np.nanmean(scores(row)) > np.nanmean(scores(front[-1])):
+            front.append(row)
+    return front
+
+
+def markdown(rows: list[dict], presets: dict[str, Preset], title: str) -> str:
+    """Tables scheduler × steps of every measure, then the presets and what each gains over the one before."""
+    lines = [f"# {title}", ""]
+    formats = {"pesq": ("PESQ", ".2f"), "estoi": ("ESTOI", ".3f"), "si_sdr": ("SI-SDR (dB)", ".1f")}
+    for name, (heading, form) in formats.items():
+        lines += [f"## {heading}", "", *_table(rows, lambda row, n=name, f=form: f"{np.nanmean(scores(row, n)):{f}}")]
+    lines += [
+        "## Real-time factor (evaluations of the network)",
+        "",
+        *_table(rows, lambda row: f"{row['real_time_factor']:.3f} ({row['evaluations']})"),
+        "## Averaged estimates, and the presets that follow",
+        "",
+        "| setting | preset | evaluations | real-time factor | PESQ | PESQ over DDIM, 1 step |",
+        "|---|---|---|---|---|---|",
+    ]
+    by_setting = {setting_of(row): row for row in rows}
+    base = by_setting[Preset("ddim", 1, 1)]
+    names = {setting: [name for name, preset in presets.items() if preset == setting] for setting in by_setting}
+    for setting, row in by_setting.items():
+        if names[setting] or setting.num_estimates > 1 or setting.scheduler == "ddim":
+            gain = bootstrap_gain(scores(row), scores(base))
+            lines.append(
+                f"| {label(row)} | {', '.join(names[setting])} | {row['evaluations']} | {row['real_time_factor']:.3f} | "
+                f"{bootstrap_mean(scores(row)).mean:.3f} | {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _table(rows: list[dict], cell) -> list[str]:
+    cells = {(row["scheduler"], row["num_inference_steps"]): cell(row) for row in rows if row["num_estimates"] == 1}
+    steps = sorted({key[1] for key in cells})
+    lines = [f"| scheduler | {' | '.join(f'{n} step(s)' for n in steps)} |", "|---" * (len(steps) + 1) + "|"]
+    for scheduler in dict.fromkeys(key[0] for key in cells):
+        lines.append(f"| {scheduler} | {' | '.join(cells.get((scheduler, n), '–') for n in steps)} |")
+    return [*lines, ""]
+
+
+def draw(rows: list[dict], presets: dict[str, Preset], references: dict[str, float], path: Path) -> None:
+    """PESQ over real-time factor: a line per scheduler, the Pareto front, the presets, and levels to compare with."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(9, 5.5), layout="constrained")
+    colours = pyplot.colormaps["tab20"]
+    for index, scheduler in enumerate(dict.fromkeys(row["scheduler"] for row in rows)):
+        line = [row for row in rows if row["scheduler"] == scheduler and row["num_estimates"] == 1]
+        line.sort(key=lambda row: row["num_inference_steps"])
+        points = [row["real_time_factor"] for row in line], [np.nanmean(scores(row)) for row in line]
+        axes.plot(*points, "o-", color=colours(index), markersize=4, linewidth=1, alpha=0.8, label=scheduler)
+    averaged = [row for row in rows if row["num_estimates"] > 1]
+    points = [row["real_time_factor"] for row in averaged], [np.nanmean(scores(row)) for row in averaged]
+    axes.plot(*points, "k^", markersize=5, label="averaged estimates")
+    front = pareto_front(rows)
+    points = [row["real_time_factor"] for row in front], [np.nanmean(scores(row)) for row in front]
+    axes.plot(*points, "k--", linewidth=1, label="Pareto front")
+    by_setting = {setting_of(row): row for row in rows}
+    for setting in dict.fromkeys(presets.values()):
+        row = by_setting[setting]
+        names = ", ".join(name for name, preset in presets.items() if preset == setting)
+        place = row["real_time_factor"], np.nanmean(scores(row))
+        axes.annotate(names, place, xytext=(0, 9), textcoords="offset points", ha="center", weight="bold")
+    for name, level in references.items():
+        axes.axhline(level, color="grey", linewidth=1, linestyle=":")
+        axes.annotate(name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", color="grey")
+    axes.set(xscale="log", xlabel="real-time factor (seconds of computing per second of audio)", ylabel="PESQ-wb")
+    axes.margins(y=0.1)
+    axes.legend(loc="lower left", fontsize=8, ncols=3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    from speech_enhance import DEFAULT_CHECKPOINT, SpeechEnhancementPipeline
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", default="data/pairs-valid-*.parquet", help="dataset with columns clean and noisy")
+    parser.add_argument("--split", default="test", help="split of a folder or Hub dataset")
+    parser.add_argument("--limit", type=int, default=20, help="only this many pairs, evenly spread")
+    parser.add_argument("--model", default=str(DEFAULT_CHECKPOINT), help="pipeline folder or Hub id")
+    parser.add_argument("--schedulers", nargs="*", choices=SCHEDULERS, default=list(SCHEDULERS))
+    parser.add_argument("--steps", type=int, nargs="*", default=STEPS)
+    parser.add_argument("--output", help="path of the report without extension")
+    options = parser.parse_args(arguments)
+
+    try:
+        pairs = load_pairs(options.pairs, options.limit, split=options.split)
+        pipeline = SpeechEnhancementPipeline.from_pretrained(options.model)
+        pipeline.set_progress_bar_config(disable=True)
+        settings = [Preset(name, steps, 1) for steps in options.steps for name in options.schedulers] + list(AVERAGED)
+        settings = list(dict.fromkeys([Preset("ddim", 1, 1), *settings]))  # all gains are measured against the first
+        partial = Path(options.output + ".partial.jsonl") if options.output else None
+        rows = measure_all(pipeline, settings, pairs, partial)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    presets = derive_presets(rows)
+    title = f"Schedulers and steps on {options.pairs} ({len(pairs)} files)"
+    write_report(options.output, rows, markdown(rows, presets, title))
+    if options.output:
+        noisy = float(np.nanmean([METRICS["pesq"](pair.noisy, pair.clean) for pair in pairs]))
+        draw(rows, presets, {"untouched noisy": noisy}, Path(options.output + ".png"))
+        partial.unlink()
+    if presets != PRESETS:
+        print(f"the package's presets are others than these figures speak for: {presets}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
