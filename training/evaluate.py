@@ -17,9 +17,11 @@ import numpy as np
 if not __package__:  # run as a script: the repository, not this folder with its own `evaluate.py`, is the import root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from speech_enhance.metrics import METRICS
+from speech_enhance.metrics import METRICS, mean_score
+from speech_enhance.metrics import score as score_file
 from training.reports import write_report
 from training.sources import decode, load_audio_dataset
+from training.systems import diffusion, spectral_gating, true_mel, untouched
 from training.validation import Pair, load_pairs
 
 FRAME = 512
@@ -41,61 +43,21 @@ def noise_reduction_db(output: np.ndarray, pair: Pair) -> float:
     return float(10 * np.log10(noisy[silent].sum() / max(enhanced[silent].sum(), 1e-12)))
 
 
-def untouched(pairs: list[Pair]) -> list[np.ndarray]:
-    return [pair.noisy for pair in pairs]
-
-
-def spectral_gating(pairs: list[Pair]) -> list[np.ndarray]:
-    """noisereduce at its defaults (Sainburg et al. 2020)."""
-    import noisereduce
-
-    return [noisereduce.reduce_noise(y=pair.noisy, sr=16000).astype(np.float32) for pair in pairs]
-
-
-def true_mel(pairs: list[Pair]) -> list[np.ndarray]:
-    """The ceiling of the method: the reconstruction with the true clean mel in place of a generated one."""
-    import torch
-
-    from speech_enhance.mel import MelConfig, istft, mel_spectrogram, stft
-    from speech_enhance.reconstruction import spectral_gain
-
-    config, outputs = MelConfig(), []
-    for pair in pairs:
-        noisy, clean = (stft(torch.from_numpy(audio)[None], config) for audio in (pair.noisy, pair.clean))
-        gain = spectral_gain(mel_spectrogram(clean.abs(), config), mel_spectrogram(noisy.abs(), config), config)
-        outputs.append(istft(noisy * gain, len(pair.noisy), config)[0].numpy())
-    return outputs
-
-
-def diffusion(model: str, scheduler: str, **settings: int):
-    """A system of ours: a checkpoint with a scheduler and settings of the call, seed 0, no mix, no limit."""
-    from speech_enhance import SpeechEnhancementPipeline, make_scheduler
-
-    pipeline = SpeechEnhancementPipeline.from_pretrained(model)
-    pipeline.set_progress_bar_config(disable=True)
-    pipeline.scheduler = make_scheduler(scheduler, pipeline.scheduler.config)
-    return lambda pairs: pipeline([pair.noisy for pair in pairs], 16000, **settings).audios
-
-
 def score(outputs: list[np.ndarray], pairs: list[Pair]) -> list[dict]:
     """One row of metrics per file."""
     rows = []
     for output, pair in zip(outputs, pairs, strict=True):
         row = {"id": pair.id, "snr_db": pair.info.get("snr_db"), "speaker_id": pair.info.get("speaker_id")}
-        row |= {name: metric(output, pair.clean) for name, metric in METRICS.items()}
+        row |= score_file(output, pair.clean)
         rows.append(row | {"noise_reduction_db": noise_reduction_db(output, pair)})
     return rows
 
 
 def summarise(rows: list[dict]) -> dict[str, float]:
     """Means over files, of the noise reduction the median; undefined values do not count."""
-    summary = {name: _finite(np.mean, [row[name] for row in rows]) for name in METRICS}
-    return summary | {"noise_reduction_db": _finite(np.median, [row["noise_reduction_db"] for row in rows])}
-
-
-def _finite(statistic, values: list[float]) -> float:
-    values = [value for value in values if np.isfinite(value)]
-    return float(statistic(values)) if values else float("nan")
+    summary = {name: mean_score([row[name] for row in rows]) for name in METRICS}
+    reductions = [row["noise_reduction_db"] for row in rows if np.isfinite(row["noise_reduction_db"])]
+    return summary | {"noise_reduction_db": float(np.median(reductions)) if reductions else float("nan")}
 
 
 def markdown(results: dict[str, list[dict]], title: str) -> str:
@@ -114,13 +76,14 @@ def markdown(results: dict[str, list[dict]], title: str) -> str:
 
 def _table(groups: dict[str, list[dict]], head: str) -> list[str]:
     lines = [
-        f"| {head} | files | PESQ | ESTOI | SI-SDR (dB) | less noise in pauses (dB, median) |",
-        "|---|---|---|---|---|---|",
+        f"| {head} | files | PESQ | ESTOI | SI-SDR (dB) | CSIG | CBAK | COVL | less noise in pauses (dB, median) |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, rows in groups.items():
         s = summarise(rows)
         lines.append(
-            f"| {name} | {len(rows)} | {s['pesq']:.2f} | {s['estoi']:.3f} | {s['si_sdr']:.1f} | {s['noise_reduction_db']:.1f} |"
+            f"| {name} | {len(rows)} | {s['pesq']:.2f} | {s['estoi']:.3f} | {s['si_sdr']:.1f} | {s['csig']:.2f} "
+            f"| {s['cbak']:.2f} | {s['covl']:.2f} | {s['noise_reduction_db']:.1f} |"
         )
     return lines
 

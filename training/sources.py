@@ -125,11 +125,15 @@ def _load_folder(folder: Path, split: str) -> Dataset:
     for name in ("metadata.jsonl", "metadata.csv"):
         if (folder / name).is_file():
             return _load_metadata(folder / name)
-    extensions = {f".{name.lower()}" for name in soundfile.available_formats()} | {".opus", ".aif"}
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in extensions)
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in audio_extensions())
     if not files:
         raise FileNotFoundError(f"{folder}: no audio files in this folder")
     return Dataset.from_dict({"audio": [{"bytes": None, "path": str(file)} for file in files]})
+
+
+def audio_extensions() -> set[str]:
+    """Extensions, with their dot and in lower case, of what libsndfile reads."""
+    return {f".{name.lower()}" for name in soundfile.available_formats()} | {".opus", ".aif"}
 
 
 def _load_metadata(metadata: Path) -> Dataset:
