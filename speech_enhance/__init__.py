@@ -11,6 +11,7 @@ _EXPORTS = {
     "AudioFileError": "audio_files",
     "ConditionalUNet2DModel": "unet",
     "DEFAULT_CHECKPOINT": "checkpoints",
+    "DNSMOS": "dnsmos",
     "MelConfig": "mel",
     "PRESETS": "schedulers",
     "SCHEDULERS": "schedulers",

@@ -1,10 +1,19 @@
 """Objective measures of enhanced speech, on numpy arrays, thin over the packages that define them.
 
-Each takes `estimate` and `reference` `(samples,)` of equal length and is `nan` where the measure is undefined, so that
-a mean over files can say how many counted.
+Each takes `estimate` and `reference` `(samples,)` of equal length and is `nan` where the *reference* leaves the measure
+undefined (silent, too short), so that a mean over files can say how many counted. A silent estimate of a proper
+reference gets the measure's lowest value: silence must not raise a mean by staying out of it.
 """
 
+from functools import partial
+from pathlib import Path
+
 import numpy as np
+
+from .composite import composite
+
+LOWEST_PESQ = 1.0427
+"""Wide-band PESQ of the lowest raw score, -0.5, by the mapping of ITU-T P.862.2."""
 
 
 def si_sdr(estimate: np.ndarray, reference: np.ndarray) -> float:
@@ -27,7 +36,8 @@ def si_sdr(estimate: np.ndarray, reference: np.ndarray) -> float:
 def pesq(estimate: np.ndarray, reference: np.ndarray, sampling_rate: int = 16000) -> float:
     """Wide-band PESQ (ITU-T P.862.2) of the package `pesq`, about 1 (bad) to 4.64.
 
-    `nan` where the package finds no speech in the reference or the clip is shorter than a quarter of a second.
+    `nan` where the package finds no speech in the reference or the clip is shorter than a quarter of a second; a silent
+    estimate, for which the package has no value, gets the lowest one.
     """
     import pesq as package
 
@@ -36,6 +46,8 @@ def pesq(estimate: np.ndarray, reference: np.ndarray, sampling_rate: int = 16000
         raise ValueError(f"wide-band PESQ is defined at 16000 Hz, got {sampling_rate}")
     if len(reference) < sampling_rate // 4 or not reference.any():
         return float("nan")
+    if not estimate.any():
+        return LOWEST_PESQ
     try:
         return float(package.pesq(sampling_rate, reference.astype(np.float32), estimate.astype(np.float32), "wb"))
     except package.NoUtterancesError:
@@ -62,14 +74,96 @@ def estoi(estimate: np.ndarray, reference: np.ndarray, sampling_rate: int = 1600
             return float("nan")
 
 
+BASIC_METRICS = {"pesq": pesq, "estoi": estoi, "si_sdr": si_sdr}
+"""The measures that stand on their own."""
+COMPOSITE_METRICS = ("csig", "cbak", "covl")
+"""The ratings of [`composite`], each of which costs a PESQ: [`score`] computes it once for all."""
+
+
+def score(
+    estimate: np.ndarray, reference: np.ndarray, metrics: tuple[str, ...] = (*BASIC_METRICS, *COMPOSITE_METRICS)
+) -> dict[str, float]:
+    """Several measures of 16 kHz audio at once, each computed once.
+
+    Args:
+        estimate: float `(samples,)`.
+        reference: float `(samples,)`.
+        metrics: Names out of [`METRICS`]; all by default.
+
+    Raises:
+        ImportError: if the package of a wanted measure is missing (`pesq`, also for the composite ones, or `pystoi`).
+    """
+    unknown = sorted(set(metrics) - set(METRICS))
+    if unknown:
+        raise ValueError(f"unknown metric {', '.join(unknown)}; there are {', '.join(METRICS)}")
+    wants_composite = any(name in COMPOSITE_METRICS for name in metrics)
+    wanted = [name for name in BASIC_METRICS if name in metrics or (name == "pesq" and wants_composite)]
+    values = {name: BASIC_METRICS[name](estimate, reference) for name in wanted}
+    if wants_composite:
+        values |= composite(*_pair(estimate, reference), values["pesq"])
+    return {name: values[name] for name in metrics}
+
+
+def mean_score(values: list[float]) -> float:
+    """Mean over the files where the measure is defined, `nan` if there is none."""
+    values = [value for value in values if not np.isnan(value)]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def score_files(predictions: list[str], references: list[str], metrics: tuple[str, ...]) -> dict:
+    """Measures of audio files: what the modules for Hugging Face Evaluate compute.
+
+    Args:
+        predictions: Paths of enhanced recordings, any format, sampling rate and channels (mixed down, at 16 kHz).
+        references: Paths of their clean references.
+        metrics: Names out of [`METRICS`].
+
+    Returns:
+        For every metric its [`mean_score`], and under `NAME_values` the list of every file's value.
+    """
+    rows = []
+    for prediction, reference in zip(predictions, references, strict=True):
+        try:
+            rows.append(score(_read(prediction), _read(reference), metrics))
+        except ValueError as error:
+            raise ValueError(f"{prediction} against {reference}: {error}") from error
+    lists = {name: [row[name] for row in rows] for name in metrics}
+    return {name: mean_score(lists[name]) for name in metrics} | {f"{n}_values": lists[n] for n in metrics}
+
+
+def module_path(name: str) -> str:
+    """Folder of one of our modules for Hugging Face Evaluate, `pesq`, `estoi`, `si_sdr` or `composite`:
+    `evaluate.load(module_path("si_sdr"))` needs no network."""
+    folder = Path(__file__).parent / "evaluate_modules"
+    names = sorted(path.name for path in folder.iterdir() if (path / f"{path.name}.py").is_file())
+    if name not in names:
+        raise ValueError(f"no module {name!r}; there are {', '.join(names)}")
+    return str(folder / name)
+
+
+def _read(path: str) -> np.ndarray:
+    import soxr
+
+    from .audio_files import read_audio
+
+    file = read_audio(path)
+    return soxr.resample(file.audio.mean(axis=0), file.sampling_rate, 16000)
+
+
+def _composite_metric(name: str, estimate: np.ndarray, reference: np.ndarray) -> float:
+    return score(estimate, reference, (name,))[name]
+
+
 def _pair(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     estimate, reference = np.asarray(estimate, np.float64), np.asarray(reference, np.float64)
     if estimate.ndim != 1 or estimate.shape != reference.shape or len(reference) == 0:
         raise ValueError(
             f"`estimate` and `reference` must be (samples,) of equal length, got {estimate.shape} and {reference.shape}"
         )
+    if not (np.isfinite(estimate).all() and np.isfinite(reference).all()):
+        raise ValueError("`estimate` or `reference` contains NaN or infinite samples")
     return estimate, reference
 
 
-METRICS = {"pesq": pesq, "estoi": estoi, "si_sdr": si_sdr}
+METRICS = BASIC_METRICS | {name: partial(_composite_metric, name) for name in COMPOSITE_METRICS}
 """The measures by name, each `(estimate, reference) -> float`, larger is better."""

@@ -2,10 +2,12 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 from conftest import noise
 
-from training.evaluate import markdown, noise_reduction_db, score, summarise, true_mel, untouched
+from training.evaluate import main, markdown, noise_reduction_db, score, summarise
 from training.reports import write_report
+from training.systems import true_mel, untouched
 from training.validation import Pair
 
 
@@ -27,13 +29,106 @@ def test_noise_reduction_looks_at_pauses_only(pair):
     assert np.isnan(noise_reduction_db(pair.noisy, Pair("b", pair.noisy, noise(32000), {})))
 
 
-def test_scores_and_report(pair, tmp_path):
-    results = {"noisy": score(untouched([pair]), [pair]), "ceiling": score(true_mel([pair]), [pair])}
-    assert summarise(results["ceiling"])["si_sdr"] > summarise(results["noisy"])["si_sdr"]
-    text = markdown(results, "title")
-    assert "| ceiling | 1 |" in text
+def test_a_report_has_intervals_gains_and_groups(pair, tmp_path):
+    other = Pair("b", pair.clean + 0.3 * noise(32000, seed=2), pair.clean, {"snr_db": 10.0, "speaker_id": "x"})
+    results = {
+        "noisy": score(untouched([pair, other]), [pair, other]),
+        "ceiling": score(true_mel([pair, other]), [pair, other]),
+    }
+    summary = summarise(results["ceiling"])
+    values = [row["si_sdr"] for row in results["ceiling"]]
+    assert summary["si_sdr"]["mean"] == pytest.approx(np.mean(values))
+    assert summary["si_sdr"]["low"] == pytest.approx(min(values))
+    assert summary["si_sdr"]["count"] == 2
+    text = markdown(results, "ceiling", "title")
+    assert "| ceiling |" in text
+    assert "## What ceiling gains over the others" in text
+    assert "| system | 10.0 (1 files) | 20.0 (1 files) |" in text
+    assert "speaker_id" not in text  # one group says nothing
+    gain = np.mean([row["si_sdr"] for row in results["ceiling"]]) - np.mean([row["si_sdr"] for row in results["noisy"]])
+    assert f"{gain:+.1f} [" in text
     write_report(str(tmp_path / "new" / "report"), {**results, "odd": [{"x": float("inf"), "y": float("nan")}]}, text)
     stored = json.loads((tmp_path / "new" / "report.json").read_text(), parse_constant=pytest.fail)
     assert stored["odd"] == [{"x": "inf", "y": "nan"}]
     assert stored["noisy"][0]["id"] == "a"
-    assert (tmp_path / "new" / "report.md").read_text() == text
+    report = (tmp_path / "new" / "report.md").read_text()
+    assert report.startswith(text.rstrip())
+    assert "at commit" in report
+
+
+@pytest.fixture
+def paired_folders(tmp_path):
+    """Two recordings of two seconds under `clean` and `noisy`."""
+    for name, seed in {"first": 0, "second": 1}.items():
+        clean = noise(32000, seed=seed) * np.abs(np.sin(np.arange(32000) / 2000)).astype(np.float32)
+        for folder, audio in {"clean": clean, "noisy": clean + 0.3 * noise(32000, seed=7)}.items():
+            (tmp_path / "pairs" / folder).mkdir(parents=True, exist_ok=True)
+            soundfile.write(tmp_path / "pairs" / folder / f"{name}.wav", audio, 16000, subtype="FLOAT")
+    return tmp_path / "pairs"
+
+
+def test_every_system_goes_through_the_same_code(paired_folders, tiny_pipeline, tmp_path, capsys):
+    tiny_pipeline.save_pretrained(tmp_path / "model")
+    model = str(tmp_path / "model")
+    options = ["--pairs", str(paired_folders), "--model", model, "--output", str(tmp_path / "report")]
+    stored = ["--system", f"copied={paired_folders / 'noisy'}"]
+    main(
+        [
+            *options,
+            *stored,
+            "--other-model",
+            f"again={model}",
+            "--steps",
+            "1",
+            "--presets",
+            "fast",
+            "--save",
+            str(tmp_path / "out"),
+        ]
+    )
+    results = json.loads((tmp_path / "report.json").read_text())
+    assert set(results) > {
+        "untouched",
+        "spectral_gating",
+        "log_mmse",
+        "rnnoise",
+        "true_mel",
+        "copied",
+        "again",
+        "ours, fast",
+    }
+    assert results["copied"] == results["untouched"]
+    assert results["again"] == results["ours, ddim, 1 step(s)"]
+    assert results["true_mel"]["summary"]["si_sdr"]["mean"] > results["untouched"]["summary"]["si_sdr"]["mean"]
+    saved, _ = soundfile.read(tmp_path / "out" / "ours, fast" / "second.wav", dtype="float32")
+    main(
+        [
+            "--pairs",
+            str(paired_folders),
+            "--systems",
+            "--presets",
+            "--system",
+            f"saved={tmp_path / 'out' / 'ours, fast'}",
+            "--output",
+            str(tmp_path / "again"),
+        ]
+    )
+    assert json.loads((tmp_path / "again.json").read_text())["saved"] == results["ours, fast"]
+    assert len(saved) == 32000
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--pairs", "nowhere-*.parquet"], "no file matches"),
+        (["--pairs", "{pairs}", "--system", "x"], "expected NAME=PATH"),
+        (["--pairs", "{pairs}", "--systems", "--presets", "--system", "x=nowhere"], "nowhere: no such folder"),
+        (["--pairs", "{pairs}", "--systems", "--presets"], "nothing to evaluate"),
+        (["--pairs", "{pairs}", "--systems", "--dnsmos", "nowhere.onnx"], "nowhere.onnx: no such file"),
+    ],
+)
+def test_mistakes_get_one_line(paired_folders, options, message, capsys):
+    with pytest.raises(SystemExit) as error:
+        main([option.format(pairs=paired_folders) for option in options])
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err

@@ -2,9 +2,11 @@ import math
 
 import numpy as np
 import pytest
+import soundfile
 from conftest import noise
 
-from speech_enhance.metrics import METRICS, estoi, pesq, si_sdr
+from speech_enhance.composite import composite
+from speech_enhance.metrics import METRICS, estoi, mean_score, module_path, pesq, score, score_files, si_sdr
 
 
 def test_si_sdr_of_hand_worked_cases():
@@ -33,9 +35,97 @@ def test_silent_references_have_no_value(name):
     assert math.isnan(METRICS[name](noise(16000), np.zeros(16000)))
 
 
-@pytest.mark.parametrize("metric", [pesq, estoi])
-def test_too_short_clips_have_no_value(metric):
-    assert math.isnan(metric(noise(800), noise(800)))
+@pytest.mark.parametrize("name", set(METRICS) - {"si_sdr"})
+def test_too_short_clips_have_no_value(name):
+    assert math.isnan(METRICS[name](noise(800), noise(800)))
+
+
+def test_silent_estimates_have_the_lowest_values(sample_pair):
+    noisy, clean = sample_pair
+    silent, noisy = score(np.zeros_like(clean), clean), score(noisy, clean)
+    assert silent["pesq"] == pytest.approx(0.999 + 4 / (1 + math.exp(1.3669 * 0.5 + 3.8224)), abs=1e-4)
+    assert silent["si_sdr"] == -math.inf
+    assert silent["estoi"] < 0.2
+    assert silent["csig"] < noisy["csig"]
+    assert not any(math.isnan(value) for value in silent.values())
+
+
+def test_score_agrees_with_the_single_measures(sample_pair):
+    noisy, clean = (audio[:32000] for audio in sample_pair)
+    values = score(noisy, clean)
+    assert list(values) == list(METRICS)
+    assert values == pytest.approx({name: metric(noisy, clean) for name, metric in METRICS.items()})
+    assert values | composite(noisy, clean, pesq(noisy, clean)) == values
+    assert score(noisy, clean, ("covl", "si_sdr")) == {name: values[name] for name in ("covl", "si_sdr")}
+    with pytest.raises(ValueError, match="unknown metric stoi; there are pesq"):
+        score(noisy, clean, ("stoi",))
+
+
+def test_means_leave_out_what_is_undefined_and_nothing_else():
+    assert mean_score([1.0, math.nan, 3.0]) == 2
+    assert mean_score([1.0, -math.inf]) == -math.inf
+    assert math.isnan(mean_score([math.nan]))
+
+
+def test_files_of_other_rates_and_channels_are_scored(tmp_path, sample_pair):
+    noisy, clean = (audio[:32000] for audio in sample_pair)
+    soundfile.write(tmp_path / "clean.wav", clean, 16000, subtype="FLOAT")
+    soundfile.write(tmp_path / "noisy.flac", np.stack([noisy, noisy], axis=1), 16000)
+    paths = [str(tmp_path / "noisy.flac")], [str(tmp_path / "clean.wav")]
+    result = score_files(*paths, ("si_sdr", "pesq"))
+    assert result["si_sdr"] == result["si_sdr_values"][0] == pytest.approx(si_sdr(noisy, clean), abs=1e-3)
+    soundfile.write(tmp_path / "noisy.flac", noisy[:16000], 16000)
+    with pytest.raises(ValueError, match=r"noisy\.flac against .*clean\.wav: .*equal length"):
+        score_files(*paths, ("si_sdr",))
+
+
+def test_broken_samples_are_refused():
+    for bad in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            si_sdr(np.array([0.1, bad]), np.array([0.1, 0.2]))
+
+
+@pytest.fixture(scope="module")
+def offline_evaluate(tmp_path_factory):
+    """Hugging Face Evaluate without network, its copies of modules in a folder of the tests."""
+    import evaluate
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate.config, "HF_MODULES_CACHE", tmp_path_factory.mktemp("modules"))
+        patch.setattr(evaluate.config, "HF_EVALUATE_OFFLINE", True)
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield evaluate
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("pesq", ("pesq",)),
+        ("estoi", ("estoi",)),
+        ("si_sdr", ("si_sdr",)),
+        ("composite", ("csig", "cbak", "covl")),
+    ],
+)
+def test_evaluate_modules_load_offline_and_agree(module, names, tmp_path, offline_evaluate, sample_pair):
+    noisy, clean = (audio[:32000] for audio in sample_pair)
+    pairs = {"a": (noisy, clean), "b": (0.5 * noisy + 0.5 * clean, clean), "silent": (noisy, 0 * clean)}
+    for name, audios in pairs.items():
+        for kind, audio in zip(("noisy", "clean"), audios, strict=True):
+            soundfile.write(tmp_path / f"{name}-{kind}.wav", audio, 16000, subtype="FLOAT")
+    loaded = offline_evaluate.load(module_path(module), cache_dir=str(tmp_path / "cache"))
+    for name in pairs:
+        loaded.add(prediction=str(tmp_path / f"{name}-noisy.wav"), reference=str(tmp_path / f"{name}-clean.wav"))
+    result = loaded.compute()
+    assert set(result) == {*names, *(f"{name}_values" for name in names)}
+    for name in names:
+        expected = [METRICS[name](*audios) for audios in pairs.values()]
+        np.testing.assert_allclose(result[f"{name}_values"], expected, rtol=1e-4)
+        assert result[name] == pytest.approx(np.mean(expected[:2]), rel=1e-4)
+
+
+def test_unknown_modules_are_named():
+    with pytest.raises(ValueError, match="no module 'stoi'; there are composite, estoi, pesq, si_sdr"):
+        module_path("stoi")
 
 
 def test_unequal_lengths_are_refused():

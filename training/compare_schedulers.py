@@ -18,7 +18,7 @@ import numpy as np
 if not __package__:  # run as a script: the repository, not this folder with its own `evaluate.py`, is the import root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from speech_enhance.metrics import METRICS
+from speech_enhance.metrics import pesq, score
 from speech_enhance.schedulers import PRESETS, SCHEDULERS, Preset, make_scheduler
 from training.bootstrap import bootstrap_gain, bootstrap_mean
 from training.reports import write_report
@@ -44,7 +44,7 @@ def measure(pipeline, setting: Preset, pairs: list[Pair]) -> dict:
         "evaluations": len(timesteps) * setting.num_estimates,
         "real_time_factor": seconds / (sum(len(pair.noisy) for pair in pairs) / rate),
         "files": [
-            {"id": pair.id} | {name: METRICS[name](output, pair.clean) for name in QUALITY}
+            {"id": pair.id} | score(output, pair.clean, QUALITY)
             for output, pair in zip(outputs, pairs, strict=True)
         ],
     }
@@ -213,7 +213,7 @@ def main(arguments: list[str] | None = None) -> None:
     title = f"Schedulers and steps on {options.pairs} ({len(pairs)} files)"
     write_report(options.output, rows, markdown(rows, presets, title))
     if options.output:
-        noisy = float(np.nanmean([METRICS["pesq"](pair.noisy, pair.clean) for pair in pairs]))
+        noisy = float(np.nanmean([pesq(pair.noisy, pair.clean) for pair in pairs]))
         draw(rows, presets, {"untouched noisy": noisy}, Path(options.output + ".png"))
         partial.unlink()
     if presets != PRESETS:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from speech_enhance.metrics import METRICS
+from speech_enhance.metrics import BASIC_METRICS
 
 from .mixing import MixingConfig
 from .sources import SourceConfig
@@ -109,7 +109,9 @@ class TrainingConfig:
                 f"{'sources' if used else 'none'} at paired_share {self.paired_share}",
                 sources,
             )
-        _expect(self.best_metric in METRICS, "best_metric", f"one of {', '.join(METRICS)}", self.best_metric)
+        _expect(
+            self.best_metric in BASIC_METRICS, "best_metric", f"one of {', '.join(BASIC_METRICS)}", self.best_metric
+        )
         _expect(self.max_minutes is None or self.max_minutes > 0, "max_minutes", "more than 0", self.max_minutes)
         precisions = ("no", "fp16", "bf16")
         _expect(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from speech_enhance import SpeechEnhancementPipeline
-from speech_enhance.metrics import METRICS
+from speech_enhance.metrics import BASIC_METRICS
 
 from .sources import decode_row, load_audio_dataset
 
@@ -44,12 +44,12 @@ def load_pairs(path: str, limit: int | None = None, sampling_rate: int = 16000, 
 
 
 def score_pairs(pipeline: SpeechEnhancementPipeline, pairs: list[Pair], num_inference_steps: int) -> dict[str, float]:
-    """Mean of every metric over the pairs, as far as its package is installed; undefined values do not count."""
+    """Mean of every basic metric over the pairs, as far as its package is installed; undefined values do not count."""
     outputs = pipeline(
         [pair.noisy for pair in pairs], pipeline.config.sampling_rate, num_inference_steps, num_estimates=1
     ).audios
     scores = {}
-    for name, metric in METRICS.items():
+    for name, metric in BASIC_METRICS.items():
         try:
             values = [metric(output, pair.clean) for output, pair in zip(outputs, pairs, strict=True)]
         except ImportError:

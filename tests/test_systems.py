@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import soundfile
+from conftest import noise
+
+from speech_enhance.metrics import si_sdr
+from training.systems import SYSTEMS, stored
+from training.validation import Pair
+
+
+@pytest.fixture(scope="module")
+def speech(sample_pair) -> np.ndarray:
+    return sample_pair[1][: 4 * 16000 + 7]
+
+
+def delay(output: np.ndarray, reference: np.ndarray) -> int:
+    """Samples by which the output is late: the peak of the cross-correlation."""
+    size = 2 * len(reference)
+    correlation = np.fft.irfft(np.fft.rfft(output, size) * np.conj(np.fft.rfft(reference, size)), size)
+    lag = int(np.argmax(correlation))
+    return lag if lag < len(reference) else lag - size
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_outputs_are_aligned_with_the_input(name, speech):
+    """Nearly clean speech comes out where it went in."""
+    noisy = speech + 0.01 * noise(len(speech))
+    (output,) = SYSTEMS[name]([Pair("a", noisy, speech, {})])
+    assert output.dtype == np.float32
+    assert output.shape == noisy.shape
+    assert delay(output, speech) == 0
+    assert si_sdr(output, speech) > 3
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("num_samples", [1, 700, 16001])
+def test_silence_and_short_recordings_keep_their_length(name, num_samples):
+    for audio in (np.zeros(num_samples, np.float32), noise(num_samples)):
+        (output,) = SYSTEMS[name]([Pair("a", audio, audio, {})])
+        assert output.shape == audio.shape
+        assert np.isfinite(output).all()
+
+
+@pytest.mark.parametrize("name", sorted(set(SYSTEMS) - {"untouched", "true_mel"}))
+def test_suppressors_suppress_steady_noise(name, speech):
+    """Half a second of noise, then noisy speech: the noise before it goes down, the same each time."""
+    clean = np.concatenate([np.zeros(16000, np.float32), speech])
+    pair = Pair("a", clean + 0.02 * noise(len(clean)), clean, {})
+    (output,) = SYSTEMS[name]([pair])
+    assert np.square(output[8000:15000]).mean() < 0.7 * np.square(pair.noisy[8000:15000]).mean()
+    np.testing.assert_array_equal(SYSTEMS[name]([pair])[0], output)
+
+
+def test_numpy_still_warns_instead_of_raising():
+    SYSTEMS["log_mmse"]([Pair("a", noise(5000), noise(5000), {})])
+    assert np.geterr()["under"] == "ignore"
+
+
+def test_stored_outputs_are_read_by_id(tmp_path):
+    pairs = [Pair(name, noise(1600), noise(1600), {}) for name in ("a.1", "b")]
+    soundfile.write(tmp_path / "a.1.wav", pairs[0].noisy, 16000, subtype="FLOAT")
+    soundfile.write(tmp_path / "b.flac", np.stack([noise(4800), noise(4800)], axis=1), 48000)
+    (tmp_path / "b.txt").write_text("notes")
+    outputs = stored(str(tmp_path))(pairs)
+    np.testing.assert_array_equal(outputs[0], pairs[0].noisy)
+    assert outputs[1].shape == (1600,)
+    assert outputs[1].dtype == np.float32
+
+
+def test_stored_outputs_that_do_not_fit_are_named(tmp_path):
+    pair = Pair("a", noise(1600), noise(1600), {})
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
+        stored(str(tmp_path / "nowhere"))
+    with pytest.raises(FileNotFoundError, match=r"a\.\*: no audio file for pair 'a'"):
+        stored(str(tmp_path))([pair])
+    soundfile.write(tmp_path / "a.wav", noise(1599), 16000)
+    with pytest.raises(ValueError, match=r"a\.wav: 1599 samples at 16000 Hz, but the noisy recording has 1600"):
+        stored(str(tmp_path))([pair])
+    soundfile.write(tmp_path / "a.flac", noise(1600), 16000)
+    with pytest.raises(ValueError, match=r"several files for pair 'a': a\.flac, a\.wav"):
+        stored(str(tmp_path))([pair])

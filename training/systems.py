@@ -1,0 +1,151 @@
+"""Systems to compare with: what each makes of noisy recordings.
+
+A system takes pairs at 16 kHz, of which it looks at `noisy`, and returns one float32 `(samples,)` for each, as long as
+the noisy recording and aligned with it. Settings are the packages' defaults unless said otherwise.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from .sources import audio_extensions
+from .validation import Pair
+
+System = Callable[[list[Pair]], list[np.ndarray]]
+SAMPLING_RATE = 16000
+RNNOISE_RATE, RNNOISE_DELAY = 48000, 960
+"""RNNoise runs at 48 kHz and answers two frames of 10 ms late."""
+
+
+def untouched(pairs: list[Pair]) -> list[np.ndarray]:
+    return [pair.noisy for pair in pairs]
+
+
+def spectral_gating(pairs: list[Pair]) -> list[np.ndarray]:
+    """noisereduce (Sainburg et al. 2020)."""
+    import noisereduce
+
+    outputs = [noisereduce.reduce_noise(y=_dithered(pair.noisy), sr=SAMPLING_RATE) for pair in pairs]
+    return [output.astype(np.float32) for output in outputs]
+
+
+def spectral_subtraction(pairs: list[Pair]) -> list[np.ndarray]:
+    """pyroomacoustics' spectral subtraction: frames of 512, at most 25 dB down, thirty times the noise power subtracted,
+    which is the minimum over the last 13 frames. Its output is one hop of 256 late, which is taken off."""
+    from pyroomacoustics.denoise import apply_spectral_sub
+
+    hop, outputs = 256, []
+    for pair in pairs:
+        length = len(pair.noisy)
+        output = apply_spectral_sub(_dithered(pair.noisy, hop + -length % hop), nfft=2 * hop)
+        outputs.append(output[hop : hop + length].astype(np.float32))
+    return outputs
+
+
+def log_mmse(pairs: list[Pair]) -> list[np.ndarray]:
+    """Minimum mean-square error estimate of the log spectral amplitude (Ephraim & Malah, IEEE Trans. ASSP 33(2), 1985)
+    by the package `logmmse`: frames of 20 ms, noise learnt from the first 120 ms and wherever no speech is found."""
+    with np.errstate():  # importing it changes numpy's error state for the whole process; this puts it back
+        from logmmse.logmmse import logmmse  # the algorithm; what the package puts around it drops a frame a minute
+    frame, learning, outputs = 320, 6 * 320, []
+    for pair in pairs:
+        length = len(pair.noisy)
+        padding = max(0, learning - length) + 2 * frame  # the package drops the last frame and needs six to start
+        with np.errstate(all="ignore"):
+            output, _ = logmmse(_dithered(pair.noisy, padding), SAMPLING_RATE)
+        outputs.append(output[:length].astype(np.float32))
+    return outputs
+
+
+def rnnoise(pairs: list[Pair]) -> list[np.ndarray]:
+    """RNNoise (Valin, MMSP 2018) with the network in the package `pyrnnoise`, resampled to 48 kHz and back, its delay
+    taken off."""
+    import soxr
+    from pyrnnoise import RNNoise
+
+    outputs = []
+    for pair in pairs:
+        audio = soxr.resample(pair.noisy, SAMPLING_RATE, RNNOISE_RATE)
+        audio = np.pad(audio, (0, RNNOISE_DELAY + 480 + -len(audio) % 480))
+        samples = (audio.clip(-1, 1) * 32767).astype(np.int16)
+        frames = [frame[0] for _, frame in RNNoise(RNNOISE_RATE).denoise_chunk(samples, partial=True)]
+        output = np.concatenate(frames)[RNNOISE_DELAY:].astype(np.float32) / 32767
+        outputs.append(soxr.resample(output, RNNOISE_RATE, SAMPLING_RATE)[: len(pair.noisy)])
+    return outputs
+
+
+def true_mel(pairs: list[Pair]) -> list[np.ndarray]:
+    """The ceiling of the method: the reconstruction with the true clean mel in place of a generated one."""
+    import torch
+
+    from speech_enhance.mel import MelConfig, istft, mel_spectrogram, stft
+    from speech_enhance.reconstruction import spectral_gain
+
+    config, outputs = MelConfig(), []
+    for pair in pairs:
+        noisy, clean = (stft(torch.from_numpy(audio)[None], config) for audio in (pair.noisy, pair.clean))
+        gain = spectral_gain(mel_spectrogram(clean.abs(), config), mel_spectrogram(noisy.abs(), config), config)
+        outputs.append(istft(noisy * gain, len(pair.noisy), config)[0].numpy())
+    return outputs
+
+
+def diffusion(model: str, scheduler: str, **settings: int) -> System:
+    """A system of ours: a checkpoint with a scheduler and settings of the call, seed 0, no mix, no limit."""
+    from speech_enhance import SpeechEnhancementPipeline, make_scheduler
+
+    pipeline = SpeechEnhancementPipeline.from_pretrained(model)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = make_scheduler(scheduler, pipeline.scheduler.config)
+    return lambda pairs: pipeline([pair.noisy for pair in pairs], SAMPLING_RATE, **settings).audios
+
+
+def stored(folder: str) -> System:
+    """The stored output of any other system: one audio file for each pair, named by the pair's id, in any format
+    libsndfile reads; other sampling rates are resampled, channels mixed down.
+
+    Raises:
+        FileNotFoundError: from `stored` if there is no such folder; from the system if a pair has no file.
+        ValueError: from the system if a pair has several files, or one that is not as long as the noisy recording.
+    """
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    return lambda pairs: [_read_stored(Path(folder), pair) for pair in pairs]
+
+
+SYSTEMS: dict[str, System] = {
+    "untouched": untouched,
+    "spectral_gating": spectral_gating,
+    "spectral_subtraction": spectral_subtraction,
+    "log_mmse": log_mmse,
+    "rnnoise": rnnoise,
+    "true_mel": true_mel,
+}
+"""The systems that need no checkpoint, by name."""
+
+
+def _dithered(audio: np.ndarray, padding: int = 0) -> np.ndarray:
+    """`audio` and `padding` more samples, in float64, with noise at -140 dB: digital silence would be divided by."""
+    padded = np.pad(audio.astype(np.float64), (0, padding))
+    return padded + 1e-7 * np.random.default_rng(0).standard_normal(len(padded))
+
+
+def _read_stored(folder: Path, pair: Pair) -> np.ndarray:
+    import soxr
+
+    from speech_enhance.audio_files import read_audio
+
+    files = [file for file in folder.iterdir() if file.stem == pair.id and file.suffix.lower() in audio_extensions()]
+    if not files:
+        raise FileNotFoundError(f"{folder / pair.id}.*: no audio file for pair {pair.id!r}")
+    if len(files) > 1:
+        raise ValueError(f"{folder}: several files for pair {pair.id!r}: {', '.join(sorted(f.name for f in files))}")
+    file = read_audio(files[0])
+    audio = soxr.resample(file.audio.mean(axis=0), file.sampling_rate, SAMPLING_RATE)
+    expected, tolerance = len(pair.noisy), int(file.sampling_rate != SAMPLING_RATE)
+    if abs(file.audio.shape[1] - round(expected * file.sampling_rate / SAMPLING_RATE)) > tolerance:
+        raise ValueError(
+            f"{files[0]}: {file.audio.shape[1]} samples at {file.sampling_rate} Hz, but the noisy recording has "
+            f"{expected} at {SAMPLING_RATE} Hz; outputs must be as long as their inputs"
+        )
+    return np.pad(audio, (0, max(0, expected - len(audio))))[:expected]
