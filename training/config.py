@@ -80,14 +80,23 @@ class TrainingConfig:
 
 
 def load_config(path: str | Path) -> TrainingConfig:
-    """Read a YAML file into a [`TrainingConfig`].
+    """Read a YAML file into a [`TrainingConfig`]; see [`read_config`]."""
+    return read_config(TrainingConfig, path)
+
+
+def read_config(kind: type, path: str | Path):
+    """Read a YAML file into the dataclass `kind`, which may hold others, lists and mappings of them.
 
     Raises:
-        ValueError: for a missing or unknown field or one of the wrong type, named by its path in the file.
+        ValueError: if the file is no YAML, or for a missing or unknown field or one of the wrong type or value, named by
+            its path in the file.
     """
     with open(path, encoding="utf-8") as file:
-        content = yaml.safe_load(file)
-    return _build(TrainingConfig, content, str(path))
+        try:
+            content = yaml.safe_load(file)
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: no valid YAML ({' '.join(str(error).split())})") from None
+    return _build(kind, content, str(path))
 
 
 def _build(kind, value, where: str):
@@ -105,9 +114,10 @@ def _build(kind, value, where: str):
         for name in value:
             if name not in hints:
                 raise ValueError(f"{where}: unknown field {name!r}; known are {', '.join(hints)}")
+        built = {name: _build(hints[name], item, f"{where}: {name}") for name, item in value.items()}
         try:
-            return kind(**{name: _build(hints[name], item, f"{where}: {name}") for name, item in value.items()})
-        except TypeError as error:
+            return kind(**built)
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{where}: {error}") from None
     if origin in (list, tuple):
         _expect(isinstance(value, list), where, "a list", value)
