@@ -155,7 +155,7 @@ def _rows(corpus: CorpusConfig, seed: int) -> Iterator[tuple[int, dict]]:
     for column, wanted in corpus.where.items():
         values = dataset[column][:]
         positions = [position for position in positions if _matches({column: values[position]}, {column: wanted})]
-    for position in sorted(positions, key=lambda position: _hash(seed, corpus.corpus, str(position))):
+    for position in sorted(positions, key=lambda position: _hash(seed, corpus.corpus, f"row {position}")):
         yield position, dataset[position]
 
 

@@ -164,6 +164,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--shard-mb", type=float, default=256.0, help="sound per file (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote")
     options = parser.parse_args(arguments)
+    if options.shard_mb <= 0:
+        parser.error(f"--shard-mb must be above 0, got {options.shard_mb}")
     try:
         config = read_config(DataConfig, options.config)
         options.output.mkdir(parents=True, exist_ok=True)
