@@ -44,8 +44,7 @@ def measure(pipeline, setting: Preset, pairs: list[Pair]) -> dict:
         "evaluations": len(timesteps) * setting.num_estimates,
         "real_time_factor": seconds / (sum(len(pair.noisy) for pair in pairs) / rate),
         "files": [
-            {"id": pair.id} | score(output, pair.clean, QUALITY)
-            for output, pair in zip(outputs, pairs, strict=True)
+            {"id": pair.id} | score(output, pair.clean, QUALITY) for output, pair in zip(outputs, pairs, strict=True)
         ],
     }
 

@@ -69,7 +69,7 @@ def mix(
     background = np.zeros(num_samples, np.float32)
     if kind < 1 - config.clean_share:
         background = noise_track(speech, noise, config, num_samples, rng)
-        background *= _noise_scale(clean, background, rng.uniform(*config.snr_db))
+        background *= noise_scale(clean, background, rng.uniform(*config.snr_db))
     if rng.random() < config.band_limit_share:
         clean, background = _band_limit(np.stack([clean, background]), rate, rng.uniform(3400, 7500))
     noisy = clean + background
@@ -91,7 +91,7 @@ def speech_track(speech: SourceMix, config: MixingConfig, num_samples: int, rng:
         if len(utterance) > num_samples and position <= 0:
             utterance = utterance[rng.integers(0, len(utterance) - num_samples // 2) :]
         utterance = _change_speed(utterance[: 2 * num_samples], speed)
-        utterance = utterance / max(_active_rms(utterance), 1e-4)
+        utterance = utterance / max(active_rms(utterance), 1e-4)
         _add_at(track, utterance, position)
         position += len(utterance) + int(rng.exponential(0.35) * speech.sampling_rate)
         if rng.random() < 0.15:
@@ -138,7 +138,7 @@ def _babble(speech: SourceMix, num_samples: int, rng: np.random.Generator) -> np
     for _ in range(rng.integers(3, 9)):
         talker = speech.draw(rng)
         talker = np.roll(np.resize(talker, num_samples), int(rng.integers(0, num_samples)))
-        track += rng.uniform(0.4, 1.0) * talker / max(_active_rms(talker), 1e-4)
+        track += rng.uniform(0.4, 1.0) * talker / max(active_rms(talker), 1e-4)
     return track
 
 
@@ -176,13 +176,15 @@ def _change_speed(audio: np.ndarray, speed: float) -> np.ndarray:
     return soxr.resample(audio, 16000 * speed, 16000, quality="QQ") if abs(speed - 1) > 0.01 else audio
 
 
-def _active_rms(audio: np.ndarray) -> float:
+def active_rms(audio: np.ndarray) -> float:
+    """Root mean square of the 20 ms frames that are louder than the mean one: the level of speech without its pauses."""
     power = np.square(audio[: len(audio) // 320 * 320].reshape(-1, 320)).mean(axis=1)
     return float(np.sqrt(power[power >= power.mean()].mean())) if len(power) else 0.0
 
 
-def _noise_scale(clean: np.ndarray, background: np.ndarray, snr_db: float) -> float:
-    speech_rms = _active_rms(clean) or 1.0
+def noise_scale(clean: np.ndarray, background: np.ndarray, snr_db: float) -> float:
+    """Factor that puts `background` `snr_db` below the active level of `clean`."""
+    speech_rms = active_rms(clean) or 1.0
     return speech_rms / max(float(np.sqrt(np.mean(background**2))), 1e-6) * 10 ** (-snr_db / 20)
 
 

@@ -68,6 +68,7 @@ class AudioSource:
             dataset = dataset.select(np.flatnonzero(values >= bound))
         if len(dataset) == 0:
             raise ValueError(f"{config.path}: no recordings left (minimum: {config.minimum})")
+        self.info = dataset.remove_columns(list(self.columns))  # the other columns, row by row
         self._audio = dataset.select_columns(list(self.columns))
         self._cumulative = np.cumsum(_row_weights(dataset, config))
 

@@ -1,0 +1,154 @@
+"""What telephones, codecs and rooms do to sound, as pure functions on float32 mono `(samples,)` at full scale ±1.
+
+Every function gives back as many samples as it took, aligned with them: what comes out at sample `n` is what went in
+there. Codecs run through libsndfile. They clip what exceeds full scale, as the devices do, and they are not linear, so
+a mixture has to pass as a whole.
+"""
+
+import io
+
+import numpy as np
+import soundfile
+import soxr
+from scipy.signal import fftconvolve
+
+
+def band_pass(audio: np.ndarray, sampling_rate: int, low: float, high: float, order: int = 8) -> np.ndarray:
+    """Keep `low` to `high` Hz with the magnitude of a Butterworth filter (-3 dB at the edges) and zero phase, so
+    without delay. `low` of 0 makes a low-pass."""
+    length = len(audio) + sampling_rate // 10  # room for the ringing, which would wrap around otherwise
+    frequency = np.maximum(np.fft.rfftfreq(length, 1 / sampling_rate), 1e-3)
+    response = 1 / np.sqrt((1 + (frequency / high) ** (2 * order)) * (1 + (low / frequency) ** (2 * order)))
+    return np.fft.irfft(np.fft.rfft(audio, length) * response, length)[: len(audio)].astype(np.float32)
+
+
+def telephone(audio: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """A line of the fixed network: 300-3400 Hz, 8 kHz, μ-law (ITU-T G.711). Neither filter nor resampler delays."""
+    return _narrow_band(audio, sampling_rate, format="WAV", subtype="ULAW")
+
+
+def gsm(audio: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """An early mobile phone: 300-3400 Hz, 8 kHz, GSM 06.10 full rate at 13 kbit/s. The codec's blocks of 20 ms do not
+    delay; the zeros that fill the last one are cut off."""
+    return _narrow_band(audio, sampling_rate, format="WAV", subtype="GSM610")
+
+
+def opus(audio: np.ndarray, sampling_rate: int, bitrate: int = 16000) -> np.ndarray:
+    """Opus (RFC 6716), the codec of calls over the internet; libsndfile takes its look-ahead off.
+
+    Args:
+        audio: `(samples,)`.
+        sampling_rate: 8000, 12000, 16000, 24000 or 48000.
+        bitrate: In bit/s, 6000 to 256000. The codec narrows the band below about 12000, and below about 8000 its
+            waveform may lie a sample off.
+    """
+    if not 6000 <= bitrate <= 256000:
+        raise ValueError(f"`bitrate` must be in [6000, 256000], got {bitrate}")
+    level = (256000 - bitrate) / 250000  # libsndfile spaces its compression levels evenly between these bit rates
+    return _round_trip(audio, sampling_rate, format="OGG", subtype="OPUS", compression_level=level)
+
+
+def mp3(audio: np.ndarray, sampling_rate: int, compression_level: float = 0.7) -> np.ndarray:
+    """MP3 at a constant bit rate.
+
+    Args:
+        audio: `(samples,)`.
+        sampling_rate: One that MPEG audio has, such as 16000.
+        compression_level: libsndfile's, 0 to 0.95; at 16 kHz 0 is 160, 0.5 about 80, 0.8 about 40 and 0.95 16 kbit/s.
+    """
+    if not 0 <= compression_level <= 0.95:
+        raise ValueError(f"`compression_level` must be in [0, 0.95], got {compression_level}")
+    options = {"compression_level": compression_level, "bitrate_mode": "CONSTANT"}
+    coded = _coded(audio, sampling_rate, format="MP3", subtype="MPEG_LAYER_III", **options)
+    if len(coded) > len(audio):  # small frames have no room for the note of the delay, by which decoders remove it
+        coded = coded[1105:]  # 576 samples of LAME's encoder and 529 of every decoder
+    return _fit(coded, len(audio))
+
+
+def room_impulse_response(
+    rng: np.random.Generator,
+    sampling_rate: int,
+    rt60: tuple[float, float] = (0.2, 0.6),
+    distance: tuple[float, float] = (0.5, 2.5),
+) -> np.ndarray:
+    """A random shoe-box room by the image-source method (Allen and Berkley 1979), through `pyroomacoustics`.
+
+    The direct path is a single sample of 1 at index 0, so that a convolution neither delays nor changes the level of
+    the direct sound; the time of flight is cut off.
+
+    Args:
+        rng: Draws room, walls and places.
+        sampling_rate: Of the response.
+        rt60: Range of the reverberation time by Sabine's formula, in seconds, at least 0.2.
+        distance: Range of the distance from talker to microphone, in metres; the smallest room gives 3 m at most.
+
+    Returns:
+        float32 `(taps,)`.
+    """
+    import pyroomacoustics
+
+    size = rng.uniform([3.5, 3.0, 2.4], [8.0, 6.0, 3.5])
+    decay = rng.uniform(*rt60)
+    absorption, max_order = pyroomacoustics.inverse_sabine(decay, size)
+    room = pyroomacoustics.ShoeBox(
+        size, fs=sampling_rate, materials=pyroomacoustics.Material(absorption), max_order=max_order
+    )
+    # A flight of whole samples makes the direct path one sample instead of a sinc that begins before its peak.
+    flight = max(1, round(rng.uniform(*distance) / room.c * sampling_rate))
+    source, microphone = _places(rng, size, flight / sampling_rate * room.c)
+    room.add_source(source)
+    room.add_microphone(microphone)
+    threads = pyroomacoustics.constants.get("num_threads")
+    pyroomacoustics.constants.set("num_threads", 1)  # the order of its sums depends on it, by default on the machine
+    try:
+        room.compute_rir()
+    finally:
+        pyroomacoustics.constants.set("num_threads", threads)
+    start = pyroomacoustics.constants.get("frac_delay_length") // 2 + flight
+    response = room.rir[0][0][start : start + round(1.2 * decay * sampling_rate)]
+    response = response / response[0]
+    response[0] = 1.0
+    return response.astype(np.float32)
+
+
+def early_part(response: np.ndarray, sampling_rate: int, seconds: float = 0.05) -> np.ndarray:
+    """Direct path and reflections of the first 50 ms, which help to understand speech (ISO 3382-1's early energy)."""
+    return response[: round(seconds * sampling_rate)]
+
+
+def reverberate(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """`audio` as heard through an impulse response that begins with its direct path, cut to the length of `audio`."""
+    return fftconvolve(audio, response)[: len(audio)].astype(np.float32)
+
+
+def _places(rng: np.random.Generator, size: np.ndarray, distance: float, margin: float = 0.3):
+    """Two points `distance` apart and at least `margin` from every wall, both between 1 and 1.8 m high."""
+    low, high = np.array([margin, margin, 1.0]), np.array([size[0] - margin, size[1] - margin, 1.8])
+    for _ in range(1000):
+        source = rng.uniform(low, high)
+        direction = rng.standard_normal(3) * [1, 1, 0.2]
+        microphone = source + distance * direction / np.linalg.norm(direction)
+        if (microphone > low).all() and (microphone < high).all():
+            return source, microphone
+    raise ValueError(f"no two places {distance:.1f} m apart in a room of {size.round(1)} m")
+
+
+def _narrow_band(audio: np.ndarray, sampling_rate: int, **encoding) -> np.ndarray:
+    narrow = soxr.resample(audio, sampling_rate, 8000)
+    coded = _round_trip(band_pass(narrow, 8000, 300, 3400), 8000, **encoding)
+    return _fit(soxr.resample(coded, 8000, sampling_rate), len(audio))
+
+
+def _round_trip(audio: np.ndarray, sampling_rate: int, **encoding) -> np.ndarray:
+    return _fit(_coded(audio, sampling_rate, **encoding), len(audio))
+
+
+def _coded(audio: np.ndarray, sampling_rate: int, **encoding) -> np.ndarray:
+    file = io.BytesIO()
+    soundfile.write(file, audio.clip(-1, 1), sampling_rate, **encoding)
+    file.seek(0)
+    return soundfile.read(file, dtype="float32")[0]
+
+
+def _fit(audio: np.ndarray, length: int) -> np.ndarray:
+    return np.pad(audio[:length], (0, max(0, length - len(audio))))
