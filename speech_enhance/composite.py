@@ -2,7 +2,10 @@
 
 Hu & Loizou, "Evaluation of Objective Quality Measures for Speech Enhancement", IEEE Trans. Audio, Speech, Language
 Process. 16(1), 2008, as in their `composite.m`, which the literature on VoiceBank-DEMAND reports (at 16 kHz with
-wide-band PESQ): Hann frames of 30 ms every 7.5 ms of the signals as they are, in [-1, 1], not rescaled.
+wide-band PESQ): Hann frames of 30 ms every 7.5 ms of the signals as they are, in [-1, 1], not rescaled. Ports differ:
+that of CMGAN divides by 32768 before WSS, whose floor then raises all three ratings (by .17 to .22 for the noisy files
+of 14 VoiceBank-DEMAND pairs); that of facebookresearch/denoiser makes both zero-mean and of equal peak before
+segmental SNR.
 
 Each function takes `estimate` and `reference`, float `(samples,)` of equal length; with fewer than 600 samples at
 16 kHz, which make no frame, the result is `nan`. The last frame that would fit is left out, as in `composite.m`.
@@ -12,9 +15,8 @@ import numpy as np
 
 KEPT_SHARE = 0.95
 """Share of frames, those of the smallest distance, of which LLR and WSS are the mean."""
-DITHER_SHARE, DITHER_ENERGY = 1e-12, 1e-15
-"""White noise that LLR adds to every frame's autocorrelation, relative to the frame and absolute: keeps the linear
-prediction of constants and pure tones well-posed and makes the spectral envelope of digital silence flat."""
+EPS = np.finfo(np.float64).eps
+"""Added to signals (LLR) and powers (segmental SNR) as in `composite.m`, so that digital silence divides by no zero."""
 SNR_RANGE_DB = (-10.0, 35.0)
 NUM_CRITICAL_BANDS = 25
 POWER_FLOOR = 1e-10
@@ -44,25 +46,29 @@ def segmental_snr(estimate: np.ndarray, reference: np.ndarray, sampling_rate: in
     reference, estimate = (_frames(audio, sampling_rate) for audio in (reference, estimate))
     if len(reference) == 0:
         return float("nan")
-    eps = np.finfo(np.float64).eps
     signal, noise = np.square(reference).sum(axis=1), np.square(reference - estimate).sum(axis=1)
-    return float(np.clip(10 * np.log10(signal / (noise + eps) + eps), *SNR_RANGE_DB).mean())
+    return float(np.clip(10 * np.log10(signal / (noise + EPS) + EPS), *SNR_RANGE_DB).mean())
 
 
 def llr(estimate: np.ndarray, reference: np.ndarray, sampling_rate: int = 16000) -> float:
     """Log-likelihood ratio of the linear predictors of order 16 (10 below 10 kHz), 0 for equal spectral envelopes.
 
     Per frame `log(a_est R_ref a_est / a_ref R_ref a_ref)`, with prediction error filters `a` and the reference's
-    autocorrelation matrix `R_ref`; the mean of the smallest 95 %.
+    autocorrelation matrix `R_ref`; the mean of the smallest 95 %. Frames in which the reference is digital silence are
+    left out: they have no envelope, and implementations differ there; if there are no others, the result is `nan`.
     """
     order = 10 if sampling_rate < 10000 else 16
-    correlations = [_autocorrelation(_frames(audio, sampling_rate), order) for audio in (reference, estimate)]
-    if len(correlations[0]) == 0:
+    audible = _frames(reference, sampling_rate).any(axis=1)
+    if not audible.any():
         return float("nan")
+    frames = [_frames(np.asarray(audio, np.float64) + EPS, sampling_rate)[audible] for audio in (reference, estimate)]
+    correlations = [_autocorrelation(part, order) for part in frames]
     lags = np.abs(np.subtract.outer(np.arange(order + 1), np.arange(order + 1)))
     matrices = correlations[0][:, lags]
+    lowest = EPS * correlations[0][:, 0]  # of constants and pure tones nothing but rounding remains
     errors = [np.einsum("fi,fij,fj->f", a, matrices, a) for a in map(_error_filters, correlations)]
-    return _mean_of_smallest(np.log(errors[1] / errors[0]))
+    ratios = np.maximum(errors[1], lowest) / np.maximum(errors[0], lowest)
+    return _mean_of_smallest(np.log(np.maximum(ratios, 1)))
 
 
 def wss(estimate: np.ndarray, reference: np.ndarray, sampling_rate: int = 16000) -> float:
@@ -98,10 +104,9 @@ def _mean_of_smallest(distances: np.ndarray) -> float:
 
 
 def _autocorrelation(frames: np.ndarray, order: int) -> np.ndarray:
-    """Lags 0…`order` of every frame `(frames, order + 1)`, with a trace of white noise."""
+    """Lags 0…`order` of every frame `(frames, order + 1)`."""
     length = frames.shape[1]
     lags = [np.einsum("fn,fn->f", frames[:, : length - k], frames[:, k:]) for k in range(order + 1)]
-    lags[0] = lags[0] * (1 + DITHER_SHARE) + DITHER_ENERGY
     return np.stack(lags, axis=1)
 
 
@@ -109,12 +114,12 @@ def _error_filters(correlation: np.ndarray) -> np.ndarray:
     """Prediction error filters `(frames, order + 1)`, first coefficient 1, by the Levinson-Durbin recursion."""
     filters = np.zeros_like(correlation)
     filters[:, 0] = 1
-    error = correlation[:, 0].copy()
+    error, lowest = correlation[:, 0], EPS * correlation[:, 0]
     for step in range(1, correlation.shape[1]):
         past = filters[:, :step]
-        reflection = -np.einsum("fi,fi->f", past, correlation[:, step:0:-1]) / error
+        reflection = (-np.einsum("fi,fi->f", past, correlation[:, step:0:-1]) / error).clip(-1, 1)
         filters[:, 1 : step + 1] += reflection[:, None] * past[:, ::-1]
-        error *= 1 - reflection**2
+        error = np.maximum(error * (1 - reflection**2), lowest)
     return filters
 
 

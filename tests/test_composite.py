@@ -92,12 +92,19 @@ def test_agreement_with_an_independent_implementation(sample_pair):
 
 @pytest.mark.parametrize("frequency", [0, 20, 440, 3000])
 def test_silence_constants_and_tones_have_finite_distances(frequency):
-    signals = [np.zeros(8000), noise(8000), tone(frequency) if frequency else np.full(8000, 0.5)]
-    for reference in signals:
-        for estimate in signals:
-            assert math.isfinite(llr(estimate, reference))
+    silence, other = np.zeros(8000), tone(frequency) if frequency else np.full(8000, 0.5)
+    for reference in (noise(8000), other, silence):
+        for estimate in (noise(8000), other, silence):
             assert math.isfinite(wss(estimate, reference))
-            assert llr(estimate, reference) >= -1e-6
+            assert math.isnan(llr(estimate, reference)) == (reference is silence)
+            assert reference is silence or 0 <= llr(estimate, reference) < math.inf
+
+
+def test_llr_leaves_out_frames_without_reference():
+    reference, estimate = noise(16000), noise(16000) + 0.1 * noise(16000, seed=1)
+    rest = llr(estimate[:8000], reference[:8000])
+    reference[8000:] = 0
+    assert llr(estimate, reference) == pytest.approx(rest, rel=0.1)
 
 
 def test_what_makes_no_frame_has_no_value():
