@@ -203,6 +203,7 @@ def test_a_pair_depends_on_seed_condition_and_index_alone(sources, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (["--noise", "broken"], "broken.wav"),
         (["--speech", "nothing.parquet"], "no file matches 'nothing.parquet'"),
         (["--speech-column", "voice"], "no column voice; it has audio"),
         (["--minimum-dynamic-range", "90"], "no recordings left"),
@@ -212,6 +213,9 @@ def test_a_pair_depends_on_seed_condition_and_index_alone(sources, tmp_path):
     ],
 )
 def test_mistakes_get_one_line(sources, tmp_path, capsys, change, message):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "broken.wav").write_text("no sound")
+    change = [str(tmp_path / "broken") if option == "broken" else option for option in change]
     arguments = [*sources, "--output", str(tmp_path / "calls.parquet"), "--number", "1", *change]
     if message is None:
         main(arguments)

@@ -33,7 +33,7 @@ def corpora(tmp_path_factory):
     broken = words(20000)
     broken[5] = np.nan
     soundfile.write(folder / "speech" / "nan.wav", broken, 16000, subtype="FLOAT")
-    soundfile.write(folder / "speech" / "short.wav", words(1000), 16000)
+    soundfile.write(folder / "speech" / "short.wav", words(7000), 16000)
     soundfile.write(folder / "speech" / "silent.wav", np.zeros(20000), 16000)
     (folder / "speech" / "text.wav").write_text("no sound")
     soundfile.write(folder / "speech" / "talker0" / "long.wav", words(8000 * 65), 8000)
@@ -150,6 +150,15 @@ def test_another_corpus_or_fewer_hours_reshuffle_nothing(corpora, built, tmp_pat
     assert 0 < len(after) < len(before)
     assert after.items() <= before.items()
     assert {row["corpus"] for row in table(tmp_path, "noise-train")} == {"more", "sounds"}
+
+
+def test_no_talker_takes_all_the_hours(corpora, tmp_path):
+    content, arguments = config(corpora, tmp_path, pairs=None)
+    content["corpora"][0] |= {"hours_per_speaker": 0.0001, "valid_share": 0.0, "where": {}}
+    config(corpora, tmp_path, **content)
+    main(arguments)
+    talkers = [row["speaker_id"] for row in table(tmp_path, "speech-train") if "#" not in row["id"]]
+    assert len(talkers) == len(set(talkers)) >= 7
 
 
 def test_shards_are_bounded(corpora, tmp_path):

@@ -18,6 +18,7 @@ if not __package__:  # run as a script: the repository, not this folder with its
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
+import soundfile
 from datasets.exceptions import DatasetsError
 
 from training.call_conditions import CONDITIONS, turns
@@ -107,7 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         rows = calls(options.conditions, options.number, talkers, noise, options.seed)
         count = write_parquet(options.output, rows, pair_features(SAMPLING_RATE, "condition"))
-    except (ValueError, OSError, DatasetsError) as error:
+    except (ValueError, OSError, DatasetsError, soundfile.SoundFileError) as error:
         parser.error(" ".join(str(error).split()))
     print(f"{options.output}: {count} pairs, {options.number} of each of {', '.join(options.conditions)}")
 

@@ -47,7 +47,7 @@ class DataConfig:
 
     corpora: list[CorpusConfig]
     pairs: PairsConfig | None = None
-    min_seconds: float = 1.0
+    min_seconds: float = 0.5
     max_seconds: float = 30.0
 
     def __post_init__(self):
