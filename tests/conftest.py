@@ -1,5 +1,7 @@
 """Small real things that tests share: a tiny network, a tiny pipeline, sound."""
 
+import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +70,26 @@ def sample_pair() -> tuple[np.ndarray, np.ndarray]:
     return tuple(soundfile.read(ROOT / "samples" / f"{name}.wav", dtype="float32")[0] for name in ("noisy", "clean"))
 
 
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """A folder of speech with metadata, a Parquet file of noise, and Parquet pairs."""
+    from datasets import Dataset
+
+    folder = tmp_path_factory.mktemp("corpus")
+    (folder / "speech").mkdir()
+    envelope = np.abs(np.sin(np.arange(24000) * 2 * np.pi / 8000))
+    for index in range(4):
+        soundfile.write(folder / "speech" / f"{index}.wav", envelope * noise(24000, seed=index), 16000)
+    rows = "".join(json.dumps({"file_name": f"{i}.wav", "corpus": "ab"[i % 2], "score": i}) + "\n" for i in range(4))
+    (folder / "speech" / "metadata.jsonl").write_text(rows)
+    sounds = [{"bytes": flac(noise(4000 + 9000 * i, seed=9 + i)), "path": f"{i}.flac"} for i in range(2)]
+    Dataset.from_dict({"audio": sounds, "duration": [0.25, 0.8]}).to_parquet(folder / "noise-0.parquet")
+    clean = envelope[:16000] * noise(16000)
+    pair = {"id": ["p"], "clean": [{"bytes": flac(clean), "path": "c"}], "noisy": [{"bytes": flac(clean + 0.5 * noise(16000, seed=3)), "path": "n"}]}  # fmt: skip
+    Dataset.from_dict(pair).to_parquet(folder / "pairs.parquet")
+    return folder
+
+
 def quiet(pipeline: SpeechEnhancementPipeline) -> SpeechEnhancementPipeline:
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -76,3 +98,28 @@ def quiet(pipeline: SpeechEnhancementPipeline) -> SpeechEnhancementPipeline:
 def noise(num_samples: int, channels: int | None = None, seed: int = 0) -> np.ndarray:
     shape = (num_samples,) if channels is None else (channels, num_samples)
     return (0.1 * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
+
+
+def flac(audio: np.ndarray, sampling_rate: int = 16000) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, audio, sampling_rate, format="FLAC")
+    return file.getvalue()
+
+
+def source(path, **options):
+    """A `SourceMix` of one source at 16 kHz."""
+    from training.sources import SourceConfig, SourceMix
+
+    return SourceMix([SourceConfig(str(path), **options)], 16000)
+
+
+def power(audio: np.ndarray) -> np.ndarray:
+    """Mean power of every frame of 320 samples."""
+    return np.square(audio[: len(audio) // 320 * 320].reshape(-1, 320)).mean(axis=1)
+
+
+def spectrum_share(audio: np.ndarray, low: float, high: float) -> float:
+    """Share of the energy between two frequencies, at 16 kHz."""
+    energy = np.abs(np.fft.rfft(audio)) ** 2
+    frequency = np.fft.rfftfreq(len(audio), 1 / 16000)
+    return energy[(frequency >= low) & (frequency < high)].sum() / energy.sum()

@@ -1,4 +1,3 @@
-import io
 import json
 import os
 import shutil
@@ -10,45 +9,14 @@ import pytest
 import soundfile
 import torch
 import yaml
-from conftest import ROOT, noise, quiet
+from conftest import ROOT, noise, quiet, source
 
 from speech_enhance import SpeechEnhancementPipeline
 from speech_enhance.schedulers import training_scheduler
 from training.config import load_config
-from training.mixing import MixingConfig, MixtureDataset, mix
 from training.objective import diffusion_loss, draw_timesteps, mel_pair, own_estimates, training_windows
 from training.sources import AudioSource, SourceConfig, SourceMix, load_audio_dataset
 from training.validation import load_pairs, score_pairs
-
-
-def flac(audio: np.ndarray, sampling_rate: int = 16000) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, audio, sampling_rate, format="FLAC")
-    return file.getvalue()
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    """A folder of speech with metadata, a Parquet file of noise, and Parquet pairs."""
-    from datasets import Dataset
-
-    folder = tmp_path_factory.mktemp("corpus")
-    (folder / "speech").mkdir()
-    envelope = np.abs(np.sin(np.arange(24000) * 2 * np.pi / 8000))
-    for index in range(4):
-        soundfile.write(folder / "speech" / f"{index}.wav", envelope * noise(24000, seed=index), 16000)
-    rows = "".join(json.dumps({"file_name": f"{i}.wav", "corpus": "ab"[i % 2], "score": i}) + "\n" for i in range(4))
-    (folder / "speech" / "metadata.jsonl").write_text(rows)
-    sounds = [{"bytes": flac(noise(4000 + 9000 * i, seed=9 + i)), "path": f"{i}.flac"} for i in range(2)]
-    Dataset.from_dict({"audio": sounds, "duration": [0.25, 0.8]}).to_parquet(folder / "noise-0.parquet")
-    clean = envelope[:16000] * noise(16000)
-    pair = {"id": ["p"], "clean": [{"bytes": flac(clean), "path": "c"}], "noisy": [{"bytes": flac(clean + 0.5 * noise(16000, seed=3)), "path": "n"}]}  # fmt: skip
-    Dataset.from_dict(pair).to_parquet(folder / "pairs.parquet")
-    return folder
-
-
-def source(path, **options) -> SourceMix:
-    return SourceMix([SourceConfig(str(path), **options)], 16000)
 
 
 def test_folder_and_parquet_give_the_same_kind_of_audio(corpus):
@@ -103,44 +71,6 @@ def test_wrong_sources_are_named(corpus):
         source(corpus / "noise-0.parquet", column="sound")
     with pytest.raises(ValueError, match="at least one source"):
         SourceMix([], 16000)
-
-
-def test_mixtures_depend_on_seed_and_index_alone(corpus):
-    speech, sounds = source(corpus / "speech"), source(corpus / "noise-*.parquet")
-    mixtures = MixtureDataset(speech, sounds, MixingConfig(seconds=1.0), seed=3, length=40)
-    for index in range(40):
-        item = mixtures[index]
-        assert item["clean"].shape == item["noisy"].shape == (16000,)
-        assert item["clean"].dtype == item["noisy"].dtype == np.float32
-        assert np.isfinite(item["noisy"]).all()
-        assert np.abs(item["noisy"]).max() <= 1 + 1e-6
-    np.testing.assert_array_equal(mixtures[7]["noisy"], mixtures[7]["noisy"])
-    other = MixtureDataset(speech, sounds, MixingConfig(seconds=1.0), seed=4, length=40)
-    assert not np.array_equal(mixtures[7]["noisy"], other[7]["noisy"])
-
-
-def test_mixtures_keep_the_promised_ratio(corpus):
-    speech, sounds = source(corpus / "speech"), source(corpus / "noise-*.parquet")
-    plain = {
-        "clean_share": 0.0,
-        "noise_only_share": 0.0,
-        "reverb_share": 0.0,
-        "equalize_share": 0.0,
-        "band_limit_share": 0.0,
-    }
-    for snr_db in (-5.0, 15.0):
-        config = MixingConfig(seconds=4.0, snr_db=(snr_db, snr_db), **plain)
-        clean, noisy = mix(speech, sounds, config, np.random.default_rng(1))
-        power = np.square(clean.reshape(-1, 320)).mean(axis=1)
-        active = power[power >= power.mean()].mean()
-        assert 10 * np.log10(active / np.mean((noisy - clean) ** 2)) == pytest.approx(snr_db, abs=0.1)
-    for kind, index in (("clean_share", 0), ("noise_only_share", 1)):
-        clean, noisy = mix(speech, sounds, MixingConfig(**{**plain, kind: 1.0}), np.random.default_rng(1))
-        if index == 0:
-            np.testing.assert_array_equal(clean, noisy)
-        else:
-            assert not clean.any()
-            assert noisy.any()
 
 
 def test_training_and_pipeline_see_the_same_condition(tiny_pipeline):
@@ -304,6 +234,14 @@ def test_a_run_is_not_overwritten_by_accident(corpus, tmp_path, capsys):
         ({"learning_rat": 1}, "unknown field 'learning_rat'"),
         ({"batch_size": "8"}, "batch_size: expected int, got '8'"),
         ({"mixing": {"snr": 1}}, "mixing: unknown field 'snr'"),
+        ({"mixing": {"clip_share": 1.5}}, r"mixing: clip_share must be in \[0, 1\], got 1.5"),
+        ({"mixing": {"snr_db": [20, -5]}}, "mixing: snr_db must be two numbers, the lower one first"),
+        ({"mixing": {"babble_talkers": [4]}}, "mixing: babble_talkers must be two numbers"),
+        ({"mixing": {"babble_talkers": [0, 4]}}, "mixing: babble_talkers must be at least 1"),
+        ({"mixing": {"music_share": 0.9}}, "music_ and babble_share exclude each other"),
+        ({"mixing": {"clean_share": 0.99}}, "clean_share and noise_only_share exclude each other"),
+        ({"mixing": {"room_share": 0.5}}, "`rooms` has 0 sources and mixing.room_share is 0.5: give both or neither"),
+        ({"rooms": [{"path": "x"}]}, "`rooms` has 1 sources and mixing.room_share is 0.0: give both or neither"),
         ({"speech": {"path": "x"}}, "speech: expected a list"),
         ({"noise": [{"column": "x"}]}, r"noise\[0\].*path"),
     ],

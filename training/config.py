@@ -19,6 +19,7 @@ class TrainingConfig:
     Args:
         output_dir: Folder for checkpoints, logs and, at the end, the pipeline in `pipeline/`.
         speech, noise: Where clean speech and noise come from.
+        rooms: Where room impulse responses come from, of which `mixing.room_share` makes use.
         validation_pairs: Parquet pattern, folder or Hub dataset with columns `clean` and `noisy`.
         validation_limit: Pairs used, evenly spread.
         validation_steps: Numbers of inference steps to validate with.
@@ -48,6 +49,7 @@ class TrainingConfig:
     output_dir: str
     speech: list[SourceConfig]
     noise: list[SourceConfig]
+    rooms: list[SourceConfig] = field(default_factory=list)
     validation_pairs: str | None = None
     validation_limit: int = 12
     validation_steps: list[int] = field(default_factory=lambda: [1, 4])
@@ -78,12 +80,18 @@ class TrainingConfig:
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
 
+    def __post_init__(self):
+        if bool(self.rooms) != (self.mixing.room_share > 0):
+            raise ValueError(
+                f"`rooms` has {len(self.rooms)} sources and mixing.room_share is {self.mixing.room_share}: give both or neither"
+            )
+
 
 def load_config(path: str | Path) -> TrainingConfig:
     """Read a YAML file into a [`TrainingConfig`].
 
     Raises:
-        ValueError: for a missing or unknown field or one of the wrong type, named by its path in the file.
+        ValueError: for a missing or unknown field, one of the wrong type or out of range, named by its path in the file.
     """
     with open(path, encoding="utf-8") as file:
         content = yaml.safe_load(file)
@@ -105,9 +113,10 @@ def _build(kind, value, where: str):
         for name in value:
             if name not in hints:
                 raise ValueError(f"{where}: unknown field {name!r}; known are {', '.join(hints)}")
+        built = {name: _build(hints[name], item, f"{where}: {name}") for name, item in value.items()}
         try:
-            return kind(**{name: _build(hints[name], item, f"{where}: {name}") for name, item in value.items()})
-        except TypeError as error:
+            return kind(**built)
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{where}: {error}") from None
     if origin in (list, tuple):
         _expect(isinstance(value, list), where, "a list", value)

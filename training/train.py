@@ -212,6 +212,7 @@ class Trainer:
             config.mixing,
             config.seed,
             length=per_step * config.max_train_steps,
+            rooms=SourceMix(config.rooms, sampling_rate) if config.rooms else None,
         )
         return DataLoader(mixtures, batch_size=config.batch_size, num_workers=config.num_workers)
 
