@@ -88,14 +88,23 @@ class TrainingConfig:
 
 
 def load_config(path: str | Path) -> TrainingConfig:
-    """Read a YAML file into a [`TrainingConfig`].
+    """Read a YAML file into a [`TrainingConfig`]; see [`read_config`]."""
+    return read_config(TrainingConfig, path)
+
+
+def read_config(kind: type, path: str | Path):
+    """Read a YAML file into the dataclass `kind`, which may hold others, lists and mappings of them.
 
     Raises:
-        ValueError: for a missing or unknown field, one of the wrong type or out of range, named by its path in the file.
+        ValueError: if the file is no YAML, or for a missing or unknown field or one of the wrong type or value, named by
+            its path in the file.
     """
     with open(path, encoding="utf-8") as file:
-        content = yaml.safe_load(file)
-    return _build(TrainingConfig, content, str(path))
+        try:
+            content = yaml.safe_load(file)
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: no valid YAML ({' '.join(str(error).split())})") from None
+    return _build(kind, content, str(path))
 
 
 def _build(kind, value, where: str):

@@ -159,7 +159,7 @@ def mix(
     if kind < 1 - config.clean_share:
         background = noise_track(speech, noise, config, num_samples, rng, rooms)
         snr_db = config.high_snr_db if chance(rng, config.high_snr_share) else config.snr_db
-        background *= _noise_scale(clean, background, rng.uniform(*snr_db))
+        background *= noise_scale(clean, background, rng.uniform(*snr_db))
         if chance(rng, config.noise_gain_share):
             background *= slow_gain(num_samples, rate, rng)
         if chance(rng, config.noise_gate_share):
@@ -279,7 +279,8 @@ def _room(config: MixingConfig, sampling_rate: int, rng: np.random.Generator, ro
     return synthetic_tail(sampling_rate, rng)
 
 
-def _noise_scale(clean: np.ndarray, background: np.ndarray, snr_db: float) -> float:
+def noise_scale(clean: np.ndarray, background: np.ndarray, snr_db: float) -> float:
+    """Factor that puts `background` `snr_db` below the active level of `clean`."""
     speech_rms = active_rms(clean) or 1.0
     return speech_rms / max(float(np.sqrt(np.mean(background**2))), 1e-6) * 10 ** (-snr_db / 20)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
-from datasets import Audio, Dataset, load_dataset
+from datasets import Audio, Dataset, IterableDataset, load_dataset
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class AudioSource:
             dataset = dataset.select(np.flatnonzero(values >= bound))
         if len(dataset) == 0:
             raise ValueError(f"{config.path}: no recordings left (minimum: {config.minimum})")
+        self.info = dataset.remove_columns([config.column])  # the other columns, row by row
         self._audio = dataset.select_columns([config.column])
         self._cumulative = np.cumsum(_row_weights(dataset, config))
 
@@ -89,8 +90,12 @@ class SourceMix:
         return self.sources[rng.choice(len(self.sources), p=self._probabilities)].draw(rng)
 
 
-def load_audio_dataset(path: str, split: str, columns: list[str], name: str | None = None) -> Dataset:
+def load_audio_dataset(
+    path: str, split: str, columns: list[str], name: str | None = None, streaming: bool = False
+) -> Dataset | IterableDataset:
     """Load a dataset from Parquet files, a folder or the Hub, with `columns` left undecoded.
+
+    With `streaming` Parquet files and the Hub are read row by row, so that only what is used is downloaded.
 
     Raises:
         FileNotFoundError: if a Parquet pattern matches nothing.
@@ -100,11 +105,11 @@ def load_audio_dataset(path: str, split: str, columns: list[str], name: str | No
         files = sorted(glob.glob(path))
         if not files:
             raise FileNotFoundError(f"no file matches {path!r}")
-        dataset = load_dataset("parquet", data_files=files, split="train")
+        dataset = load_dataset("parquet", data_files=files, split="train", streaming=streaming)
     elif Path(path).is_dir():
         dataset = _load_folder(Path(path), split)
     else:
-        dataset = load_dataset(path, name, split=split)
+        dataset = load_dataset(path, name, split=split, streaming=streaming)
     missing = sorted(set(columns) - set(dataset.column_names))
     if missing:
         raise ValueError(f"{path}: no column {', '.join(missing)}; it has {', '.join(dataset.column_names)}")

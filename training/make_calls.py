@@ -1,0 +1,117 @@
+"""A validation set of calls and meetings, made from recordings of speech and noise.
+
+    python training/make_calls.py --output data/pairs-calls.parquet
+
+Conditions: telephone, gsm, opus, far-field, two-talkers, typing; what each does and what its clean reference is stands
+in `call_conditions.py`. Sources are Parquet patterns, folders or names of datasets on the Hub. One Parquet file with
+columns `id, clean, noisy, condition, snr_db, noise, speaker_id, duration, licence`; the same sources and seed give the
+same bytes, and a pair does not depend on which other conditions or how many pairs are made.
+"""
+
+import argparse
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+if not __package__:  # run as a script: the repository, not this folder with its own `evaluate.py`, is the import root
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np
+import soundfile
+from datasets.exceptions import DatasetsError
+
+from training.call_conditions import CONDITIONS, turns
+from training.pairs import Talkers, joined, pair_features, recorded_noise
+from training.shards import flac, write_parquet
+from training.sources import AudioSource, SourceConfig
+
+SAMPLING_RATE = 16000
+SNR_DB = (0.0, 5.0, 10.0, 15.0)
+SECONDS = (4.0, 8.0)
+
+
+def call(condition: str, index: int, talkers: Talkers, noise: AudioSource, seed: int) -> dict:
+    """Row `index` of a condition, which depends on these and the recordings alone."""
+    rng = np.random.default_rng((seed, zlib.crc32(condition.encode()), index))
+    num_samples = round(rng.uniform(*SECONDS) * SAMPLING_RATE)
+    speakers = [str(name) for name in rng.permutation(talkers.names)[: 2 if condition == "two-talkers" else 1]]
+    clean = talkers.passage(speakers[0], num_samples, rng)
+    if condition == "two-talkers":
+        clean = turns(clean, talkers.passage(speakers[1], num_samples, rng), rng, SAMPLING_RATE)
+    background, label, licence = recorded_noise(noise, num_samples, rng)
+    if condition == "typing":
+        label, licence = "keyboard (computed)", None
+    snr_db = SNR_DB[index % len(SNR_DB)]
+    reference, noisy = CONDITIONS[condition](clean, background, snr_db, rng, SAMPLING_RATE)
+    name = f"{condition}_{index:03d}"
+    return {
+        "id": name,
+        "clean": flac(reference, SAMPLING_RATE, f"{name}_clean"),
+        "noisy": flac(noisy, SAMPLING_RATE, f"{name}_noisy"),
+        "condition": condition,
+        "snr_db": snr_db,
+        "noise": label,
+        "speaker_id": "+".join(speakers),
+        "duration": num_samples / SAMPLING_RATE,
+        "licence": joined(*map(talkers.licence, speakers), licence),
+    }
+
+
+def calls(conditions: list[str], number: int, talkers: Talkers, noise: AudioSource, seed: int) -> Iterator[dict]:
+    """`number` rows of each condition.
+
+    Raises:
+        ValueError: if two talkers are needed and there is one.
+    """
+    if "two-talkers" in conditions and len(talkers.names) < 2:
+        raise ValueError(f"{talkers.source.config.path}: two-talkers needs two talkers, found {len(talkers.names)}")
+    for condition in conditions:
+        for index in range(number):
+            yield call(condition, index, talkers, noise, seed)
+
+
+def speech_source(path: str, name: str | None, split: str, column: str, minimum_db: float) -> Talkers:
+    """Talkers of a source, without speech that is not quite clean where the column `dynamic_range_db` says so."""
+    talkers = Talkers(SourceConfig(path, name, split, column), SAMPLING_RATE)
+    if "dynamic_range_db" in talkers.source.info.column_names:
+        minimum = {"dynamic_range_db": minimum_db}
+        talkers = Talkers(SourceConfig(path, name, split, column, minimum=minimum), SAMPLING_RATE)
+    return talkers
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", required=True, type=Path, help="Parquet file")
+    parser.add_argument("--speech", default="data/speech-valid-*.parquet", help="clean speech (default: %(default)s)")
+    parser.add_argument("--noise", default="data/noise-valid-*.parquet", help="noise (default: %(default)s)")
+    for kind in ("speech", "noise"):
+        parser.add_argument(f"--{kind}-name", help="configuration of a dataset on the Hub")
+        parser.add_argument(f"--{kind}-split", default="train", help="split to load (default: %(default)s)")
+        parser.add_argument(f"--{kind}-column", default="audio", help="audio column (default: %(default)s)")
+    parser.add_argument("--minimum-dynamic-range", type=float, default=25.0, metavar="DB", help="leave out speech whose column dynamic_range_db is lower (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
+    parser.add_argument("--number", type=int, default=8, help="pairs of each condition (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    options = parser.parse_args(arguments)
+    if options.number < 1:
+        parser.error(f"--number must be at least 1, got {options.number}")
+    if options.output.suffix != ".parquet":
+        parser.error(f"--output must end in .parquet, got {options.output}")
+    if options.output.exists() and not options.overwrite:
+        parser.error(f"{options.output} exists already; replace it with --overwrite")
+    try:
+        talkers = speech_source(options.speech, options.speech_name, options.speech_split, options.speech_column, options.minimum_dynamic_range)  # fmt: skip
+        noise_config = SourceConfig(options.noise, options.noise_name, options.noise_split, options.noise_column)
+        noise = AudioSource(noise_config, SAMPLING_RATE, cache=False)
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        rows = calls(options.conditions, options.number, talkers, noise, options.seed)
+        count = write_parquet(options.output, rows, pair_features(SAMPLING_RATE, "condition"))
+    except (ValueError, OSError, DatasetsError, soundfile.SoundFileError) as error:
+        parser.error(" ".join(str(error).split()))
+    print(f"{options.output}: {count} pairs, {options.number} of each of {', '.join(options.conditions)}")
+
+
+if __name__ == "__main__":
+    main()

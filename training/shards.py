@@ -1,0 +1,85 @@
+"""Rows with sound to Parquet files in the layout of Hugging Face Datasets, a bounded number of bytes at a time."""
+
+import io
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import soundfile
+from datasets import Features
+
+ROW_GROUP_BYTES = 16 << 20  # held in memory at a time
+
+
+def flac(audio: np.ndarray, sampling_rate: int, name: str) -> dict:
+    """Mono samples as the entry `{"bytes", "path"}` of an audio column, 16-bit FLAC."""
+    file = io.BytesIO()
+    soundfile.write(file, audio, sampling_rate, format="FLAC", subtype="PCM_16")
+    return {"bytes": file.getvalue(), "path": f"{name}.flac"}
+
+
+class ShardWriter:
+    """Rows to `STEM-00000-of-00003.parquet` and so on in `folder`; call `close` at the end, which gives their names.
+
+    Args:
+        folder: Where to; it should be empty of shards with this stem.
+        stem: Begin of the files' names.
+        features: Columns and their types.
+        max_bytes: Sound per file, which the last row may exceed.
+    """
+
+    def __init__(self, folder: Path, stem: str, features: Features, max_bytes: int):
+        self.folder, self.stem, self.features, self.max_bytes = folder, stem, features, max_bytes
+        self._files: list[Path] = []
+        self._writer: pyarrow.parquet.ParquetWriter | None = None
+        self._rows: list[dict] = []
+        self._pending_bytes = self._shard_bytes = 0
+
+    def write(self, row: dict) -> None:
+        """Add a row, whose audio entries are of [`flac`]."""
+        self._rows.append(row)
+        self._pending_bytes += sum(len(value["bytes"]) for value in row.values() if isinstance(value, dict))
+        if self._pending_bytes >= min(ROW_GROUP_BYTES, self.max_bytes - self._shard_bytes):
+            self._flush()
+
+    def close(self) -> list[Path]:
+        """Finish the last file and number all; no rows, no file."""
+        self._flush()
+        self._finish_shard()
+        names = [f"{self.stem}-{index:05d}-of-{len(self._files):05d}.parquet" for index in range(len(self._files))]
+        return [file.rename(self.folder / name) for file, name in zip(self._files, names, strict=True)]
+
+    def _flush(self) -> None:
+        if not self._rows:
+            return
+        if self._writer is None:
+            self._files.append(self.folder / f"{self.stem}-{len(self._files):05d}.partial")
+            self._writer = pyarrow.parquet.ParquetWriter(self._files[-1], self.features.arrow_schema)
+        self._writer.write_table(pyarrow.Table.from_pylist(self._rows, schema=self.features.arrow_schema))
+        self._shard_bytes += self._pending_bytes
+        self._rows, self._pending_bytes = [], 0
+        if self._shard_bytes >= self.max_bytes:
+            self._finish_shard()
+
+    def _finish_shard(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._writer, self._shard_bytes = None, 0
+
+
+def write_parquet(path: Path, rows: Iterable[dict], features: Features) -> int:
+    """All `rows` to one file, written beside and renamed; gives their number."""
+    partial = path.with_name(f".{path.name}.partial")
+    count = 0
+    try:
+        with pyarrow.parquet.ParquetWriter(partial, features.arrow_schema) as writer:
+            for row in rows:
+                writer.write_table(pyarrow.Table.from_pylist([row], schema=features.arrow_schema))
+                count += 1
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
