@@ -70,22 +70,6 @@ def sample_pair() -> tuple[np.ndarray, np.ndarray]:
     return tuple(soundfile.read(ROOT / "samples" / f"{name}.wav", dtype="float32")[0] for name in ("noisy", "clean"))
 
 
-def quiet(pipeline: SpeechEnhancementPipeline) -> SpeechEnhancementPipeline:
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def noise(num_samples: int, channels: int | None = None, seed: int = 0) -> np.ndarray:
-    shape = (num_samples,) if channels is None else (channels, num_samples)
-    return (0.1 * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
-
-
-def flac(audio: np.ndarray, sampling_rate: int = 16000) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, audio, sampling_rate, format="FLAC")
-    return file.getvalue()
-
-
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
     """A folder of speech with metadata, a Parquet file of noise, and Parquet pairs."""
@@ -104,3 +88,38 @@ def corpus(tmp_path_factory):
     pair = {"id": ["p"], "clean": [{"bytes": flac(clean), "path": "c"}], "noisy": [{"bytes": flac(clean + 0.5 * noise(16000, seed=3)), "path": "n"}]}  # fmt: skip
     Dataset.from_dict(pair).to_parquet(folder / "pairs.parquet")
     return folder
+
+
+def quiet(pipeline: SpeechEnhancementPipeline) -> SpeechEnhancementPipeline:
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def noise(num_samples: int, channels: int | None = None, seed: int = 0) -> np.ndarray:
+    shape = (num_samples,) if channels is None else (channels, num_samples)
+    return (0.1 * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
+
+
+def flac(audio: np.ndarray, sampling_rate: int = 16000) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, audio, sampling_rate, format="FLAC")
+    return file.getvalue()
+
+
+def source(path, **options):
+    """A `SourceMix` of one source at 16 kHz."""
+    from training.sources import SourceConfig, SourceMix
+
+    return SourceMix([SourceConfig(str(path), **options)], 16000)
+
+
+def power(audio: np.ndarray) -> np.ndarray:
+    """Mean power of every frame of 320 samples."""
+    return np.square(audio[: len(audio) // 320 * 320].reshape(-1, 320)).mean(axis=1)
+
+
+def spectrum_share(audio: np.ndarray, low: float, high: float) -> float:
+    """Share of the energy between two frequencies, at 16 kHz."""
+    energy = np.abs(np.fft.rfft(audio)) ** 2
+    frequency = np.fft.rfftfreq(len(audio), 1 / 16000)
+    return energy[(frequency >= low) & (frequency < high)].sum() / energy.sum()

@@ -3,10 +3,10 @@ import pytest
 from conftest import noise
 from datasets import Dataset
 
+from training.augment import active_rms
 from training.call_conditions import CONDITIONS, keyboard, room_tone, turns
 from training.channels import band_pass, early_part, gsm, mp3, opus, reverberate, room_impulse_response, telephone
 from training.make_calls import main
-from training.mixing import active_rms
 from training.shards import flac
 from training.validation import load_pairs
 

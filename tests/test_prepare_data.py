@@ -8,9 +8,9 @@ import yaml
 from conftest import ROOT, noise
 from datasets import Dataset
 
+from training.augment import active_rms
 from training.cleaning import dynamic_range_db, pieces, trim_gated_silence
 from training.config import read_config
-from training.mixing import active_rms
 from training.prepare_data import DataConfig, main
 from training.shards import flac
 from training.sources import AudioSource, SourceConfig

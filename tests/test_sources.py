@@ -1,14 +1,11 @@
 import numpy as np
 import pytest
 import soundfile
-from conftest import noise
+from conftest import noise, source
 
-from training.sources import AudioSource, SourceConfig, SourceMix, StreamingSource, load_audio_dataset
+from training.loading import load_audio_dataset
+from training.sources import AudioSource, SourceConfig, SourceMix, StreamingSource
 from training.validation import load_pairs
-
-
-def source(path, **options) -> SourceMix:
-    return SourceMix([SourceConfig(str(path), **options)], 16000)
 
 
 def test_folder_and_parquet_give_the_same_kind_of_audio(corpus):

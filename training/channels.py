@@ -70,6 +70,7 @@ def room_impulse_response(
     sampling_rate: int,
     rt60: tuple[float, float] = (0.2, 0.6),
     distance: tuple[float, float] = (0.5, 2.5),
+    size: np.ndarray | None = None,
 ) -> np.ndarray:
     """A random shoe-box room by the image-source method (Allen and Berkley 1979), through `pyroomacoustics`.
 
@@ -81,13 +82,15 @@ def room_impulse_response(
         sampling_rate: Of the response.
         rt60: Range of the reverberation time by Sabine's formula, in seconds, at least 0.2.
         distance: Range of the distance from talker to microphone, in metres; the smallest room gives 3 m at most.
+        size: Length, width and height in metres, drawn from 3.5 × 3 × 2.4 to 8 × 6 × 3.5 where not given.
 
     Returns:
         float32 `(taps,)`.
     """
     import pyroomacoustics
 
-    size = rng.uniform([3.5, 3.0, 2.4], [8.0, 6.0, 3.5])
+    if size is None:
+        size = rng.uniform([3.5, 3.0, 2.4], [8.0, 6.0, 3.5])
     decay = rng.uniform(*rt60)
     absorption, max_order = pyroomacoustics.inverse_sabine(decay, size)
     room = pyroomacoustics.ShoeBox(

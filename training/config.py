@@ -25,6 +25,7 @@ class TrainingConfig:
         speech, noise: Where clean speech and noise come from.
         pairs: Where recorded pairs come from, with columns `clean` and `noisy`.
         paired_share: Share of the examples that are crops of recorded pairs instead of mixtures.
+        rooms: Where room impulse responses come from, of which `mixing.room_share` makes use.
         validation_pairs: Parquet pattern, folder or Hub dataset with columns `clean` and `noisy`.
         validation_split: Split of a folder or Hub dataset.
         validation_limit: Pairs used, evenly spread.
@@ -62,6 +63,7 @@ class TrainingConfig:
     noise: list[SourceConfig] = field(default_factory=list)
     pairs: list[SourceConfig] = field(default_factory=list)
     paired_share: float = 0.0
+    rooms: list[SourceConfig] = field(default_factory=list)
     validation_pairs: str | None = None
     validation_split: str = "test"
     validation_limit: int = 12
@@ -123,6 +125,12 @@ class TrainingConfig:
         for name in ("batch_size", "gradient_accumulation_steps", "max_train_steps", "keep_checkpoints"):
             _expect(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         _expect(bool(self.validation_steps), "validation_steps", "at least one number", self.validation_steps)
+        _expect(
+            bool(self.rooms) == (self.mixing.room_share > 0),
+            "rooms",
+            f"{'none' if self.rooms else 'sources'} at mixing.room_share {self.mixing.room_share}",
+            self.rooms,
+        )
 
 
 def load_config(path: str | Path) -> TrainingConfig:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from .sources import decode, load_audio_dataset
+from .loading import decode, load_audio_dataset
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ if not __package__:  # run as a script: the repository, not this folder with its
 
 from speech_enhance import metrics
 from training.bootstrap import bootstrap_gain, bootstrap_mean
+from training.loading import decode_row, load_audio_dataset
 from training.reports import write_report
-from training.sources import decode_row, load_audio_dataset
 from training.systems import SYSTEMS, System, diffusion, stored
 from training.validation import Pair, load_pairs
 

@@ -42,7 +42,8 @@ class TrainingExamples(Dataset):
         self.mixtures = None
         if config.paired_share < 1:
             speech, noise = (SourceMix(sources, rate) for sources in (config.speech, config.noise))
-            self.mixtures = MixtureDataset(speech, noise, config.mixing, config.seed, length)
+            rooms = SourceMix(config.rooms, rate) if config.rooms else None
+            self.mixtures = MixtureDataset(speech, noise, config.mixing, config.seed, length, rooms)
 
     def __len__(self) -> int:
         return self.length
@@ -74,8 +75,9 @@ class TrainingExamples(Dataset):
         }
 
     def _mixture(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        self.mixtures.speech.seek(index)
-        self.mixtures.noise.seek(index)
+        for source in (self.mixtures.speech, self.mixtures.noise, self.mixtures.rooms):
+            if source is not None:
+                source.seek(index)
         mixture = self.mixtures[index]
         return mixture["clean"], mixture["noisy"]
 

@@ -1,63 +1,152 @@
-"""Noisy/clean pairs mixed on the fly: every example is a function of (seed, index) alone."""
+"""Noisy/clean pairs mixed on the fly: every example is a function of (seed, index) alone.
 
-from dataclasses import dataclass
+The target is the speech as it would have been recorded in the same place over the same line without the noise: it keeps
+its room and passes the channel (band limit, codec) that the mixture passes, since a denoiser removes noise and does not
+undo channels. The one exception is clipping: the target is not clipped, so that what the overdrive adds counts as noise.
+What it cut off stays lost, since the pipeline's gain is bounded by 1.
+"""
+
+from dataclasses import dataclass, fields
 
 import numpy as np
-import soxr
-from scipy.signal import fftconvolve
 from torch.utils.data import Dataset
 
+from .augment import (
+    active_rms,
+    add_at,
+    chance,
+    change_speed,
+    clip,
+    direct_path_first,
+    equalize,
+    low_pass,
+    presence,
+    random_channel,
+    shift_pitch,
+    slow_gain,
+    synthetic_tail,
+)
+from .channels import reverberate
 from .sources import SourceMix
+from .synthetic import coloured_hum_or_clicks, effect, music
 
 
 @dataclass(frozen=True)
 class MixingConfig:
-    """How mixtures are made; each `*_share` is a probability.
+    """How mixtures are made; each `*_share` is a probability, and one of 0 changes no other draw.
 
     Args:
         seconds: Length of a mixture, of which the training step crops a window.
-        snr_db: Range of the ratio of active speech to noise.
+        snr_db: Range of the ratio of active speech to noise, before the noise changes over time.
+        high_snr_share: Mixtures whose ratio is drawn from `high_snr_db` instead: recordings that are good already.
+        high_snr_db: See above.
         clean_share: Mixtures without noise, so that clean speech learns to pass.
         noise_only_share: Mixtures without speech.
-        second_noise_share: Mixtures with two recorded noises.
+        second_noise_share: Mixtures with two noises.
         synthetic_share: Noise made here (coloured, hum, clicks) in place of a recorded one.
-        babble_share: Noise made of other talkers in place of a recorded one.
+        effect_share: Noise made here of more kinds (sirens, beeps, rumble, bands, typing, crackle, gusts) likewise.
+        music_share: Chords, arpeggios and drums made here likewise.
+        babble_share: Noise made of other talkers likewise.
+        babble_talkers: Fewest and most talkers of a babble.
+        distant_talker_share: Talkers of a babble that are muffled and in a room.
+        noise_gain_share: Mixtures whose noise wanders in level.
+        noise_gate_share: Mixtures whose noise starts or stops on the way; a second noise does by itself likewise.
         reverb_share: Speech put into a small room (it stays in the target: this is a denoiser).
+        room_share: Rooms that are drawn from `rooms` of the training config instead of a synthetic decay.
+        pitch_share: Speech with another pitch at the same pace.
+        pitch_semitones: Range of that.
+        level_share: Mixtures whose utterances differ in level, as of two talkers in turn.
+        level_db: Range of that.
         equalize_share: Speech and noise each with a random spectral shape.
         band_limit_share: The whole mixture low-passed between 3.4 and 7.5 kHz.
+        clip_share: Mixtures overdriven; the target is not.
+        channel_share: Mixture and target each through the same telephone line, GSM, Opus or MP3.
         speed_range: Playback speed of speech (other talkers) and, twice as far from 1, of noise.
+
+    Raises:
+        ValueError: for a share outside [0, 1], shares of exclusive kinds above 1 together, or a range upside down.
     """
 
     seconds: float = 5.0
     snr_db: tuple[float, float] = (-5.0, 20.0)
+    high_snr_share: float = 0.0
+    high_snr_db: tuple[float, float] = (20.0, 40.0)
     clean_share: float = 0.04
     noise_only_share: float = 0.03
     second_noise_share: float = 0.25
     synthetic_share: float = 0.15
+    effect_share: float = 0.0
+    music_share: float = 0.0
     babble_share: float = 0.1
+    babble_talkers: tuple[int, int] = (3, 8)
+    distant_talker_share: float = 0.0
+    noise_gain_share: float = 0.0
+    noise_gate_share: float = 0.0
     reverb_share: float = 0.2
+    room_share: float = 0.0
+    pitch_share: float = 0.0
+    pitch_semitones: tuple[float, float] = (-4.0, 4.0)
+    level_share: float = 0.0
+    level_db: tuple[float, float] = (-8.0, 8.0)
     equalize_share: float = 0.5
     band_limit_share: float = 0.08
+    clip_share: float = 0.0
+    channel_share: float = 0.0
     speed_range: tuple[float, float] = (0.88, 1.14)
+
+    def __post_init__(self):
+        for name in (field.name for field in fields(self)):
+            value = getattr(self, name)
+            if name.endswith("_share") and not 0 <= value <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {value}")
+            if isinstance(value, tuple) and (len(value) != 2 or value[0] > value[1]):
+                raise ValueError(f"{name} must be two numbers, the lower one first, got {list(value)}")
+        if self.babble_talkers[0] < 1:
+            raise ValueError(f"babble_talkers must be at least 1, got {list(self.babble_talkers)}")
+        if self.clean_share + self.noise_only_share > 1:
+            raise ValueError("clean_share and noise_only_share exclude each other: together at most 1")
+        if self.synthetic_share + self.effect_share + self.music_share + self.babble_share > 1 + 1e-9:
+            raise ValueError("synthetic_, effect_, music_ and babble_share exclude each other: together at most 1")
 
 
 class MixtureDataset(Dataset):
-    """`length` mixtures `{"clean", "noisy"}` of float32 samples; item `i` depends on `(seed, i)` only."""
+    """`length` mixtures `{"clean", "noisy"}` of float32 samples; item `i` depends on `(seed, i)` only.
 
-    def __init__(self, speech: SourceMix, noise: SourceMix, config: MixingConfig, seed: int, length: int):
-        self.speech, self.noise, self.config, self.seed, self.length = speech, noise, config, seed, length
+    Args:
+        speech, noise: What is mixed.
+        config: How.
+        seed: Of everything drawn.
+        length: Number of mixtures.
+        rooms: Impulse responses, needed where `config.room_share` is above 0.
+    """
+
+    def __init__(
+        self,
+        speech: SourceMix,
+        noise: SourceMix,
+        config: MixingConfig,
+        seed: int,
+        length: int,
+        rooms: SourceMix | None = None,
+    ):
+        self.speech, self.noise, self.rooms = speech, noise, rooms
+        self.config, self.seed, self.length = config, seed, length
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng((self.seed, index))
-        clean, noisy = mix(self.speech, self.noise, self.config, rng)
+        clean, noisy = mix(self.speech, self.noise, self.config, rng, self.rooms)
         return {"clean": clean, "noisy": noisy}
 
 
 def mix(
-    speech: SourceMix, noise: SourceMix, config: MixingConfig, rng: np.random.Generator
+    speech: SourceMix,
+    noise: SourceMix,
+    config: MixingConfig,
+    rng: np.random.Generator,
+    rooms: SourceMix | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One `(clean, noisy)` pair of `config.seconds`, sample-aligned, peak at most 1."""
     rate = speech.sampling_rate
@@ -65,21 +154,39 @@ def mix(
     kind = rng.random()
     clean = np.zeros(num_samples, np.float32)
     if kind >= config.noise_only_share:
-        clean = speech_track(speech, config, num_samples, rng)
+        clean = speech_track(speech, config, num_samples, rng, rooms)
     background = np.zeros(num_samples, np.float32)
     if kind < 1 - config.clean_share:
-        background = noise_track(speech, noise, config, num_samples, rng)
-        background *= noise_scale(clean, background, rng.uniform(*config.snr_db))
+        background = noise_track(speech, noise, config, num_samples, rng, rooms)
+        snr_db = config.high_snr_db if chance(rng, config.high_snr_share) else config.snr_db
+        background *= noise_scale(clean, background, rng.uniform(*snr_db))
+        if chance(rng, config.noise_gain_share):
+            background *= slow_gain(num_samples, rate, rng)
+        if chance(rng, config.noise_gate_share):
+            background *= presence(num_samples, rate, rng)
     if rng.random() < config.band_limit_share:
-        clean, background = _band_limit(np.stack([clean, background]), rate, rng.uniform(3400, 7500))
+        clean, background = low_pass(np.stack([clean, background]), rate, rng.uniform(3400, 7500))
     noisy = clean + background
-    peak = max(np.abs(noisy).max(), np.abs(clean).max(), 1e-3)
-    return clean / peak, noisy / peak
+    if chance(rng, config.clip_share):
+        noisy = clip(noisy, rng)
+    if chance(rng, config.channel_share):
+        channel = random_channel(rate, rng)
+        clean, noisy = _peak_at_most_one(clean, noisy)  # codecs cut off what lies above
+        # Silence stays silence: what a codec makes of it is not to be learnt.
+        clean, noisy = channel(clean) if clean.any() else clean, channel(noisy)
+    return _peak_at_most_one(clean, noisy)
 
 
-def speech_track(speech: SourceMix, config: MixingConfig, num_samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Utterances at equal level with pauses between them, one voice treatment for all."""
+def speech_track(
+    speech: SourceMix,
+    config: MixingConfig,
+    num_samples: int,
+    rng: np.random.Generator,
+    rooms: SourceMix | None = None,
+) -> np.ndarray:
+    """Utterances with pauses between them, at equal level or not, one voice treatment and one room for all."""
     speed = rng.uniform(*config.speed_range)
+    unequal = chance(rng, config.level_share)
     track = np.zeros(num_samples, np.float32)
     position = (
         -int(rng.integers(0, num_samples // 4))
@@ -90,35 +197,50 @@ def speech_track(speech: SourceMix, config: MixingConfig, num_samples: int, rng:
         utterance = speech.draw(rng)
         if len(utterance) > num_samples and position <= 0:
             utterance = utterance[rng.integers(0, len(utterance) - num_samples // 2) :]
-        utterance = _change_speed(utterance[: 2 * num_samples], speed)
+        utterance = change_speed(utterance[: 2 * num_samples], speed)
         utterance = utterance / max(active_rms(utterance), 1e-4)
-        _add_at(track, utterance, position)
+        if unequal:
+            utterance = utterance * np.float32(10 ** (rng.uniform(*config.level_db) / 20))
+        add_at(track, utterance, position)
         position += len(utterance) + int(rng.exponential(0.35) * speech.sampling_rate)
         if rng.random() < 0.15:
             break
+    if chance(rng, config.pitch_share):
+        track = shift_pitch(track, speech.sampling_rate, rng.uniform(*config.pitch_semitones))
     if rng.random() < config.equalize_share:
-        track = _equalize(track, rng, deviation_db=3.0)
+        track = equalize(track, rng, deviation_db=3.0)
     if rng.random() < config.reverb_share:
-        track = _reverberate(track, speech.sampling_rate, rng)
+        track = reverberate(track, _room(config, speech.sampling_rate, rng, rooms))
     return track
 
 
 def noise_track(
-    speech: SourceMix, noise: SourceMix, config: MixingConfig, num_samples: int, rng: np.random.Generator
+    speech: SourceMix,
+    noise: SourceMix,
+    config: MixingConfig,
+    num_samples: int,
+    rng: np.random.Generator,
+    rooms: SourceMix | None = None,
 ) -> np.ndarray:
-    """One or two noises, each recorded, synthetic or babble, at unequal level."""
+    """One or two noises, each recorded, computed or babble, at unequal level."""
+    rate = speech.sampling_rate
+    computed = (coloured_hum_or_clicks, effect, music)
+    shares = np.cumsum([config.babble_share, config.synthetic_share, config.effect_share, config.music_share])
     track = np.zeros(num_samples, np.float32)
     for level in (1.0, rng.uniform(0.2, 1.0))[: 2 if rng.random() < config.second_noise_share else 1]:
-        kind = rng.random()
-        if kind < config.babble_share:
-            part = _babble(speech, num_samples, rng)
-        elif kind < config.babble_share + config.synthetic_share:
-            part = _synthetic_noise(num_samples, speech.sampling_rate, rng)
+        kind = int(np.searchsorted(shares, rng.random(), side="right"))
+        if kind == 0:
+            part = _babble(speech, config, num_samples, rng, rooms)
+        elif kind <= len(computed):
+            part = computed[kind - 1](num_samples, rate, rng)
         else:
             part = _recorded_noise(noise, config, num_samples, rng)
         if rng.random() < config.equalize_share:
-            part = _equalize(part, rng, deviation_db=5.0)
-        track += level * part / max(np.sqrt(np.mean(part**2)), 1e-5)
+            part = equalize(part, rng, deviation_db=5.0)
+        part = level * part / max(np.sqrt(np.mean(part**2)), 1e-5)
+        if level < 1 and chance(rng, config.noise_gate_share):
+            part = part * presence(num_samples, rate, rng)
+        track += part
     return track
 
 
@@ -127,59 +249,34 @@ def _recorded_noise(noise: SourceMix, config: MixingConfig, num_samples: int, rn
     recording = noise.draw(rng)
     needed = int(num_samples * speed) + 1
     start = int(rng.integers(0, max(1, len(recording) - needed + 1)))
-    part = _change_speed(recording[start : start + needed], speed)
+    part = change_speed(recording[start : start + needed], speed)
     if len(part) < num_samples:  # a short recording repeats from a random point on
         part = np.resize(np.roll(part, int(rng.integers(0, len(part)))), num_samples)
     return part[:num_samples]
 
 
-def _babble(speech: SourceMix, num_samples: int, rng: np.random.Generator) -> np.ndarray:
-    track = np.zeros(num_samples, np.float32)
-    for _ in range(rng.integers(3, 9)):
+def _babble(
+    speech: SourceMix, config: MixingConfig, num_samples: int, rng: np.random.Generator, rooms: SourceMix | None
+) -> np.ndarray:
+    near, far = np.zeros((2, num_samples), np.float32)
+    fewest, most = config.babble_talkers
+    for _ in range(rng.integers(fewest, most + 1)):
         talker = speech.draw(rng)
         talker = np.roll(np.resize(talker, num_samples), int(rng.integers(0, num_samples)))
+        track = far if chance(rng, config.distant_talker_share) else near
         track += rng.uniform(0.4, 1.0) * talker / max(active_rms(talker), 1e-4)
-    return track
+    if far.any():  # one room and one filter for all who are far: a convolution each would cost too much
+        far = low_pass(far, speech.sampling_rate, rng.uniform(1000, 4000), order=1)
+        near += reverberate(far, _room(config, speech.sampling_rate, rng, rooms))
+    return near
 
 
-def _synthetic_noise(num_samples: int, rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Coloured noise that may swell, hum with harmonics, or clicks."""
-    kind = rng.random()
-    time = np.arange(num_samples, dtype=np.float32) / rate
-    if kind < 0.7:
-        spectrum = np.fft.rfft(rng.standard_normal(num_samples, dtype=np.float32))
-        frequency = np.maximum(np.fft.rfftfreq(num_samples, 1 / rate), 30)
-        track = np.fft.irfft(spectrum * frequency ** -rng.uniform(0, 1.2), num_samples).astype(np.float32)
-        if rng.random() < 0.4:
-            depth, speed, phase = rng.uniform(0.2, 0.9), rng.uniform(0.2, 4), rng.uniform(0, 2 * np.pi)
-            track *= 1 + depth * np.sin(2 * np.pi * speed * time + phase)
-    elif kind < 0.85:
-        base = rng.choice([50.0, 60.0, rng.uniform(80, 1500)])
-        harmonics = np.arange(1, rng.integers(2, 20))
-        harmonics = harmonics[harmonics * base < rate / 2]
-        phases = rng.uniform(0, 2 * np.pi, len(harmonics))
-        slope = rng.uniform(0.3, 1.5)
-        track = 0.01 * rng.standard_normal(num_samples, dtype=np.float32)
-        for harmonic, phase in zip(harmonics, phases, strict=True):
-            track += np.sin(2 * np.pi * base * harmonic * time + phase, dtype=np.float32) / harmonic**slope
-    else:
-        track = 1e-3 * rng.standard_normal(num_samples, dtype=np.float32)
-        for start in rng.integers(0, num_samples, rng.integers(4, 40)):
-            length = min(int(rng.integers(40, 1200)), num_samples - start)
-            burst = rng.standard_normal(length) * np.exp(-np.arange(length) / (length / 5))
-            track[start : start + length] += rng.uniform(0.2, 1) * burst
-    return track
-
-
-def _change_speed(audio: np.ndarray, speed: float) -> np.ndarray:
-    """Play faster or slower, pitch and all; only the ratio of the two rates counts."""
-    return soxr.resample(audio, 16000 * speed, 16000, quality="QQ") if abs(speed - 1) > 0.01 else audio
-
-
-def active_rms(audio: np.ndarray) -> float:
-    """Root mean square of the 20 ms frames that are louder than the mean one: the level of speech without its pauses."""
-    power = np.square(audio[: len(audio) // 320 * 320].reshape(-1, 320)).mean(axis=1)
-    return float(np.sqrt(power[power >= power.mean()].mean())) if len(power) else 0.0
+def _room(config: MixingConfig, sampling_rate: int, rng: np.random.Generator, rooms: SourceMix | None) -> np.ndarray:
+    if chance(rng, config.room_share):
+        if rooms is None:
+            raise ValueError("`room_share` is above 0 but there are no `rooms` to draw from")
+        return direct_path_first(rooms.draw(rng))
+    return synthetic_tail(sampling_rate, rng)
 
 
 def noise_scale(clean: np.ndarray, background: np.ndarray, snr_db: float) -> float:
@@ -188,31 +285,6 @@ def noise_scale(clean: np.ndarray, background: np.ndarray, snr_db: float) -> flo
     return speech_rms / max(float(np.sqrt(np.mean(background**2))), 1e-6) * 10 ** (-snr_db / 20)
 
 
-def _add_at(track: np.ndarray, part: np.ndarray, position: int) -> None:
-    part = part[max(0, -position) :][: len(track) - max(0, position)]
-    track[max(0, position) :][: len(part)] += part
-
-
-def _equalize(audio: np.ndarray, rng: np.random.Generator, deviation_db: float) -> np.ndarray:
-    """A random smooth spectral shape: microphones, distances, rooms."""
-    spectrum = np.fft.rfft(audio)
-    knots = np.linspace(0, 1, 7)
-    shape_db = np.interp(np.sqrt(np.linspace(0, 1, len(spectrum))), knots, rng.normal(0, deviation_db, len(knots)))
-    return np.fft.irfft(spectrum * 10 ** (shape_db / 20), len(audio)).astype(np.float32)
-
-
-def _band_limit(tracks: np.ndarray, rate: int, cutoff: float) -> np.ndarray:
-    frequency = np.fft.rfftfreq(tracks.shape[-1], 1 / rate)
-    response = 1 / (1 + (frequency / cutoff) ** 24)
-    return np.fft.irfft(np.fft.rfft(tracks) * response, tracks.shape[-1]).astype(np.float32)
-
-
-def _reverberate(audio: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
-    """A direct path and an exponentially decaying tail: RT60 0.1-0.5 s, direct-to-reverberant 3-15 dB."""
-    decay = rng.uniform(0.1, 0.5)
-    time = np.arange(int(decay * rate)) / rate
-    tail = rng.standard_normal(len(time)) * 10 ** (-3 * time / decay)
-    tail[: int(0.002 * rate)] = 0
-    tail *= 10 ** (-rng.uniform(3, 15) / 20) / np.sqrt(np.sum(tail**2))
-    tail[0] = 1
-    return fftconvolve(audio, tail)[: len(audio)].astype(np.float32)
+def _peak_at_most_one(clean: np.ndarray, noisy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    peak = max(np.abs(noisy).max(), np.abs(clean).max(), 1e-3)
+    return clean / peak, noisy / peak

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from datasets import Audio, Features, Value
 
-from .mixing import active_rms, noise_scale
+from .augment import active_rms
+from .mixing import noise_scale
 from .shards import flac
 from .sources import AudioSource, SourceConfig
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .sources import audio_extensions
+from .loading import audio_extensions
 from .validation import Pair
 
 System = Callable[[list[Pair]], list[np.ndarray]]

@@ -8,7 +8,7 @@ import torch
 from speech_enhance import SpeechEnhancementPipeline
 from speech_enhance.metrics import BASIC_METRICS
 
-from .sources import decode_row, load_audio_dataset
+from .loading import decode_row, load_audio_dataset
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,119 @@
+"""What can happen to a track, as pure functions on float32 mono `(samples,)` that keep its length where not said
+otherwise. Whatever is drawn comes from `rng`."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import soxr
+
+from .channels import gsm, mp3, opus, telephone
+
+
+def chance(rng: np.random.Generator, share: float) -> bool:
+    """True with probability `share`; a share of 0 draws nothing, so that what is off changes no other draw."""
+    return share > 0 and rng.random() < share
+
+
+def add_at(track: np.ndarray, part: np.ndarray, position: int) -> None:
+    """Add `part` to `track` in place from sample `position` on, which may be negative; what sticks out is cut off."""
+    part = part[max(0, -position) :][: max(0, len(track) - max(0, position))]
+    track[max(0, position) :][: len(part)] += part
+
+
+def active_rms(audio: np.ndarray) -> float:
+    """RMS of the frames of 320 samples at or above the mean power; 0 for less than a frame."""
+    power = np.square(audio[: len(audio) // 320 * 320].reshape(-1, 320)).mean(axis=1)
+    if not len(power):
+        return 0.0
+    threshold = min(power.mean(), power.max())  # the mean of equal frames may be rounded up past all of them
+    return float(np.sqrt(power[power >= threshold].mean()))
+
+
+def change_speed(audio: np.ndarray, speed: float) -> np.ndarray:
+    """Play faster or slower, pitch and all, so that length changes by 1 / `speed`; only the ratio of the two rates
+    counts."""
+    return soxr.resample(audio, 16000 * speed, 16000, quality="QQ") if abs(speed - 1) > 0.01 else audio
+
+
+def shift_pitch(audio: np.ndarray, sampling_rate: int, semitones: float) -> np.ndarray:
+    """Move pitch and formants and keep the duration, by Signalsmith Stretch (a phase vocoder; `python-stretch`)."""
+    from python_stretch.Signalsmith import Stretch
+
+    stretch = Stretch(0)  # its random phases need a seed
+    stretch.preset(1, float(sampling_rate), cheaper=True)
+    stretch.setTransposeSemitones(semitones)
+    return stretch.process(audio[None])[0]
+
+
+def equalize(audio: np.ndarray, rng: np.random.Generator, deviation_db: float) -> np.ndarray:
+    """A random smooth spectral shape: microphones, distances, rooms."""
+    spectrum = np.fft.rfft(audio)
+    knots = np.linspace(0, 1, 7)
+    shape_db = np.interp(np.sqrt(np.linspace(0, 1, len(spectrum))), knots, rng.normal(0, deviation_db, len(knots)))
+    return np.fft.irfft(spectrum * 10 ** (shape_db / 20), len(audio)).astype(np.float32)
+
+
+def low_pass(tracks: np.ndarray, sampling_rate: int, cutoff: float, order: int = 12) -> np.ndarray:
+    """Tracks `(..., samples)` without what lies above `cutoff` Hz: 6 dB down there, 12 × `order` dB an octave."""
+    frequency = np.fft.rfftfreq(tracks.shape[-1], 1 / sampling_rate)
+    response = 1 / (1 + (frequency / cutoff) ** (2 * order))
+    return np.fft.irfft(np.fft.rfft(tracks) * response, tracks.shape[-1]).astype(np.float32)
+
+
+def synthetic_tail(sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Impulse response of a direct path and an exponentially decaying tail: RT60 0.1-0.5 s, direct-to-reverberant
+    3-15 dB."""
+    decay = rng.uniform(0.1, 0.5)
+    time = np.arange(int(decay * sampling_rate)) / sampling_rate
+    tail = rng.standard_normal(len(time)) * 10 ** (-3 * time / decay)
+    tail[: int(0.002 * sampling_rate)] = 0
+    tail *= 10 ** (-rng.uniform(3, 15) / 20) / np.sqrt(np.sum(tail**2))
+    tail[0] = 1
+    return tail
+
+
+def direct_path_first(response: np.ndarray) -> np.ndarray:
+    """An impulse response at peak 1 without the time of flight before its first strong peak, so that it hardly delays.
+
+    A reflection may be higher than the direct path: the first sample of half the peak's height counts.
+    """
+    magnitude = np.abs(response)
+    peak = magnitude.max() or 1
+    return response[(magnitude >= 0.5 * peak).argmax() :] / peak
+
+
+def slow_gain(num_samples: int, sampling_rate: int, rng: np.random.Generator, deviation_db: float = 5.0) -> np.ndarray:
+    """A gain that wanders between independent values every 0.3 to 2 s, within two deviations around 0 dB."""
+    positions = np.cumsum(rng.uniform(0.3, 2, 2 + int(num_samples / sampling_rate / 0.3))) * sampling_rate
+    values = rng.normal(0, deviation_db, len(positions)).clip(-2 * deviation_db, 2 * deviation_db)
+    return 10 ** (np.interp(np.arange(num_samples), positions, values) / 20).astype(np.float32)
+
+
+def presence(num_samples: int, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """A gate of 0 and 1 with slopes of 5 to 300 ms: on from somewhere, up to somewhere, or both."""
+    first, last = np.sort(rng.uniform(0.1, 0.9, 2)) * num_samples
+    kind = rng.integers(3)
+    first, last = (first, np.inf) if kind == 0 else (-np.inf, last) if kind == 1 else (first, last)
+    slope = rng.uniform(0.005, 0.3) * sampling_rate
+    time = np.arange(num_samples)
+    return np.minimum((time - first) / slope, (last - time) / slope).clip(0, 1).astype(np.float32)
+
+
+def clip(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Overdrive: 0.03 to 3 % of the samples are cut off at one limit, as converters do."""
+    limit = np.quantile(np.abs(audio), 1 - 10 ** rng.uniform(-3.5, -1.5))
+    return audio.clip(-limit, limit)
+
+
+def random_channel(sampling_rate: int, rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
+    """A telephone line, GSM, Opus at 9 to 24 kbit/s or MP3 at 16 to 80 kbit/s, each equally likely; see `channels`.
+
+    Below 9 kbit/s Opus may move the waveform by a sample.
+    """
+    kind = rng.integers(4)
+    if kind < 2:
+        return partial((telephone, gsm)[kind], sampling_rate=sampling_rate)
+    if kind == 2:
+        return partial(opus, sampling_rate=sampling_rate, bitrate=int(9000 * (24 / 9) ** rng.random()))
+    return partial(mp3, sampling_rate=sampling_rate, compression_level=rng.uniform(0.5, 0.95))

@@ -1,0 +1,95 @@
+"""Room impulse responses for training, simulated once: random shoe-box rooms by the image-source method.
+
+    python training/make_rooms.py --output runs/rooms.parquet
+
+Writes a Parquet file for `rooms` of a training config: `audio` (FLAC), `rt60` (seconds, by Sabine's formula), `distance`
+(metres from talker to microphone), `room_length`, `room_width`, `room_height` (metres), `seed` and `index`. Room `index`
+is a function of `(seed, index)` and the options alone.
+"""
+
+import argparse
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from tqdm.auto import tqdm
+
+if not __package__:  # run as a script: the repository, not this folder with its own `evaluate.py`, is the import root
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from training.channels import room_impulse_response
+
+SMALLEST, LARGEST = (3.5, 3.0, 2.4), (10.0, 8.0, 4.0)
+
+
+def simulate_room(
+    seed: int, index: int, sampling_rate: int, rt60: tuple[float, float], distance: tuple[float, float]
+) -> dict:
+    """One row of the file; size, decay and distance are drawn evenly from their ranges."""
+    rng = np.random.default_rng((seed, index))
+    size = np.asarray(SMALLEST) + rng.random() * np.subtract(LARGEST, SMALLEST) * rng.uniform(0.8, 1, 3)
+    decay, metres = rng.uniform(*rt60), rng.uniform(*distance)
+    response = room_impulse_response(rng, sampling_rate, (decay, decay), (metres, metres), size)
+    file = io.BytesIO()
+    soundfile.write(file, 0.99 * response / np.abs(response).max(), sampling_rate, format="FLAC", subtype="PCM_24")
+    length, width, height = (float(side) for side in size)
+    return {
+        "audio": {"bytes": file.getvalue(), "path": f"room-{index:05d}.flac"},
+        "rt60": float(decay),
+        "distance": float(metres),
+        "room_length": length,
+        "room_width": width,
+        "room_height": height,
+        "seed": seed,
+        "index": index,
+    }
+
+
+def write_rooms(rows: list[dict], output: Path) -> None:
+    """Write beside and rename, so that a partial file never replaces a good one."""
+    from datasets import Dataset
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(output.name + ".partial")
+    Dataset.from_list(rows).to_parquet(partial)
+    partial.replace(output)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
+    parser.add_argument("--count", type=int, default=300, help="number of rooms, about 0.3 s each")
+    parser.add_argument("--rt60", type=float, nargs=2, default=(0.2, 0.8), metavar=("LOW", "HIGH"), help="in seconds")
+    parser.add_argument(
+        "--distance", type=float, nargs=2, default=(0.3, 2.5), metavar=("LOW", "HIGH"), help="in metres"
+    )
+    parser.add_argument("--sampling-rate", type=int, default=16000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    if options.output.suffix != ".parquet":
+        parser.error(f"--output must end in .parquet, got {options.output}")
+    if options.count < 1 or options.sampling_rate < 8000 or options.seed < 0:
+        parser.error("--count must be at least 1, --sampling-rate at least 8000 and --seed at least 0")
+    if not 0.2 <= options.rt60[0] <= options.rt60[1] <= 1:
+        parser.error(f"--rt60 must be LOW HIGH in [0.2, 1] s, got {options.rt60}")
+    if not 0.1 <= options.distance[0] <= options.distance[1] <= 2.5:
+        parser.error(f"--distance must be LOW HIGH in [0.1, 2.5] m, got {options.distance}")
+    try:
+        import pyroomacoustics  # noqa: F401
+    except ImportError:
+        parser.error("rooms need pyroomacoustics: pip install 'speech-enhance[train]'")
+    rooms = range(options.count)
+    rows = [
+        simulate_room(options.seed, index, options.sampling_rate, options.rt60, options.distance)
+        for index in tqdm(rooms, desc="rooms", unit="room")
+    ]
+    try:
+        write_rooms(rows, options.output)
+    except OSError as error:
+        parser.error(f"{options.output}: {error}")
+
+
+if __name__ == "__main__":
+    main()
