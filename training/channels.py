@@ -39,7 +39,7 @@ def opus(audio: np.ndarray, sampling_rate: int, bitrate: int = 16000) -> np.ndar
     Args:
         audio: `(samples,)`.
         sampling_rate: 8000, 12000, 16000, 24000 or 48000.
-        bitrate: In bit/s, 6000 to 256000. The codec narrows the band below about 12000, and below about 8000 its
+        bitrate: In bit/s, 6000 to 256000. The codec narrows the band below about 12000, and below 10000 its
             waveform may lie a sample off.
     """
     if not 6000 <= bitrate <= 256000:
