@@ -107,13 +107,13 @@ def clip(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def random_channel(sampling_rate: int, rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
-    """A telephone line, GSM, Opus at 9 to 24 kbit/s or MP3 at 16 to 80 kbit/s, each equally likely; see `channels`.
+    """A telephone line, GSM, Opus at 10 to 24 kbit/s or MP3 at 16 to 80 kbit/s, each equally likely; see `channels`.
 
-    Below 9 kbit/s Opus may move the waveform by a sample.
+    Below 10 kbit/s Opus may move the waveform by a sample.
     """
     kind = rng.integers(4)
     if kind < 2:
         return partial((telephone, gsm)[kind], sampling_rate=sampling_rate)
     if kind == 2:
-        return partial(opus, sampling_rate=sampling_rate, bitrate=int(9000 * (24 / 9) ** rng.random()))
+        return partial(opus, sampling_rate=sampling_rate, bitrate=int(10000 * 2.4 ** rng.random()))
     return partial(mp3, sampling_rate=sampling_rate, compression_level=rng.uniform(0.5, 0.95))
