@@ -188,6 +188,9 @@ def test_the_best_weights_are_kept_and_another_run_can_start_from_them(corpus, t
     with trainer.averaged_pipeline() as pipeline:
         for name, value in best.unet.state_dict().items():
             assert torch.equal(pipeline.unet.state_dict()[name], value.float())
+    unet = {**yaml.safe_load((ROOT / "training" / "configs" / "tiny.yaml").read_text())["unet"], "layers_per_block": 2}
+    with pytest.raises(ValueError, match="init_from: the network of"):
+        Trainer(load_config(tiny_config(corpus, tmp_path / "next", init_from=start, unet=unet)))
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -26,10 +26,10 @@ from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.schedulers import training_scheduler
 from training.config import TrainingConfig, load_config
 from training.examples import TrainingExamples
-from training.export import export_pipeline
 from training.objective import diffusion_loss, mel_pair, training_windows
 from training.progress import LossMeter, RunClock
 from training.validation import load_pairs, log_example, score_pairs
+from training.weights import export_pipeline, start_from
 
 
 class Trainer:
@@ -49,7 +49,7 @@ class Trainer:
         set_seed(config.seed)
         unet = ConditionalUNet2DModel(**config.unet)
         if config.init_from:
-            unet.load_state_dict(SpeechEnhancementPipeline.from_pretrained(config.init_from).unet.state_dict())
+            start_from(unet, config.init_from)
         self.noise_scheduler = training_scheduler(config.prediction_type)
         self.pipeline = SpeechEnhancementPipeline(unet, self.noise_scheduler, **config.pipeline)
         self.ema = EMAModel(

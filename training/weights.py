@@ -1,9 +1,18 @@
-"""A pipeline folder out of a network in training."""
+"""Weights into and out of a run: what it starts from, and pipeline folders of its own."""
 
 import shutil
 from pathlib import Path
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
+
+
+def start_from(unet: ConditionalUNet2DModel, pipeline: str) -> None:
+    """Give `unet` the weights of a pipeline folder."""
+    weights = SpeechEnhancementPipeline.from_pretrained(pipeline).unet.state_dict()
+    try:
+        unet.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"init_from: the network of {pipeline} is not that of `unet` ({error})") from None
 
 
 def export_pipeline(pipeline: SpeechEnhancementPipeline, noise_scheduler, folder: Path) -> None:
