@@ -22,14 +22,22 @@ def write_report(stem: str | None, results, text: str) -> None:
 
 def provenance() -> str:
     """The command that is running, and the commit of the code it runs, if git knows it."""
-    folder = Path(__file__).parent
-    git = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=10"]
-    try:
-        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        commit = "unknown"
     arguments = [Path(sys.argv[0]).name, *sys.argv[1:]]
-    return f"Made by `{shlex.join(arguments)}` at commit {commit}."
+    return f"Made by `{shlex.join(arguments)}` at commit {_commit()}."
+
+
+def _commit() -> str:
+    """Hash of the commit, `-dirty` if files other than reports were changed since."""
+    git = ["git", "-C", str(Path(__file__).resolve().parents[1])]
+    changes = ["status", "--porcelain", "--untracked-files=no", "--", ".", ":!training/results"]
+    try:
+        head, changed = (
+            subprocess.run([*git, *arguments], capture_output=True, text=True, check=True).stdout.strip()
+            for arguments in (["rev-parse", "--short=10", "HEAD"], changes)
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{head}-dirty" if changed else head
 
 
 def _write(path: Path, text: str) -> None:
