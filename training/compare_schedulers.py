@@ -92,18 +92,17 @@ def scores(row: dict, name: str = "pesq") -> list[float]:
 def derive_presets(rows: list[dict]) -> dict[str, Preset]:
     """The presets that the rows speak for.
 
-    `fast` is one step of DDIM: every scheduler's single step is the same estimate. `balanced` and `best` are the dearer
-    settings of best mean PESQ with at most 4 and 16 evaluations, if they gain over the preset before: paired by file,
-    with the whole 95 % interval above 0. Else they are the preset before.
+    `fast` is one step of DDIM: every scheduler's single step is the same estimate. `balanced` and `best` are the
+    settings of best mean PESQ with at most 4 and 16 evaluations, if they gain over `fast`: paired by file, with the
+    whole 95 % interval above 0. Else they are `fast`.
     """
-    before = next(row for row in rows if setting_of(row) == FIRST)
+    fast = next(row for row in rows if setting_of(row) == FIRST)
     presets = {"fast": FIRST}
     for name, evaluations in PRESET_EVALUATIONS.items():
-        dearer = [row for row in rows if before["evaluations"] < row["evaluations"] <= evaluations]
-        best = max(dearer, key=lambda row: np.nanmean(scores(row)), default=before)
-        if bootstrap_gain(scores(best), scores(before)).low > 0:
-            before = best
-        presets[name] = setting_of(before)
+        dearer = [row for row in rows if fast["evaluations"] < row["evaluations"] <= evaluations]
+        best = max(dearer, key=lambda row: np.nanmean(scores(row)), default=fast)
+        earned = bootstrap_gain(scores(best), scores(fast)).low > 0
+        presets[name] = setting_of(best if earned else fast)
     return presets
 
 
