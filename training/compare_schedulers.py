@@ -157,9 +157,9 @@ def draw(rows: list[dict], presets: dict[str, Preset], references: dict[str, flo
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
-    figure, axes = pyplot.subplots(figsize=(9, 5.5), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(10, 5.5), layout="constrained")
     colours = pyplot.colormaps["tab20"]
     for index, scheduler in enumerate(dict.fromkeys(row["scheduler"] for row in rows)):
         line = [row for row in rows if row["scheduler"] == scheduler and row["num_estimates"] == 1]
@@ -183,7 +183,10 @@ def draw(rows: list[dict], presets: dict[str, Preset], references: dict[str, flo
         axes.annotate(name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", color="grey")
     axes.set(xscale="log", xlabel="real-time factor (seconds of computing per second of audio)", ylabel="PESQ-wb")
     axes.margins(y=0.1)
-    axes.legend(loc="lower left", fontsize=8, ncols=3)
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+    figure.legend(loc="outside right upper", fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
