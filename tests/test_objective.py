@@ -44,6 +44,18 @@ def test_terminal_loss_is_regression(tiny_unet):
         diffusion_loss(tiny_unet, training_scheduler("epsilon"), residual, condition, noise_map, timesteps)
 
 
+@pytest.mark.parametrize("noise_scale", [0.0, 1.0])
+def test_nothing_of_the_answer_is_in_the_last_timesteps_sample(tiny_unet, noise_scale):
+    """With noise it would be drowned, without (a plain regressor) it would be learnt in place of the task."""
+    seen = []
+    tiny_unet.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    residual, condition = torch.randn(2, 1, 80, 16), torch.randn(2, 3, 80, 16)
+    noise_map = noise_scale * torch.randn_like(residual)
+    diffusion_loss(tiny_unet, training_scheduler(), residual, condition, noise_map, torch.tensor([999, 998]))
+    torch.testing.assert_close(seen[0][0], noise_map[0])
+    assert not torch.equal(seen[0][1], noise_map[1])
+
+
 def test_loss_on_own_estimates_is_the_error_of_the_implied_residual(tiny_unet):
     scheduler = training_scheduler()
     residual, condition, noise_map = torch.randn(2, 1, 80, 16), torch.randn(2, 3, 80, 16), torch.randn(2, 1, 80, 16)

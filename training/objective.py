@@ -73,10 +73,11 @@ def diffusion_loss(
             f"prediction_type {noise_scheduler.config.prediction_type!r} is ill-posed at zero terminal SNR; "
             "use 'v_prediction' or 'sample'"
         )
-    start, weight = residual, torch.ones(len(residual), device=residual.device)
+    weight = torch.ones(len(residual), device=residual.device)
     alpha_cumprod = noise_scheduler.alphas_cumprod.to(residual.device)[timesteps]
+    # Sampling starts from noise alone. The last alpha is not quite 0: without noise, a regressor would read the answer.
+    start = residual * (timesteps < noise_scheduler.config.num_train_timesteps - 1)[:, None, None, None]
     if own is not None and own.any():
-        start = residual.clone()
         start[own] = own_estimates(unet, noise_scheduler, condition[own], noise[own])
     noisy_sample = noise_scheduler.add_noise(start, noise, timesteps)
     target = residual
