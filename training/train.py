@@ -111,7 +111,8 @@ class Trainer:
             if _due(self.global_step, config.log_every) or finished:
                 report, num_windows = meter.report(accelerator)
                 report |= self.clock.report(num_windows)
-                progress.set_postfix(loss=f"{report['loss']:.4f}", wait=f"{report['data_wait_share']:.0%}")
+                budget = {"budget": f"{self.time_used:.0%}"} if config.max_minutes else {}
+                progress.set_postfix(loss=f"{report['loss']:.4f}", wait=f"{report['data_wait_share']:.0%}", **budget)
                 self._log(report | {"gradient_norm": float(gradient_norm)})
             if _due(self.global_step, config.validate_every) or finished:
                 self.validate()
