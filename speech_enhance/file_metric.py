@@ -1,0 +1,45 @@
+"""What our modules for Hugging Face Evaluate share: measures of audio files."""
+
+import datasets
+import evaluate
+
+from .metrics import score_files
+
+INPUTS = """
+Args:
+    predictions: paths of enhanced recordings.
+    references: paths of the clean recordings, each as long as its prediction.
+Any format libsndfile reads, any sampling rate and number of channels: measured mixed down, at 16 kHz.
+Returns:
+    for each of {names}, `NAME`: mean over the files where it is defined.
+    for each of {names}, `NAME_values`: the value of every file, nan where undefined.
+Example:
+    >>> module = evaluate.load(speech_enhance.metrics.module_path("{module}"))
+    >>> module.compute(predictions=["enhanced.wav"], references=["clean.wav"])
+"""
+
+
+class FileMetric(evaluate.Metric):
+    """Base of a module; a subclass says what it measures.
+
+    A module must not import this class by its name: Evaluate takes the first metric class it finds there. Paths and not
+    waveforms: Evaluate keeps what it is given as Python lists, some thirty bytes a sample.
+    """
+
+    module: str
+    names: tuple[str, ...]
+    description_text: str
+    citation_text: str
+
+    def _info(self):
+        return evaluate.MetricInfo(
+            description=self.description_text,
+            citation=self.citation_text,
+            inputs_description=INPUTS.format(names=", ".join(self.names), module=self.module),
+            features=datasets.Features(
+                {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
+            ),
+        )
+
+    def _compute(self, predictions, references):
+        return score_files(predictions, references, self.names)
