@@ -13,14 +13,12 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
 if not __package__:  # run as a script: the repository, not this folder with its own `evaluate.py`, is the import root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from speech_enhance.metrics import pesq, score
+from speech_enhance.metrics import mean_score, pesq, score
 from speech_enhance.schedulers import PRESETS, SCHEDULERS, Preset, make_scheduler
-from training.bootstrap import bootstrap_gain, bootstrap_mean
+from training.bootstrap import bootstrap_gain
 from training.reports import write_report
 from training.validation import Pair, load_pairs
 
@@ -89,6 +87,11 @@ def scores(row: dict, name: str = "pesq") -> list[float]:
     return [file[name] for file in row["files"]]
 
 
+def mean(row: dict, name: str = "pesq") -> float:
+    """Mean of a row's files in one measure."""
+    return mean_score(scores(row, name))
+
+
 def derive_presets(rows: list[dict]) -> dict[str, Preset]:
     """The presets that the rows speak for.
 
@@ -100,7 +103,7 @@ def derive_presets(rows: list[dict]) -> dict[str, Preset]:
     presets = {"fast": FIRST}
     for name, evaluations in PRESET_EVALUATIONS.items():
         dearer = [row for row in rows if fast["evaluations"] < row["evaluations"] <= evaluations]
-        best = max(dearer, key=lambda row: np.nanmean(scores(row)), default=fast)
+        best = max(dearer, key=lambda row: mean(row), default=fast)
         earned = bootstrap_gain(scores(best), scores(fast)).low > 0
         presets[name] = setting_of(best if earned else fast)
     return presets
@@ -109,8 +112,8 @@ def derive_presets(rows: list[dict]) -> dict[str, Preset]:
 def pareto_front(rows: list[dict]) -> list[dict]:
     """The rows that no other beats in PESQ at fewer evaluations or as many, cheapest first."""
     front = []
-    for row in sorted(rows, key=lambda row: (row["evaluations"], -np.nanmean(scores(row)))):
-        if not front or np.nanmean(scores(row)) > np.nanmean(scores(front[-1])):
+    for row in sorted(rows, key=lambda row: (row["evaluations"], -mean(row))):
+        if not front or mean(row) > mean(front[-1]):
             front.append(row)
     return front
 
@@ -120,7 +123,7 @@ def markdown(rows: list[dict], presets: dict[str, Preset], title: str) -> str:
     lines = [f"# {title}", ""]
     formats = {"pesq": ("PESQ", ".2f"), "estoi": ("ESTOI", ".3f"), "si_sdr": ("SI-SDR (dB)", ".1f")}
     for name, (heading, form) in formats.items():
-        lines += [f"## {heading}", "", *_table(rows, lambda row, n=name, f=form: f"{np.nanmean(scores(row, n)):{f}}")]
+        lines += [f"## {heading}", "", *_table(rows, lambda row, n=name, f=form: f"{mean(row, n):{f}}")]
     lines += [
         "## Real-time factor (evaluations of the network)",
         "",
@@ -138,7 +141,7 @@ def markdown(rows: list[dict], presets: dict[str, Preset], title: str) -> str:
             gain = bootstrap_gain(scores(row), scores(base))
             lines.append(
                 f"| {label(row)} | {', '.join(names[setting])} | {row['evaluations']} | {row['real_time_factor']:.3f} | "
-                f"{bootstrap_mean(scores(row)).mean:.3f} | {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] |"
+                f"{mean(row):.3f} | {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] |"
             )
     return "\n".join(lines) + "\n"
 
@@ -150,6 +153,10 @@ def _table(rows: list[dict], cell) -> list[str]:
     for scheduler in dict.fromkeys(key[0] for key in cells):
         lines.append(f"| {scheduler} | {' | '.join(cells.get((scheduler, n), '–') for n in steps)} |")
     return [*lines, ""]
+
+
+def _points(rows: list[dict]) -> tuple[list[float], list[float]]:
+    return [row["real_time_factor"] for row in rows], [mean(row) for row in rows]
 
 
 def draw(rows: list[dict], presets: dict[str, Preset], references: dict[str, float], path: Path) -> None:
@@ -164,20 +171,23 @@ def draw(rows: list[dict], presets: dict[str, Preset], references: dict[str, flo
     for index, scheduler in enumerate(dict.fromkeys(row["scheduler"] for row in rows)):
         line = [row for row in rows if row["scheduler"] == scheduler and row["num_estimates"] == 1]
         line.sort(key=lambda row: row["num_inference_steps"])
-        points = [row["real_time_factor"] for row in line], [np.nanmean(scores(row)) for row in line]
-        axes.plot(*points, "o-", color=colours(index), markersize=4, linewidth=1, alpha=0.8, label=scheduler)
+        axes.plot(*_points(line), "o-", color=colours(index), markersize=4, linewidth=1, alpha=0.8, label=scheduler)
     averaged = [row for row in rows if row["num_estimates"] > 1]
-    points = [row["real_time_factor"] for row in averaged], [np.nanmean(scores(row)) for row in averaged]
-    axes.plot(*points, "k^", markersize=5, label="averaged estimates")
+    axes.plot(*_points(averaged), "k^", markersize=5, label="averaged estimates")
     front = pareto_front(rows)
-    points = [row["real_time_factor"] for row in front], [np.nanmean(scores(row)) for row in front]
-    axes.plot(*points, "k--", linewidth=1, label="Pareto front")
+    axes.plot(*_points(front), "k--", linewidth=1, label="Pareto front")
     by_setting = {setting_of(row): row for row in rows}
     for setting in dict.fromkeys(presets.values()):
         row = by_setting[setting]
         names = ", ".join(name for name, preset in presets.items() if preset == setting)
-        place = row["real_time_factor"], np.nanmean(scores(row))
-        axes.annotate(names, place, xytext=(0, 9), textcoords="offset points", ha="center", weight="bold")
+        axes.annotate(
+            names,
+            (row["real_time_factor"], mean(row)),
+            xytext=(0, 9),
+            textcoords="offset points",
+            ha="center",
+            weight="bold",
+        )
     for name, level in references.items():
         axes.axhline(level, color="grey", linewidth=1, linestyle=":")
         axes.annotate(name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", color="grey")
@@ -219,7 +229,7 @@ def main(arguments: list[str] | None = None) -> None:
     title = f"Schedulers and steps on {options.pairs} ({len(pairs)} files)"
     write_report(options.output, rows, markdown(rows, presets, title))
     if options.output:
-        noisy = float(np.nanmean([pesq(pair.noisy, pair.clean) for pair in pairs]))
+        noisy = mean_score([pesq(pair.noisy, pair.clean) for pair in pairs])
         draw(rows, presets, {"untouched noisy": noisy}, Path(options.output + ".png"))
         partial.unlink()
     if presets != PRESETS:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from .loading import decode, load_audio_dataset
+from .loading import decode, known_column, load_audio_dataset
 
 
 @dataclass(frozen=True)
@@ -144,9 +144,8 @@ def _rows(corpus: CorpusConfig, seed: int) -> Iterator[tuple[int, dict]]:
     dataset = load_audio_dataset(corpus.path, corpus.split, [corpus.column], corpus.name, corpus.stream)
     named = (corpus.licence_column, corpus.id_column, corpus.speaker_column, corpus.group_column, corpus.label_column)
     columns = list(dict.fromkeys([corpus.column, *filter(None, named), *corpus.where]))
-    missing = sorted(set(columns) - set(dataset.column_names))
-    if missing:
-        raise ValueError(f"{corpus.path}: no column {', '.join(missing)}; it has {', '.join(dataset.column_names)}")
+    for column in columns:
+        known_column(column, dataset, corpus.path)
     dataset = dataset.select_columns(columns)
     if not isinstance(getattr(dataset, "num_rows", None), int):
         yield from ((position, row) for position, row in enumerate(dataset) if _matches(row, corpus.where))

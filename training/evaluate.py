@@ -21,7 +21,6 @@ if not __package__:  # run as a script: the repository, not this folder with its
 
 from speech_enhance import metrics
 from training.bootstrap import bootstrap_gain, bootstrap_mean
-from training.loading import decode_row, load_audio_dataset
 from training.reports import write_report
 from training.systems import SYSTEMS, System, diffusion, stored
 from training.validation import Pair, load_pairs
@@ -127,16 +126,6 @@ def _with_interval(summary: dict, form: str) -> str:
     return f"{mean} [{low}, {high}]" if np.isfinite(summary["low"]) else mean
 
 
-def load_clean(path: str, split: str, limit: int | None) -> list[Pair]:
-    """Clean speech as its own noisy version."""
-    dataset = load_audio_dataset(path, split, ["audio"])
-    pairs = []
-    for index, row in enumerate(dataset.select(range(min(len(dataset), limit or len(dataset))))):
-        audio = decode_row(row, ("audio",), 16000, f"{path}, row {index}")
-        pairs.append(Pair(str(row.get("id", index)), audio, audio, {k: v for k, v in row.items() if k != "audio"}))
-    return pairs
-
-
 def chosen_systems(options: argparse.Namespace) -> dict[str, Callable[[], System]]:
     """By name what makes each system: checkpoints are loaded one after the other."""
     from speech_enhance import PRESETS
@@ -212,10 +201,8 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("nothing to evaluate: name --systems, --presets, --steps, --system or --other-model")
     results = {}
     try:
-        if options.clean:
-            pairs = load_clean(options.clean, options.split, options.limit)
-        else:
-            pairs = load_pairs(options.pairs, options.limit, split=options.split)
+        columns = ("audio",) if options.clean else ("noisy", "clean")
+        pairs = load_pairs(options.clean or options.pairs, options.limit, split=options.split, columns=columns)
         dnsmos = None
         if options.dnsmos:
             from speech_enhance.dnsmos import DNSMOS

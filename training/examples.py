@@ -75,9 +75,6 @@ class TrainingExamples(Dataset):
         }
 
     def _mixture(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        for source in (self.mixtures.speech, self.mixtures.noise, self.mixtures.rooms):
-            if source is not None:
-                source.seek(index)
         mixture = self.mixtures[index]
         return mixture["clean"], mixture["noisy"]
 

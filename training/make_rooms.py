@@ -8,18 +8,18 @@ is a function of `(seed, index)` and the options alone.
 """
 
 import argparse
-import io
 import sys
 from pathlib import Path
 
 import numpy as np
-import soundfile
+from datasets import Audio, Features, Value
 from tqdm.auto import tqdm
 
 if not __package__:  # run as a script: the repository, not this folder with its own `evaluate.py`, is the import root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from training.channels import room_impulse_response
+from training.shards import flac, write_parquet
 
 SMALLEST, LARGEST = (3.5, 3.0, 2.4), (10.0, 8.0, 4.0)
 
@@ -32,11 +32,10 @@ def simulate_room(
     size = np.asarray(SMALLEST) + rng.random() * np.subtract(LARGEST, SMALLEST) * rng.uniform(0.8, 1, 3)
     decay, metres = rng.uniform(*rt60), rng.uniform(*distance)
     response = room_impulse_response(rng, sampling_rate, (decay, decay), (metres, metres), size)
-    file = io.BytesIO()
-    soundfile.write(file, 0.99 * response / np.abs(response).max(), sampling_rate, format="FLAC", subtype="PCM_24")
+    response = 0.99 * response / np.abs(response).max()
     length, width, height = (float(side) for side in size)
     return {
-        "audio": {"bytes": file.getvalue(), "path": f"room-{index:05d}.flac"},
+        "audio": flac(response, sampling_rate, f"room-{index:05d}", subtype="PCM_24"),
         "rt60": float(decay),
         "distance": float(metres),
         "room_length": length,
@@ -47,14 +46,11 @@ def simulate_room(
     }
 
 
-def write_rooms(rows: list[dict], output: Path) -> None:
-    """Write beside and rename, so that a partial file never replaces a good one."""
-    from datasets import Dataset
-
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(output.name + ".partial")
-    Dataset.from_list(rows).to_parquet(partial)
-    partial.replace(output)
+def room_features(sampling_rate: int) -> Features:
+    """Columns of the file."""
+    numbers = ("rt60", "distance", "room_length", "room_width", "room_height")
+    counts = dict.fromkeys(("seed", "index"), Value("int64"))
+    return Features({"audio": Audio(sampling_rate=sampling_rate), **dict.fromkeys(numbers, Value("float64")), **counts})
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -81,12 +77,13 @@ def main(arguments: list[str] | None = None) -> None:
     except ImportError:
         parser.error("rooms need pyroomacoustics: pip install 'speech-enhance[train]'")
     rooms = range(options.count)
-    rows = [
+    rows = (
         simulate_room(options.seed, index, options.sampling_rate, options.rt60, options.distance)
         for index in tqdm(rooms, desc="rooms", unit="room")
-    ]
+    )
     try:
-        write_rooms(rows, options.output)
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        write_parquet(options.output, rows, room_features(options.sampling_rate))
     except OSError as error:
         parser.error(f"{options.output}: {error}")
 

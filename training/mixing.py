@@ -136,6 +136,9 @@ class MixtureDataset(Dataset):
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        for source in (self.speech, self.noise, self.rooms):
+            if source is not None:
+                source.seek(index)
         rng = np.random.default_rng((self.seed, index))
         clean, noisy = mix(self.speech, self.noise, self.config, rng, self.rooms)
         return {"clean": clean, "noisy": noisy}
@@ -171,10 +174,10 @@ def mix(
         noisy = clip(noisy, rng)
     if chance(rng, config.channel_share):
         channel = random_channel(rate, rng)
-        clean, noisy = _peak_at_most_one(clean, noisy)  # codecs cut off what lies above
+        clean, noisy = _peak_of_one(clean, noisy)  # codecs cut off what lies above
         # Silence stays silence: what a codec makes of it is not to be learnt.
         clean, noisy = channel(clean) if clean.any() else clean, channel(noisy)
-    return _peak_at_most_one(clean, noisy)
+    return _peak_of_one(clean, noisy)
 
 
 def speech_track(
@@ -285,6 +288,6 @@ def noise_scale(clean: np.ndarray, background: np.ndarray, snr_db: float) -> flo
     return speech_rms / max(float(np.sqrt(np.mean(background**2))), 1e-6) * 10 ** (-snr_db / 20)
 
 
-def _peak_at_most_one(clean: np.ndarray, noisy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _peak_of_one(clean: np.ndarray, noisy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     peak = max(np.abs(noisy).max(), np.abs(clean).max(), 1e-3)
     return clean / peak, noisy / peak

@@ -14,10 +14,10 @@ from datasets import Features
 ROW_GROUP_BYTES = 16 << 20  # held in memory at a time
 
 
-def flac(audio: np.ndarray, sampling_rate: int, name: str) -> dict:
-    """Mono samples as the entry `{"bytes", "path"}` of an audio column, 16-bit FLAC."""
+def flac(audio: np.ndarray, sampling_rate: int, name: str, subtype: str = "PCM_16") -> dict:
+    """Mono samples as the entry `{"bytes", "path"}` of an audio column, FLAC of 16 bits or another `subtype`."""
     file = io.BytesIO()
-    soundfile.write(file, audio, sampling_rate, format="FLAC", subtype="PCM_16")
+    soundfile.write(file, audio, sampling_rate, format="FLAC", subtype=subtype)
     return {"bytes": file.getvalue(), "path": f"{name}.flac"}
 
 

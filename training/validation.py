@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from speech_enhance import SpeechEnhancementPipeline
-from speech_enhance.metrics import BASIC_METRICS
+from speech_enhance.metrics import BASIC_METRICS, mean_score
 
 from .loading import decode_row, load_audio_dataset
 
@@ -21,7 +21,13 @@ class Pair:
     info: dict
 
 
-def load_pairs(path: str, limit: int | None = None, sampling_rate: int = 16000, split: str = "test") -> list[Pair]:
+def load_pairs(
+    path: str,
+    limit: int | None = None,
+    sampling_rate: int = 16000,
+    split: str = "test",
+    columns: tuple[str, ...] = ("noisy", "clean"),
+) -> list[Pair]:
     """Pairs of a dataset with columns `clean` and `noisy` (Parquet pattern, folder or Hub name).
 
     Args:
@@ -29,16 +35,18 @@ def load_pairs(path: str, limit: int | None = None, sampling_rate: int = 16000, 
         limit: Take this many, evenly spread.
         sampling_rate: The pairs are resampled to it.
         split: Split of a folder or Hub dataset.
+        columns: Those of the noisy and the clean recording; one alone is clean speech as its own noisy version.
     """
-    dataset = load_audio_dataset(path, split, ["clean", "noisy"])
+    dataset = load_audio_dataset(path, split, list(columns))
     indices = range(len(dataset))
     if limit is not None and limit < len(dataset):
         indices = np.linspace(0, len(dataset) - 1, limit).round().astype(int)
     pairs = []
     for index in indices:
         row = dataset[int(index)]
-        noisy, clean = decode_row(row, ("noisy", "clean"), sampling_rate, f"{path}, row {index}")
-        info = {name: value for name, value in row.items() if name not in ("noisy", "clean")}
+        audio = decode_row(row, columns, sampling_rate, f"{path}, row {index}")
+        noisy, clean = audio if len(columns) == 2 else (audio, audio)
+        info = {name: value for name, value in row.items() if name not in columns}
         pairs.append(Pair(str(row.get("id", index)), noisy, clean, info))
     return pairs
 
@@ -54,7 +62,7 @@ def score_pairs(pipeline: SpeechEnhancementPipeline, pairs: list[Pair], num_infe
             values = [metric(output, pair.clean) for output, pair in zip(outputs, pairs, strict=True)]
         except ImportError:
             continue
-        scores[name] = float(np.nanmean(values))
+        scores[name] = mean_score(values)
     return scores
 
 
