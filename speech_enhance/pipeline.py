@@ -16,6 +16,7 @@ from .mel import MelConfig, active_level, istft, level_scale, mel_spectrogram, s
 from .reconstruction import spectral_gain
 from .resampling import num_resampled, resample, restore_rate
 from .schedulers import PRESETS, check_scheduler
+from .targets import MelTarget
 from .unet import ConditionalUNet2DModel
 from .windows import blend_windows, cut_window, step_generator, window_noise, window_starts
 
@@ -65,7 +66,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         window_frames (`int`): Frames of a window.
         overlap_frames (`int`): Frames that two windows share.
         noise_floor_span, noise_floor_block (`int`): Frames, see [`noise_floor`].
-        residual_scale (`float`): The diffusion runs on (clean mel − noisy mel) / `residual_scale`.
+        target (`str`), gain_power, residual_scale (`float`): What the diffusion runs on, see [`MelTarget`].
         gain_exponent (`float`): See [`spectral_gain`].
         initial_noise_scale (`float`): Standard deviation of the noise that sampling starts from: 1 for a diffusion
             model, 0 for a plain regressor, a network that was trained at the last timestep without noise and has one
@@ -91,6 +92,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         overlap_frames: int = 96,
         noise_floor_span: int = 512,
         noise_floor_block: int = 64,
+        target: str = "gain",
+        gain_power: float = 2.5,
         residual_scale: float = 0.4,
         gain_exponent: float = 1.0,
         initial_noise_scale: float = 1.0,
@@ -116,6 +119,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             overlap_frames=overlap_frames,
             noise_floor_span=noise_floor_span,
             noise_floor_block=noise_floor_block,
+            target=target,
+            gain_power=gain_power,
             residual_scale=residual_scale,
             gain_exponent=gain_exponent,
             initial_noise_scale=initial_noise_scale,
@@ -123,6 +128,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         self.mel_config = MelConfig(
             sampling_rate, n_fft, win_length, hop_length, num_mel_bins, mel_power, mel_scale, level
         )
+        self.mel_target = MelTarget(target, gain_power, residual_scale)
 
     @torch.no_grad()
     def __call__(
@@ -293,7 +299,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         ]
         batches = [windows[i : i + window_batch_size] for i in range(0, len(windows), window_batch_size)]
         num_evaluations = len(self.prepare_scheduler(num_inference_steps).timesteps)
-        residuals = [[0.0] * len(item) for item in starts]
+        samples = [[0.0] * len(item) for item in starts]
         with self.progress_bar(total=num_evaluations * len(batches)) as progress_bar:
             after_step = self.step_callback(progress_bar, callback, callback_inputs)
             for batch in batches:
@@ -303,9 +309,9 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
                 )
                 generators = [step_generator(seed, index) for _, index, seed in batch]
                 denoised = self.denoise(latents, condition, generators, num_inference_steps, after_step)
-                for (n, index, _), residual in zip(batch, denoised, strict=True):
-                    residuals[n][index] = residuals[n][index] + residual[0] / num_estimates
-        return [self.clean_mel(recording, item) for recording, item in zip(recordings, residuals, strict=True)]
+                for (n, index, _), sample in zip(batch, denoised, strict=True):
+                    samples[n][index] = samples[n][index] + sample[0] / num_estimates
+        return [self.clean_mel(recording, item) for recording, item in zip(recordings, samples, strict=True)]
 
     def step_callback(self, progress_bar, callback, callback_inputs):
         """What happens after every step: progress, and the user's callback, which may replace the tensors."""
@@ -341,11 +347,11 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             latents, condition = after_step(timestep, latents, condition)
         return latents
 
-    def clean_mel(self, recording: _Recording, residuals: list[torch.Tensor]) -> torch.Tensor:
-        """Noisy mel plus the blended residuals of its windows, never below silence: `(num_mel_bins, frames)`."""
+    def clean_mel(self, recording: _Recording, samples: list[torch.Tensor]) -> torch.Tensor:
+        """What the samples of a recording's windows, blended, stand for: `(num_mel_bins, frames)`, never below silence."""
         num_frames = recording.noisy_mel.shape[-1]
-        residual = blend_windows(residuals, num_frames, self.config.overlap_frames)
-        return (recording.noisy_mel[0] + self.config.residual_scale * residual).clamp(min=0)
+        sample = blend_windows(samples, num_frames, self.config.overlap_frames)
+        return self.mel_target.decode(sample, recording.noisy_mel[0])
 
     def resynthesise(
         self, recording: _Recording, clean_mel: torch.Tensor, sampling_rate: int, min_gain: float, max_gain: float,

@@ -11,6 +11,7 @@ import torch
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.schedulers import training_scheduler
+from speech_enhance.targets import MelTarget
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY_UNET = {
@@ -32,18 +33,19 @@ class OracleUNet(ConditionalUNet2DModel):
     """
 
     share = 1.0
-    residual_scale = 0.4
+    target = MelTarget()
 
     def forward(self, sample, timestep, condition, return_dict=True):
-        residual = (self.share - 1) * condition[:, :1] / self.residual_scale
+        noisy_mel = condition[:, :1]
+        clean_sample = self.target.encode(self.share * noisy_mel, noisy_mel)
         alphas_cumprod = training_scheduler().alphas_cumprod
         log_sigmas = ((1 - alphas_cumprod) / alphas_cumprod).log() / 2
         position = torch.as_tensor(timestep, dtype=torch.float64)
         below = position.floor().long().clamp(max=998)
         log_sigma = torch.lerp(log_sigmas[below].double(), log_sigmas[below + 1].double(), position - below)
         alpha, sigma = 1 / (1 + (2 * log_sigma).exp()).sqrt(), 1 / (1 + (-2 * log_sigma).exp()).sqrt()
-        noise = (sample.double() - alpha * residual) / sigma
-        return ((alpha * noise - sigma * residual).to(sample.dtype),)
+        noise = (sample.double() - alpha * clean_sample) / sigma
+        return ((alpha * noise - sigma * clean_sample).to(sample.dtype),)
 
 
 @pytest.fixture

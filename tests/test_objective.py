@@ -3,7 +3,8 @@ import torch
 from conftest import noise
 
 from speech_enhance.schedulers import training_scheduler
-from training.objective import diffusion_loss, mel_pair, own_estimates, training_windows
+from speech_enhance.targets import MelTarget
+from training.objective import diffusion_loss, loudness_weight, mel_pair, own_estimates, training_windows
 
 
 def test_training_and_pipeline_see_the_same_condition(tiny_pipeline):
@@ -13,35 +14,37 @@ def test_training_and_pipeline_see_the_same_condition(tiny_pipeline):
     settings = tiny_pipeline.config
     waveform = torch.from_numpy(audio)[None]
     clean_mel, noisy_mel = mel_pair(0 * waveform, waveform, tiny_pipeline.mel_config)
-    residual, condition = training_windows(
+    clean_sample, condition = training_windows(
         clean_mel, noisy_mel, [0], noisy_mel.shape[-1], settings.noise_floor_span, settings.noise_floor_block,
-        settings.residual_scale,
+        tiny_pipeline.mel_target,
     )  # fmt: skip
     torch.testing.assert_close(condition[0], recording.condition)
-    torch.testing.assert_close(residual[0, 0], -noisy_mel[0] / settings.residual_scale)
+    torch.testing.assert_close(clean_sample[0, 0], tiny_pipeline.mel_target.encode(0 * noisy_mel, noisy_mel)[0])
 
 
 def test_windows_past_the_end_are_padded_with_silence():
     mel = torch.rand(2, 4, 100) + 0.1
-    residual, condition = training_windows(0 * mel, mel, [3, 60], 96, 64, 16, 0.5)
+    clean_sample, condition = training_windows(
+        0 * mel, mel, [3, 60], 96, 64, 16, MelTarget("residual", residual_scale=0.5)
+    )
     torch.testing.assert_close(condition[0, 0], torch.nn.functional.pad(mel[0, :, 3:99], (0, 0)))
-    torch.testing.assert_close(residual[1, 0, :, :40], -2 * mel[1, :, 60:])
-    assert not residual[1, 0, :, 40:].any()
+    torch.testing.assert_close(clean_sample[1, 0, :, :40], -2 * mel[1, :, 60:])
+    assert not clean_sample[1, 0, :, 40:].any()
     assert not condition[1, :, :, 40:].any()
 
 
 def test_terminal_loss_is_regression(tiny_unet):
-    """At the last timestep the target is minus the residual, whatever the noise."""
+    """At the last timestep the target is minus the clean sample, whatever the noise."""
     scheduler = training_scheduler()
-    residual, condition = torch.randn(2, 1, 80, 16), torch.randn(2, 3, 80, 16)
+    clean_sample, condition = torch.randn(2, 1, 80, 16), torch.randn(2, 3, 80, 16)
     timesteps = torch.full((2,), 999)
     with torch.no_grad():
-        noise_map = torch.randn_like(residual)
-        expected = (tiny_unet(noise_map, timesteps, condition).sample + residual).square().mean(dim=(1, 2, 3))
-        loss = diffusion_loss(tiny_unet, scheduler, residual, condition, noise_map, timesteps)
+        noise_map = torch.randn_like(clean_sample)
+        expected = (tiny_unet(noise_map, timesteps, condition).sample + clean_sample).square().mean(dim=(1, 2, 3))
+        loss = diffusion_loss(tiny_unet, scheduler, clean_sample, condition, noise_map, timesteps)
     torch.testing.assert_close(loss, expected, rtol=1e-2, atol=1e-2)
     with pytest.raises(ValueError, match="ill-posed"):
-        diffusion_loss(tiny_unet, training_scheduler("epsilon"), residual, condition, noise_map, timesteps)
+        diffusion_loss(tiny_unet, training_scheduler("epsilon"), clean_sample, condition, noise_map, timesteps)
 
 
 @pytest.mark.parametrize("noise_scale", [0.0, 1.0])
@@ -49,31 +52,51 @@ def test_nothing_of_the_answer_is_in_the_last_timesteps_sample(tiny_unet, noise_
     """With noise it would be drowned, without (a plain regressor) it would be learnt in place of the task."""
     seen = []
     tiny_unet.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
-    residual, condition = torch.randn(2, 1, 80, 16), torch.randn(2, 3, 80, 16)
-    noise_map = noise_scale * torch.randn_like(residual)
-    diffusion_loss(tiny_unet, training_scheduler(), residual, condition, noise_map, torch.tensor([999, 998]))
+    clean_sample, condition = torch.randn(2, 1, 80, 16), torch.randn(2, 3, 80, 16)
+    noise_map = noise_scale * torch.randn_like(clean_sample)
+    diffusion_loss(tiny_unet, training_scheduler(), clean_sample, condition, noise_map, torch.tensor([999, 998]))
     torch.testing.assert_close(seen[0][0], noise_map[0])
     assert not torch.equal(seen[0][1], noise_map[1])
 
 
-def test_loss_on_own_estimates_is_the_error_of_the_implied_residual(tiny_unet):
+def test_loss_on_own_estimates_is_the_error_of_the_implied_sample(tiny_unet):
     scheduler = training_scheduler()
-    residual, condition, noise_map = torch.randn(2, 1, 80, 16), torch.randn(2, 3, 80, 16), torch.randn(2, 1, 80, 16)
+    clean_sample, condition, noise_map = torch.randn(2, 1, 80, 16), torch.randn(2, 3, 80, 16), torch.randn(2, 1, 80, 16)
     timesteps, own = torch.tensor([499, 499]), torch.tensor([True, False])
     with torch.no_grad():
-        losses = diffusion_loss(tiny_unet, scheduler, residual, condition, noise_map, timesteps, own)
+        losses = diffusion_loss(tiny_unet, scheduler, clean_sample, condition, noise_map, timesteps, own)
         estimate = own_estimates(tiny_unet, scheduler, condition, noise_map)
         first_step = scheduler_step(scheduler, tiny_unet, noise_map, 999, condition)
         torch.testing.assert_close(estimate, first_step, atol=1e-2, rtol=0)
         noisy_sample = scheduler.add_noise(estimate, noise_map, timesteps)
         implied = scheduler_step(scheduler, tiny_unet, noisy_sample, 499, condition)
-        plain = diffusion_loss(tiny_unet, scheduler, residual, condition, noise_map, timesteps)
-    torch.testing.assert_close(losses[0], (implied - residual)[0].square().mean(), atol=1e-4, rtol=1e-4)
+        plain = diffusion_loss(tiny_unet, scheduler, clean_sample, condition, noise_map, timesteps)
+    torch.testing.assert_close(losses[0], (implied - clean_sample)[0].square().mean(), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(losses[1], plain[1], atol=1e-4, rtol=1e-4)
 
 
 def scheduler_step(scheduler, unet, sample, timestep, condition):
-    """The residual that the network's answer implies, by the scheduler's own arithmetic."""
+    """The sample that the network's answer implies, by the scheduler's own arithmetic."""
     scheduler.set_timesteps(1000)
     prediction = unet(sample, timestep, condition).sample
     return scheduler.step(prediction, timestep, sample).pred_original_sample
+
+
+def test_an_error_counts_by_the_loudness_of_its_place(tiny_unet):
+    condition = torch.rand(2, 3, 80, 16)
+    weight = loudness_weight(condition, 1.0)
+    assert weight.shape == (2, 1, 80, 16)
+    torch.testing.assert_close(
+        weight[:, 0] / weight[0, 0, 0, 0], (condition[:, 0] + 0.02) / (condition[0, 0, 0, 0] + 0.02)
+    )
+    clean_sample, noise_map, timesteps = torch.randn(2, 1, 80, 16), torch.randn(2, 1, 80, 16), torch.tensor([999, 500])
+    with torch.no_grad():
+        plain = diffusion_loss(tiny_unet, training_scheduler(), clean_sample, condition, noise_map, timesteps)
+        alike, twice = (
+            diffusion_loss(
+                tiny_unet, training_scheduler(), clean_sample, condition, noise_map, timesteps, weight=weight
+            )
+            for weight in (loudness_weight(condition, 0.0), torch.full((2, 1, 80, 16), 2.0))
+        )
+    torch.testing.assert_close(alike, plain)
+    torch.testing.assert_close(twice, 2 * plain)

@@ -129,7 +129,7 @@ def test_callbacks_see_and_change_the_latents(tiny_pipeline):
         assert pipe is tiny_pipeline
         assert set(tensors) == {"latents", "condition"}
         seen.append((step, int(timestep)))
-        return {"latents": torch.zeros_like(tensors["latents"])}
+        return {"latents": torch.ones_like(tensors["latents"])}  # a gain of 1 everywhere
 
     names = ["latents", "condition"]
     mel = tiny_pipeline(

@@ -40,6 +40,7 @@ class TrainingConfig:
             sample is built from the network's own estimate, as in sampling, instead of the truth.
         own_estimate_start_step: Optimiser step from which on that is done; earlier estimates are too poor.
         own_estimate_first_timestep: See above; below it little noise is left that could carry a correction.
+        loudness_weight_power: An error counts in proportion to the noisy mel's value to this power; 0 for all alike.
         padded_share: Share of windows that reach past the end of their mixture.
         level_jitter_db: Standard deviation of the level around the level rule.
         seed: Of weights, mixtures, noise and timesteps.
@@ -48,7 +49,9 @@ class TrainingConfig:
         max_train_steps: Optimiser steps.
         max_minutes: Wall-clock budget over all resumed parts; if it would end the run before `max_train_steps`, the
             learning rate follows the time instead of the steps, so that the schedule ends with the budget.
-        learning_rate, lr_scheduler, lr_warmup_steps, weight_decay, max_grad_norm: Of AdamW and `get_scheduler`.
+        optimizer: `adamw`, or `muon` for the matrices of hidden layers (see [`Muon`]) with AdamW for the rest.
+        adamw_learning_rate: Of that rest, with `muon`.
+        learning_rate, lr_scheduler, lr_warmup_steps, weight_decay, max_grad_norm: Of the optimiser and `get_scheduler`.
         ema_decay: Of the weights' moving average, which is what gets validated and exported.
         mixed_precision: `no`, `fp16` or `bf16`; takes effect on a GPU, `bf16` also on a CPU with AMX (without, it is
             ten times slower than `no`).
@@ -77,6 +80,7 @@ class TrainingConfig:
     own_estimate_share: float = 0.0
     own_estimate_start_step: int = 0
     own_estimate_first_timestep: int = 200
+    loudness_weight_power: float = 0.0
     padded_share: float = 0.15
     level_jitter_db: float = 2.0
     seed: int = 0
@@ -84,7 +88,9 @@ class TrainingConfig:
     gradient_accumulation_steps: int = 1
     max_train_steps: int = 10000
     max_minutes: float | None = None
+    optimizer: str = "adamw"
     learning_rate: float = 6e-4
+    adamw_learning_rate: float = 6e-4
     lr_scheduler: str = "cosine"
     lr_warmup_steps: int = 200
     weight_decay: float = 1e-4
@@ -115,6 +121,7 @@ class TrainingConfig:
             self.best_metric in BASIC_METRICS, "best_metric", f"one of {', '.join(BASIC_METRICS)}", self.best_metric
         )
         _expect(self.max_minutes is None or self.max_minutes > 0, "max_minutes", "more than 0", self.max_minutes)
+        _expect(self.optimizer in ("adamw", "muon"), "optimizer", "adamw or muon", self.optimizer)
         precisions = ("no", "fp16", "bf16")
         _expect(
             self.mixed_precision in precisions,

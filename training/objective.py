@@ -4,7 +4,11 @@ import torch
 
 from speech_enhance.conditioning import build_condition
 from speech_enhance.mel import MelConfig, active_level, level_scale, mel_spectrogram, stft
+from speech_enhance.targets import MelTarget
 from speech_enhance.windows import cut_window
+
+_TYPICAL_MEL = 0.75  # mean of a noisy mel at the level of training
+_LEAST_MEL = 0.02
 
 
 def mel_pair(
@@ -22,26 +26,32 @@ def training_windows(
     window_frames: int,
     noise_floor_span: int,
     noise_floor_block: int,
-    residual_scale: float,
+    target: MelTarget,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The window of each mixture that begins at its frame of `starts`: `(residual, condition)`.
+    """The window of each mixture that begins at its frame of `starts`: `(clean_sample, condition)`.
 
     Statistics over time are taken on the whole mixture before the cut, as the pipeline takes them on the whole
     recording. Where a window reaches past the end it is padded with silence, as the pipeline's last one is.
 
     Returns:
-        `residual (batch, 1, bands, window_frames)`, the scaled difference clean − noisy that the diffusion runs on,
-        and `condition (batch, channels, bands, window_frames)`.
+        `clean_sample (batch, 1, bands, window_frames)`, what the diffusion is to generate, and `condition (batch,
+        channels, bands, window_frames)`.
     """
     condition = build_condition(noisy_mel, noise_floor_span, noise_floor_block)
-    residual = ((clean_mel - noisy_mel) / residual_scale)[:, None]
-    maps = torch.cat([residual, condition], dim=1)
+    clean_sample = target.encode(clean_mel, noisy_mel)[:, None]
+    maps = torch.cat([clean_sample, condition], dim=1)
     windows = torch.stack([cut_window(item, start, window_frames) for item, start in zip(maps, starts, strict=True)])
     return windows[:, :1], windows[:, 1:]
 
 
+def loudness_weight(condition: torch.Tensor, power: float) -> torch.Tensor:
+    """What an error counts in each band and frame `(batch, 1, bands, frames)`: the noisy mel to `power`, about 1 on
+    average. With a power of 2 and gains of power 1, errors of gains are errors of the mel."""
+    return ((condition[:, :1] + _LEAST_MEL) / _TYPICAL_MEL).pow(power)
+
+
 def own_estimates(unet, noise_scheduler, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """The network's one-step estimates of the residual from pure `noise`, without gradient."""
+    """The network's one-step estimates of the clean sample from pure `noise`, without gradient."""
     last = noise_scheduler.config.num_train_timesteps - 1
     timesteps = torch.full((len(noise),), last, device=noise.device)
     with torch.no_grad():
@@ -52,19 +62,20 @@ def own_estimates(unet, noise_scheduler, condition: torch.Tensor, noise: torch.T
 def diffusion_loss(
     unet,
     noise_scheduler,
-    residual: torch.Tensor,
+    clean_sample: torch.Tensor,
     condition: torch.Tensor,
     noise: torch.Tensor,
     timesteps: torch.Tensor,
     own: torch.Tensor | None = None,
+    weight: torch.Tensor | float = 1.0,
 ) -> torch.Tensor:
-    """Mean squared error of the scheduler's target, per example `(batch,)`.
+    """Mean squared error of the scheduler's target, each point times `weight`, per example `(batch,)`.
 
     v-prediction (Salimans & Ho, arXiv:2202.00512) on a zero-terminal-SNR schedule (Lin et al., arXiv:2305.08891): at
-    the last timestep the input is pure noise and the target minus the residual, i.e. plain regression.
+    the last timestep the input is pure noise and the target minus the clean sample, i.e. plain regression.
 
     Where `own (batch,)` is true, the noisy sample is built from the network's own estimate instead of the true
-    residual, as it will be in the course of sampling, and the error is that of the residual which the answer implies.
+    one, as it will be in the course of sampling, and the error is that of the clean sample which the answer implies.
     This is what lets later steps correct the first one (cf. Lay et al., "Single and Few-step Diffusion for Generative
     Speech Enhancement", arXiv:2309.09677).
     """
@@ -73,18 +84,18 @@ def diffusion_loss(
             f"prediction_type {noise_scheduler.config.prediction_type!r} is ill-posed at zero terminal SNR; "
             "use 'v_prediction' or 'sample'"
         )
-    weight = torch.ones(len(residual), device=residual.device)
-    alpha_cumprod = noise_scheduler.alphas_cumprod.to(residual.device)[timesteps]
+    own_weight = torch.ones(len(clean_sample), device=clean_sample.device)
+    alpha_cumprod = noise_scheduler.alphas_cumprod.to(clean_sample.device)[timesteps]
     # Sampling starts from noise alone. The last alpha is not quite 0: without noise, a regressor would read the answer.
-    start = residual * (timesteps < noise_scheduler.config.num_train_timesteps - 1)[:, None, None, None]
+    start = clean_sample * (timesteps < noise_scheduler.config.num_train_timesteps - 1)[:, None, None, None]
     if own is not None and own.any():
         start[own] = own_estimates(unet, noise_scheduler, condition[own], noise[own])
     noisy_sample = noise_scheduler.add_noise(start, noise, timesteps)
-    target = residual
+    target = clean_sample
     if noise_scheduler.config.prediction_type == "v_prediction":
         alpha, sigma = (part.sqrt()[:, None, None, None] for part in (alpha_cumprod, 1 - alpha_cumprod))
-        target = (alpha * noisy_sample - residual) / sigma
+        target = (alpha * noisy_sample - clean_sample) / sigma
         if own is not None:
-            weight = torch.where(own, 1 - alpha_cumprod, weight)
+            own_weight = torch.where(own, 1 - alpha_cumprod, own_weight)
     prediction = unet(noisy_sample, timesteps, condition).sample
-    return weight * (prediction.float() - target).square().mean(dim=(1, 2, 3))
+    return own_weight * (weight * (prediction.float() - target).square()).mean(dim=(1, 2, 3))

@@ -26,7 +26,8 @@ from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.schedulers import training_scheduler
 from training.config import TrainingConfig, load_config
 from training.examples import TrainingExamples
-from training.objective import diffusion_loss, mel_pair, training_windows
+from training.muon import Muon
+from training.objective import diffusion_loss, loudness_weight, mel_pair, training_windows
 from training.progress import LossMeter, RunClock
 from training.validation import load_pairs, log_example, score_pairs
 from training.weights import export_pipeline, start_from
@@ -60,9 +61,7 @@ class Trainer:
             model_cls=ConditionalUNet2DModel,
             model_config=unet.config,
         )
-        optimizer = torch.optim.AdamW(
-            unet.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
+        optimizer = make_optimizer(unet, config)
         self.global_step, self.time_used, self.best_score = 0, 0.0, -math.inf
         self.unet, self.optimizer, self.lr_scheduler, self.dataloader = self.accelerator.prepare(
             unet, optimizer, LambdaLR(optimizer, self._learning_rate_factor(optimizer)), self._dataloader()
@@ -129,18 +128,21 @@ class Trainer:
         with torch.no_grad():
             level = 10 ** (batch["level_db"] / 20)
             clean_mel, noisy_mel = mel_pair(batch["clean"], batch["noisy"], self.pipeline.mel_config, level)
-            residual, condition = training_windows(
+            clean_sample, condition = training_windows(
                 clean_mel,
                 noisy_mel,
                 batch["start"].tolist(),
                 settings.window_frames,
                 settings.noise_floor_span,
                 settings.noise_floor_block,
-                settings.residual_scale,
+                self.pipeline.mel_target,
             )
+            weight = loudness_weight(condition, self.config.loudness_weight_power)
             noise = settings.initial_noise_scale * batch["noise"]
             own = batch["own"] & (self.global_step >= self.config.own_estimate_start_step)
-        return diffusion_loss(self.unet, self.noise_scheduler, residual, condition, noise, batch["timestep"], own)
+        return diffusion_loss(
+            self.unet, self.noise_scheduler, clean_sample, condition, noise, batch["timestep"], own, weight
+        )
 
     def validate(self) -> None:
         """Score the pipeline's output with the averaged weights on the fixed pairs; the raw weights come back after.
@@ -273,6 +275,13 @@ class Trainer:
         loaded = EMAModel.from_pretrained(str(Path(input_dir) / "ema"), ConditionalUNet2DModel)
         self.ema.load_state_dict(loaded.state_dict())
         self.ema.to(self.accelerator.device)
+
+
+def make_optimizer(unet: ConditionalUNet2DModel, config: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW or [`Muon`] on the network's parameters, as `config` says."""
+    if config.optimizer == "muon":
+        return Muon(unet, config.learning_rate, config.adamw_learning_rate, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(unet.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
 
 def usable_precision(mixed_precision: str) -> str:

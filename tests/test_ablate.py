@@ -1,0 +1,69 @@
+import json
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from training.ablate import AblationPlan, main, markdown, run_plan, train_variant, variant_config
+
+
+def plan_for(corpus, folder, variants) -> AblationPlan:
+    config = yaml.safe_load((ROOT / "training" / "configs" / "tiny.yaml").read_text())
+    config["speech"] = [{"path": str(corpus / "speech")}]
+    config["noise"] = [{"path": str(corpus / "noise-*.parquet")}]
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return AblationPlan(
+        str(folder / "config.yaml"), variants, seeds=[0], pairs=str(corpus / "pairs.parquet"), output_dir=str(folder)
+    )
+
+
+def test_dots_step_into_mappings_and_the_base_stays():
+    base = {"seed": 0, "pipeline": {"hop_length": 128}}
+    changed = variant_config(base, {"pipeline.target": "residual", "learning_rate": 1.0, "mixing.seconds": 2.0}, seed=3)
+    assert changed == {
+        "seed": 3,
+        "pipeline": {"hop_length": 128, "target": "residual"},
+        "learning_rate": 1.0,
+        "mixing": {"seconds": 2.0},
+    }
+    assert base == {"seed": 0, "pipeline": {"hop_length": 128}}
+
+
+@pytest.mark.slow
+def test_runs_are_trained_scored_and_not_made_twice(corpus, tmp_path):
+    plan = plan_for(corpus, tmp_path, {"as it is": {}, "residual": {"pipeline.target": "residual"}})
+    stored = tmp_path / "out.runs.jsonl"
+    rows = run_plan(plan, stored)
+    assert [row["variant"] for row in rows] == ["as it is", "residual"]
+    assert all(row["steps"] == 2 and row["pesq"] > 1 for row in rows)
+    index = json.loads((tmp_path / "residual-0" / "pipeline" / "model_index.json").read_text())
+    assert index["target"] == "residual"
+    before = stored.read_text()
+    assert run_plan(plan, stored) == rows
+    assert stored.read_text() == before
+
+
+def test_a_failed_run_says_why(tmp_path):
+    with pytest.raises(RuntimeError, match=r"config\.yaml: training failed: .*no_such_field"):
+        train_variant({"output_dir": str(tmp_path), "no_such_field": 1})
+
+
+def test_only_what_exceeds_the_spread_of_seeds_is_marked():
+    def row(variant, seed, value):
+        measures = dict.fromkeys(["pesq", "estoi", "si_sdr", "pesq_4_steps"], value)
+        return {"variant": variant, "seed": seed, "steps": 5, "real_time_factor": 0.01} | measures
+
+    plan = AblationPlan("base.yaml", {"first": {}, "near": {"a": 1}, "far": {"b": 2}})
+    values = {"first": (1.0, 1.1), "near": (1.1, 1.1), "far": (1.3, 1.3)}
+    rows = [row(name, seed, value) for name, pair in values.items() for seed, value in enumerate(pair)]
+    lines = {line.split("|")[1].strip(): line for line in markdown(rows, plan).splitlines() if line.startswith("| ")}
+    assert "**" not in lines["near"]
+    assert "(**+0.250**)" in lines["far"]
+    assert "b: 2" in lines["far"]
+
+
+def test_a_wrong_plan_is_a_usage_error(tmp_path, capsys):
+    (tmp_path / "plan.yaml").write_text("config: base.yaml\nvariants: {}\n")
+    with pytest.raises(SystemExit):
+        main(["--plan", str(tmp_path / "plan.yaml"), "--output", str(tmp_path / "out")])
+    assert "at least one" in capsys.readouterr().err

@@ -1,0 +1,171 @@
+"""Train every variant of a plan for the same time and score what came out, quality and speed side by side.
+
+    python training/ablate.py --plan training/configs/ablations.yaml --output training/results/ablations
+
+A run that is already in OUTPUT.runs.jsonl is not made again, so the command goes on where it was stopped. Writes
+OUTPUT.json (every run) and OUTPUT.md (the table). Run it on an idle machine: the budget is time.
+"""
+
+import argparse
+import copy
+import json
+import subprocess
+import sys
+import time
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+if not __package__:  # run as a script: the repository, not this folder with its own `evaluate.py`, is the import root
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from speech_enhance.metrics import BASIC_METRICS, mean_score
+from training.config import read_config
+from training.reports import write_report
+from training.systems import SAMPLING_RATE, diffusion
+from training.validation import Pair, load_pairs
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class AblationPlan:
+    """What is compared.
+
+    Args:
+        config: Training config that every run starts from; the first variant should change nothing in it.
+        variants: Per name, the fields that differ; a dot steps into a mapping: `pipeline.target: residual`.
+        max_minutes: Budget of a run, from start to exported weights.
+        seeds: Every variant is trained with each.
+        pairs: Noisy/clean pairs to score, see [`load_pairs`].
+        pairs_limit: Only this many, evenly spread.
+        output_dir: Of the runs.
+    """
+
+    config: str
+    variants: dict[str, dict[str, typing.Any]]
+    max_minutes: float = 4.0
+    seeds: list[int] = field(default_factory=lambda: [0, 1])
+    pairs: str = "data/pairs-valid-*.parquet"
+    pairs_limit: int | None = None
+    output_dir: str = "runs/ablations"
+
+    def __post_init__(self):
+        if not self.variants or not self.seeds:
+            raise ValueError("variants and seeds: at least one each")
+
+
+def variant_config(base: dict, changes: dict, **run) -> dict:
+    """The plain training config `base` with `changes` (dotted names) and the fields of `run`."""
+    config = copy.deepcopy(base) | run
+    for name, value in changes.items():
+        *path, last = name.split(".")
+        place = config
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return config
+
+
+def train_variant(config: dict) -> int:
+    """Train in a process of its own; the number of steps that the budget was enough for.
+
+    Raises:
+        RuntimeError: if the run fails; its last words are in the message.
+    """
+    folder = Path(config["output_dir"])
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    command = [sys.executable, str(ROOT / "training" / "train.py"), "--config", str(path)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode != 0:
+        raise RuntimeError(f"{path}: training failed: {result.stderr.strip().splitlines()[-1]}")
+    log = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return json.loads(log[-1])["step"]
+
+
+def score_model(folder: Path, pairs: list[Pair]) -> dict[str, float]:
+    """Means over `pairs` at one step, PESQ at four, and seconds of computing per second of audio at one."""
+    began = time.perf_counter()
+    outputs = diffusion(str(folder), "ddim", num_inference_steps=1, num_estimates=1)(pairs)
+    seconds = time.perf_counter() - began
+    scores = {
+        name: mean_score([metric(output, pair.clean) for output, pair in zip(outputs, pairs, strict=True)])
+        for name, metric in BASIC_METRICS.items()
+    }
+    outputs = diffusion(str(folder), "ddim", num_inference_steps=4, num_estimates=1)(pairs)
+    values = [BASIC_METRICS["pesq"](output, pair.clean) for output, pair in zip(outputs, pairs, strict=True)]
+    duration = sum(len(pair.noisy) for pair in pairs) / SAMPLING_RATE
+    return scores | {"pesq_4_steps": mean_score(values), "real_time_factor": seconds / duration}
+
+
+def run_plan(plan: AblationPlan, stored: Path) -> list[dict]:
+    """Every run of `plan` that `stored` lacks, appended to it one by one; all runs of the plan."""
+    base = yaml.safe_load(Path(plan.config).read_text(encoding="utf-8"))
+    pairs = load_pairs(plan.pairs, plan.pairs_limit)
+    rows = [json.loads(line) for line in stored.read_text(encoding="utf-8").splitlines()] if stored.exists() else []
+    done = {(row["variant"], row["seed"]) for row in rows if row["changes"] == plan.variants.get(row["variant"])}
+    for seed in plan.seeds:
+        for name, changes in plan.variants.items():
+            if (name, seed) in done:
+                continue
+            print(f"… {name}, seed {seed}", file=sys.stderr)
+            folder = f"{plan.output_dir}/{name}-{seed}"
+            run = {"output_dir": folder, "seed": seed, "max_minutes": plan.max_minutes, "validate_every": 0}
+            steps = train_variant(variant_config(base, changes, **run))
+            row = {"variant": name, "seed": seed, "changes": changes, "steps": steps}
+            rows.append(row | score_model(Path(folder) / "pipeline", pairs))
+            stored.parent.mkdir(parents=True, exist_ok=True)
+            with open(stored, "a", encoding="utf-8") as file:
+                file.write(json.dumps(rows[-1]) + "\n")
+    return [row for row in rows if plan.variants.get(row["variant"]) == row["changes"]]
+
+
+def markdown(rows: list[dict], plan: AblationPlan) -> str:
+    """Means over seeds, and the difference from the first variant beside the spread between seeds."""
+    first = next(iter(plan.variants))
+    lines = [
+        f"# Variants of {plan.config}, {plan.max_minutes:g} minutes each, seeds {', '.join(map(str, plan.seeds))}",
+        "",
+        f"Scores on {plan.pairs} at one step; in brackets the difference from the first row, **bold** where it is larger "
+        "than the largest difference between two seeds of one variant.",
+        "",
+        "| variant | changes | steps | PESQ | ESTOI | SI-SDR (dB) | PESQ, 4 steps | real-time factor |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    forms = {"pesq": ".3f", "estoi": ".4f", "si_sdr": ".2f", "pesq_4_steps": ".3f"}
+    by_name = {name: [row for row in rows if row["variant"] == name] for name in plan.variants}
+    spread = {measure: max(np.ptp([row[measure] for row in runs]) for runs in by_name.values()) for measure in forms}
+    for name, runs in by_name.items():
+        cells = []
+        for measure, form in forms.items():
+            mean, base = (np.mean([row[measure] for row in group]) for group in (runs, by_name[first]))
+            difference = f"{mean - base:+{form}}"
+            mark = "**" if abs(mean - base) > spread[measure] else ""
+            cells.append(f"{mean:{form}}" + (f" ({mark}{difference}{mark})" if name != first else ""))
+        changes = ", ".join(f"{key}: {value}" for key, value in plan.variants[name].items())
+        steps, factor = (np.mean([row[key] for row in runs]) for key in ("steps", "real_time_factor"))
+        lines.append(f"| {name} | {changes} | {steps:.0f} | {' | '.join(cells)} | {factor:.3f} |")
+    spreads = ", ".join(f"{measure} {value:{forms[measure]}}" for measure, value in spread.items())
+    return "\n".join([*lines, "", f"Largest difference between two seeds: {spreads}."]) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--plan", required=True, help="YAML file, see AblationPlan for its fields")
+    parser.add_argument("--output", required=True, help="path of the report without extension")
+    options = parser.parse_args(arguments)
+    try:
+        plan = read_config(AblationPlan, options.plan)
+        rows = run_plan(plan, Path(options.output + ".runs.jsonl"))
+    except (OSError, ValueError, RuntimeError) as error:
+        parser.error(str(error))
+    write_report(options.output, rows, markdown(rows, plan))
+
+
+if __name__ == "__main__":
+    main()
