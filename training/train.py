@@ -232,7 +232,7 @@ class Trainer:
     def _learning_rate_factor(self, optimizer):
         """The schedule of `get_scheduler` over steps, or over time once the budget is the shorter one."""
         config = self.config
-        (factor,) = get_scheduler(
+        factor, *_ = get_scheduler(
             config.lr_scheduler,
             optimizer=optimizer,
             num_warmup_steps=config.lr_warmup_steps,
