@@ -13,6 +13,7 @@ _EXPORTS = {
     "DEFAULT_CHECKPOINT": "checkpoints",
     "DNSMOS": "dnsmos",
     "MelConfig": "mel",
+    "OnnxUNet": "onnx_unet",
     "PRESETS": "schedulers",
     "SCHEDULERS": "schedulers",
     "SpeechEnhancementOutput": "pipeline",

@@ -49,6 +49,23 @@ def test_two_steps_give_a_pipeline_that_runs(corpus, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_mixed_precision_outlasts_validation(corpus, tmp_path, monkeypatch):
+    from accelerate.state import AcceleratorState
+
+    from training import train
+
+    AcceleratorState._reset_state(reset_partial_state=True)  # it keeps the precision of the process's first run
+    monkeypatch.setattr(train, "usable_precision", lambda precision: precision)
+    pairs = {"validation_pairs": str(corpus / "pairs.parquet"), "validate_every": 1}
+    trainer = train.Trainer(load_config(tiny_config(corpus, tmp_path, mixed_precision="bf16", **pairs)))
+    seen = []
+    trainer.unet.conv_in.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    trainer.train()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert seen == [torch.bfloat16] * 2
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_a_killed_run_resumes_to_the_same_losses_and_weights(corpus, tmp_path):
     from training.train import main
 

@@ -27,12 +27,14 @@ from training.reports import write_report
 SECONDS = 60.0
 
 
-def real_time_factors(model: str, runs: int) -> dict[str, dict]:
-    """Seconds of computing per second of 16 kHz audio for every preset."""
-    from speech_enhance import PRESETS, SpeechEnhancementPipeline, preset_settings
+def real_time_factors(model: str, runs: int, backend: str) -> dict[str, dict]:
+    """Seconds of computing per second of 16 kHz audio for every preset, the network run by `torch` or `onnx`."""
+    from speech_enhance import PRESETS, OnnxUNet, SpeechEnhancementPipeline, preset_settings
 
     pipeline = SpeechEnhancementPipeline.from_pretrained(model)
     pipeline.set_progress_bar_config(disable=True)
+    if backend == "onnx":
+        pipeline.unet = OnnxUNet(pipeline.unet, pipeline.config.window_frames)
     config = pipeline.scheduler.config
     audio = test_signal(16000)
     results = {}
@@ -91,18 +93,22 @@ def main() -> None:
     memory["48 kHz stereo"] = peak_memory_mb(options.model, 48000, 2)
     results = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads",
-        "real_time_factor": real_time_factors(options.model, options.runs),
+        "real_time_factor": {
+            backend: real_time_factors(options.model, options.runs, backend) for backend in ("torch", "onnx")
+        },
         "peak_memory_mb_60_s": memory,
     }
     lines = [
         f"# Benchmark ({results['machine']})",
         "",
-        "| preset | scheduler | steps | estimates | real-time factor | slowest run |",
-        "|---|---|---|---|---|---|",
+        "| preset | scheduler | steps | estimates | real-time factor | slowest run | with `--backend onnx` | slowest run |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for name, row in results["real_time_factor"].items():
+    for name, row in results["real_time_factor"]["torch"].items():
+        onnx = results["real_time_factor"]["onnx"][name]
         lines.append(
-            f"| {name} | {row['scheduler']} | {row['num_inference_steps']} | {row['num_estimates']} | {row['real_time_factor']:.3f} | {row['slowest']:.3f} |"
+            f"| {name} | {row['scheduler']} | {row['num_inference_steps']} | {row['num_estimates']} "
+            f"| {row['real_time_factor']:.3f} | {row['slowest']:.3f} | {onnx['real_time_factor']:.3f} | {onnx['slowest']:.3f} |"
         )
     lines += ["", "| file of 60 s | peak memory of the command, `balanced` |", "|---|---|"]
     lines += [f"| {name} | {value:.0f} MB |" for name, value in memory.items()]

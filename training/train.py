@@ -7,7 +7,6 @@ import math
 import shutil
 import sys
 import warnings
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -52,7 +51,10 @@ class Trainer:
         if config.init_from:
             start_from(unet, config.init_from)
         self.noise_scheduler = training_scheduler(config.prediction_type)
-        self.pipeline = SpeechEnhancementPipeline(unet, self.noise_scheduler, **config.pipeline)
+        # The pipeline has a network of its own, for the averaged weights.
+        averaged_unet = ConditionalUNet2DModel.from_config(unet.config)
+        self.pipeline = SpeechEnhancementPipeline(averaged_unet, self.noise_scheduler, **config.pipeline)
+        self.pipeline.set_progress_bar_config(disable=True)
         self.ema = EMAModel(
             unet.parameters(),
             decay=config.ema_decay,
@@ -67,6 +69,7 @@ class Trainer:
             unet, optimizer, LambdaLR(optimizer, self._learning_rate_factor(optimizer)), self._dataloader()
         )
         self.ema.to(self.accelerator.device)
+        self.pipeline.to(self.accelerator.device)
         self.accelerator.register_save_state_pre_hook(self._save_ema)
         self.accelerator.register_load_state_pre_hook(self._load_ema)
         self.pairs = []
@@ -145,39 +148,30 @@ class Trainer:
         )
 
     def validate(self) -> None:
-        """Score the pipeline's output with the averaged weights on the fixed pairs; the raw weights come back after.
+        """Score the pipeline's output with the averaged weights on the fixed pairs.
 
         Better weights than any before are kept in `pipeline-best/`.
         """
         if not self.accelerator.is_main_process or not self.pairs:
             return
         began = self.clock.elapsed
-        with self.averaged_pipeline() as pipeline:
-            for num_steps in self.config.validation_steps:
-                scores = score_pairs(pipeline, self.pairs, num_steps)
-                self._log({f"valid_{num_steps}_steps/{name}": value for name, value in scores.items()})
-                if num_steps == self.config.validation_steps[0]:
-                    score = self._best_metric_of(scores)
-            log_example(pipeline, self.pairs[0], self.accelerator.get_tracker("tensorboard").writer, self.global_step)
+        pipeline = self.averaged_pipeline()
+        for num_steps in self.config.validation_steps:
+            scores = score_pairs(pipeline, self.pairs, num_steps)
+            self._log({f"valid_{num_steps}_steps/{name}": value for name, value in scores.items()})
+            if num_steps == self.config.validation_steps[0]:
+                score = self._best_metric_of(scores)
+        log_example(pipeline, self.pairs[0], self.accelerator.get_tracker("tensorboard").writer, self.global_step)
         if score > self.best_score and self.global_step > 0:
             self.best_score = score
             self.export(self.output_dir / "pipeline-best")
         self.clock.reserve = max(self.clock.reserve, 1.2 * (self.clock.elapsed - began))
 
-    @contextmanager
-    def averaged_pipeline(self):
-        """The pipeline with the averaged weights in its network, in evaluation mode."""
-        unet = self.accelerator.unwrap_model(self.unet, keep_fp32_wrapper=False)
-        self.ema.store(unet.parameters())
-        self.ema.copy_to(unet.parameters())
-        unet.eval()
-        self.pipeline.unet = unet
-        self.pipeline.set_progress_bar_config(disable=True)
-        try:
-            yield self.pipeline
-        finally:
-            self.ema.restore(unet.parameters())
-            unet.train()
+    def averaged_pipeline(self) -> SpeechEnhancementPipeline:
+        """The pipeline with the averaged weights in its network."""
+        self.ema.copy_to(self.pipeline.unet.parameters())
+        self.pipeline.unet.eval()
+        return self.pipeline
 
     def save_checkpoint(self) -> None:
         """Write the full state beside and rename it, delete all but the newest, and export the averaged weights."""
@@ -211,8 +205,7 @@ class Trainer:
 
     def export(self, folder: Path) -> None:
         """Save the pipeline with the averaged weights in half precision."""
-        with self.averaged_pipeline() as pipeline:
-            export_pipeline(pipeline, self.noise_scheduler, folder)
+        export_pipeline(self.averaged_pipeline(), self.noise_scheduler, folder)
 
     def _dataloader(self) -> DataLoader:
         config = self.config
