@@ -54,12 +54,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", metavar="FOLDER_OR_ID", help="pipeline folder or Hub id (default: the bundled one)")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
     parser.add_argument(
-        "--backend",
-        choices=("torch", "onnx"),
-        default="torch",
-        help="what runs the network (default: %(default)s); onnx is faster on many processors and needs onnxruntime",
-    )
-    parser.add_argument(
         "--attenuation-limit",
         type=_number(float, 0, 1000),
         metavar="DB",
@@ -83,7 +77,7 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"{target}: output and input are the same file")
     recording = read_audio(source)
 
-    pipeline = load_pipeline(options.model, options.device, options.backend)
+    pipeline = load_pipeline(options.model, options.device)
     settings = choose_settings(pipeline, options)
     from torch import Generator
 
@@ -112,9 +106,8 @@ def run(options: argparse.Namespace) -> None:
     )
 
 
-def load_pipeline(model: str | None, device: str | None, backend: str = "torch"):
-    """The pipeline of a folder or Hub id (`None`: the bundled checkpoint), on `device` (`None`: a GPU if any), its
-    network run by `backend`, `torch` or `onnx`."""
+def load_pipeline(model: str | None, device: str | None):
+    """The pipeline of a folder or Hub id (`None`: the bundled checkpoint), on `device` (`None`: a GPU if any)."""
     import torch
     from diffusers.utils import logging
 
@@ -131,9 +124,6 @@ def load_pipeline(model: str | None, device: str | None, backend: str = "torch")
         raise UserError(f"cannot load the model {name}: {_first_line(error)}") from error
     finally:
         logging.enable_progress_bar()
-    if backend == "onnx":
-        use_onnx(pipeline, device)
-        device = "cpu"
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         pipeline.to(device)
@@ -141,18 +131,6 @@ def load_pipeline(model: str | None, device: str | None, backend: str = "torch")
         raise UserError(f"cannot use the device {device!r}: {_first_line(error)}") from error
     pipeline.set_progress_bar_config(disable=not sys.stderr.isatty(), leave=False, desc="enhancing")
     return pipeline
-
-
-def use_onnx(pipeline, device: str | None) -> None:
-    """Let ONNX Runtime run the network of `pipeline`; it does so on the CPU."""
-    from . import OnnxUNet
-
-    if device not in (None, "cpu"):
-        raise UserError(f"--backend onnx runs on the CPU, got --device {device}")
-    try:
-        pipeline.unet = OnnxUNet(pipeline.unet, pipeline.config.window_frames)
-    except ImportError as error:
-        raise UserError(f"--backend onnx needs {error.name}: pip install 'speech-enhance[onnx]'") from error
 
 
 def choose_settings(pipeline, options: argparse.Namespace) -> dict[str, int]:

@@ -187,15 +187,3 @@ def check_refusal(result, message):
     (line,) = result.stderr.splitlines()
     assert line.startswith("speech-enhance: error: ")
     assert message in line
-
-
-def test_the_onnx_backend_gives_the_same_result(model, tmp_path):
-    source = write(tmp_path / "in.wav")
-    for backend in ("torch", "onnx"):
-        result = run(source, tmp_path / f"{backend}.wav", "--model", model, "--backend", backend)
-        assert result.returncode == 0, result.stderr
-    torch, onnx = (soundfile.read(tmp_path / f"{backend}.wav")[0] for backend in ("torch", "onnx"))
-    np.testing.assert_allclose(onnx, torch, atol=1e-4)
-    refused = run(source, tmp_path / "out.wav", "--model", model, "--backend", "onnx", "--device", "cuda")
-    assert refused.returncode == 2
-    assert "runs on the CPU" in refused.stderr

@@ -101,7 +101,7 @@ def main() -> None:
     lines = [
         f"# Benchmark ({results['machine']})",
         "",
-        "| preset | scheduler | steps | estimates | real-time factor | slowest run | with `--backend onnx` | slowest run |",
+        "| preset | scheduler | steps | estimates | real-time factor | slowest run | with ONNX Runtime | slowest run |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, row in results["real_time_factor"]["torch"].items():
