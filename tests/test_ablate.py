@@ -4,7 +4,10 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
+from speech_enhance.schedulers import training_scheduler
 from training.ablate import AblationPlan, main, markdown, run_plan, train_variant, variant_config
+from training.config import load_config, read_config
 
 
 def plan_for(corpus, folder, variants) -> AblationPlan:
@@ -67,3 +70,13 @@ def test_a_wrong_plan_is_a_usage_error(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["--plan", str(tmp_path / "plan.yaml"), "--output", str(tmp_path / "out")])
     assert "at least one" in capsys.readouterr().err
+
+
+def test_every_variant_of_the_repositorys_plan_is_a_valid_config(tmp_path):
+    plan = read_config(AblationPlan, ROOT / "training" / "configs" / "ablations.yaml")
+    base = yaml.safe_load((ROOT / plan.config).read_text())
+    path = tmp_path / "config.yaml"
+    for changes in plan.variants.values():
+        path.write_text(yaml.safe_dump(variant_config(base, changes)))
+        config = load_config(path)
+        SpeechEnhancementPipeline(ConditionalUNet2DModel(**config.unet), training_scheduler(), **config.pipeline)
