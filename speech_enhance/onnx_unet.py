@@ -14,7 +14,7 @@ from .unet import ConditionalUNet2DModel
 _INPUTS = ("sample", "timestep", "condition")
 
 
-def export_onnx(unet: ConditionalUNet2DModel, path: str | os.PathLike | io.BytesIO, num_frames: int = 384) -> None:
+def export_onnx(unet: ConditionalUNet2DModel, path: str | os.PathLike, num_frames: int = 384) -> None:
     """Write a network as an ONNX model with inputs `sample (batch, 1, num_mel_bins, frames)`, `timestep (batch,)` and
     `condition (batch, channels, num_mel_bins, frames)`, all float32, and the output `prediction` like `sample`.
 
@@ -22,12 +22,18 @@ def export_onnx(unet: ConditionalUNet2DModel, path: str | os.PathLike | io.Bytes
 
     Args:
         unet: The network, on the CPU in single precision.
-        path: File to write, or a buffer; a file is written beside and renamed.
+        path: File, written beside and renamed.
         num_frames: Frames of a window, `pipe.config.window_frames`.
 
     Raises:
         ImportError: if `onnx` is missing.
     """
+    partial = Path(f"{os.fspath(path)}.partial")
+    partial.write_bytes(_traced_model(unet, num_frames))
+    partial.replace(path)
+
+
+def _traced_model(unet: ConditionalUNet2DModel, num_frames: int) -> bytes:
     sample = torch.zeros(2, 1, 80, num_frames)
     condition = torch.zeros(2, unet.condition_channels, 80, num_frames)
     buffer = io.BytesIO()
@@ -42,12 +48,7 @@ def export_onnx(unet: ConditionalUNet2DModel, path: str | os.PathLike | io.Bytes
             output_names=["prediction"],
             dynamic_axes={name: {0: "batch"} for name in (*_INPUTS, "prediction")},
         )
-    if isinstance(path, io.BytesIO):
-        path.write(buffer.getvalue())
-        return
-    partial = Path(f"{os.fspath(path)}.partial")
-    partial.write_bytes(buffer.getvalue())
-    partial.replace(path)
+    return buffer.getvalue()
 
 
 class _Traced(torch.nn.Module):
@@ -80,12 +81,11 @@ class OnnxUNet:
 
         self.config = unet.config
         self.condition_channels, self.frame_multiple = unet.condition_channels, unet.frame_multiple
-        buffer = io.BytesIO()
-        export_onnx(unet.to("cpu", torch.float32), buffer, num_frames)
+        model = _traced_model(unet.to("cpu", torch.float32), num_frames)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads or torch.get_num_threads()
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(buffer.getvalue(), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def __call__(
         self,

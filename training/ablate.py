@@ -11,9 +11,8 @@ import copy
 import json
 import subprocess
 import sys
-import time
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +21,10 @@ import yaml
 if not __package__:  # run as a script: the repository, not this folder with its own `evaluate.py`, is the import root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from speech_enhance.metrics import BASIC_METRICS, mean_score
+from speech_enhance import SpeechEnhancementPipeline
+from training.compare_schedulers import FIRST, QUALITY, mean, measure
 from training.config import read_config
 from training.reports import write_report
-from training.systems import SAMPLING_RATE, diffusion
 from training.validation import Pair, load_pairs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,17 +89,14 @@ def train_variant(config: dict) -> int:
 
 def score_model(folder: Path, pairs: list[Pair]) -> dict[str, float]:
     """Means over `pairs` at one step, PESQ at four, and seconds of computing per second of audio at one."""
-    began = time.perf_counter()
-    outputs = diffusion(str(folder), "ddim", num_inference_steps=1, num_estimates=1)(pairs)
-    seconds = time.perf_counter() - began
-    scores = {
-        name: mean_score([metric(output, pair.clean) for output, pair in zip(outputs, pairs, strict=True)])
-        for name, metric in BASIC_METRICS.items()
-    }
-    outputs = diffusion(str(folder), "ddim", num_inference_steps=4, num_estimates=1)(pairs)
-    values = [BASIC_METRICS["pesq"](output, pair.clean) for output, pair in zip(outputs, pairs, strict=True)]
-    duration = sum(len(pair.noisy) for pair in pairs) / SAMPLING_RATE
-    return scores | {"pesq_4_steps": mean_score(values), "real_time_factor": seconds / duration}
+    pipeline = SpeechEnhancementPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    one_step = measure(pipeline, FIRST, pairs)
+    scores = {name: mean(one_step, name) for name in QUALITY}
+    scores |= {"real_time_factor": one_step["real_time_factor"], "pesq_4_steps": float("nan")}
+    if pipeline.config.initial_noise_scale > 0:  # a regressor has one step
+        scores["pesq_4_steps"] = mean(measure(pipeline, replace(FIRST, num_inference_steps=4), pairs))
+    return scores
 
 
 def run_plan(plan: AblationPlan, stored: Path) -> list[dict]:
@@ -139,18 +135,21 @@ def markdown(rows: list[dict], plan: AblationPlan) -> str:
     ]
     forms = {"pesq": ".3f", "estoi": ".4f", "si_sdr": ".2f", "pesq_4_steps": ".3f"}
     by_name = {name: [row for row in rows if row["variant"] == name] for name in plan.variants}
-    spread = {measure: max(np.ptp([row[measure] for row in runs]) for runs in by_name.values()) for measure in forms}
+    spread = {
+        name: max(np.ptp([row[name] for row in runs]) for runs in by_name.values() if np.isfinite(runs[0][name]))
+        for name in forms
+    }
     for name, runs in by_name.items():
         cells = []
-        for measure, form in forms.items():
-            mean, base = (np.mean([row[measure] for row in group]) for group in (runs, by_name[first]))
-            difference = f"{mean - base:+{form}}"
-            mark = "**" if abs(mean - base) > spread[measure] else ""
-            cells.append(f"{mean:{form}}" + (f" ({mark}{difference}{mark})" if name != first else ""))
+        for score, form in forms.items():
+            average, base = (np.mean([row[score] for row in group]) for group in (runs, by_name[first]))
+            mark = "**" if abs(average - base) > spread[score] else ""
+            difference = f" ({mark}{average - base:+{form}}{mark})" if name != first else ""
+            cells.append(f"{average:{form}}{difference}")
         changes = ", ".join(f"{key}: {value}" for key, value in plan.variants[name].items())
         steps, factor = (np.mean([row[key] for row in runs]) for key in ("steps", "real_time_factor"))
         lines.append(f"| {name} | {changes} | {steps:.0f} | {' | '.join(cells)} | {factor:.3f} |")
-    spreads = ", ".join(f"{measure} {value:{forms[measure]}}" for measure, value in spread.items())
+    spreads = ", ".join(f"{score} {value:{forms[score]}}" for score, value in spread.items())
     return "\n".join([*lines, "", f"Largest difference between two seeds: {spreads}."]) + "\n"
 
 
