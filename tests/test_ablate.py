@@ -54,7 +54,7 @@ def test_a_failed_run_says_why(tmp_path):
 def test_only_what_exceeds_the_spread_of_seeds_is_marked():
     def row(variant, seed, value):
         measures = dict.fromkeys(["pesq", "estoi", "si_sdr", "pesq_4_steps"], value)
-        return {"variant": variant, "seed": seed, "steps": 5, "real_time_factor": 0.01} | measures
+        return {"variant": variant, "seed": seed, "steps": 5, "cost": 0.01} | measures
 
     plan = AblationPlan("base.yaml", {"first": {}, "near": {"a": 1}, "far": {"b": 2}})
     values = {"first": (1.0, 1.1), "near": (1.1, 1.1), "far": (1.3, 1.3)}
@@ -77,6 +77,6 @@ def test_every_variant_of_the_repositorys_plan_is_a_valid_config(tmp_path):
     base = yaml.safe_load((ROOT / plan.config).read_text())
     path = tmp_path / "config.yaml"
     for changes in plan.variants.values():
-        path.write_text(yaml.safe_dump(variant_config(base, changes)))
+        path.write_text(yaml.safe_dump(variant_config(variant_config(base, plan.common), changes)))
         config = load_config(path)
         SpeechEnhancementPipeline(ConditionalUNet2DModel(**config.unet), training_scheduler(), **config.pipeline)

@@ -1,16 +1,19 @@
-"""Train every variant of a plan for the same time and score what came out, quality and speed side by side.
+"""Train every variant of a plan for the same time and score what came out, quality and cost side by side.
 
-    python training/ablate.py --plan training/configs/ablations.yaml --output training/results/ablations
+    OMP_NUM_THREADS=1 python training/ablate.py --plan training/configs/ablations.yaml --output training/results/ablations
 
 A run that is already in OUTPUT.runs.jsonl is not made again, so the command goes on where it was stopped. Writes
-OUTPUT.json (every run) and OUTPUT.md (the table). Run it on an idle machine: the budget is time.
+OUTPUT.json (every run) and OUTPUT.md (the table) of the variants whose runs are complete. Budget and cost are processor
+time, which other work on the machine hardly changes; with more than one thread, threads that wait count too.
 """
 
 import argparse
 import copy
 import json
+import shutil
 import subprocess
 import sys
+import time
 import typing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,9 +38,11 @@ class AblationPlan:
     """What is compared.
 
     Args:
-        config: Training config that every run starts from; the first variant should change nothing in it.
-        variants: Per name, the fields that differ; a dot steps into a mapping: `pipeline.target: residual`.
-        max_minutes: Budget of a run, from start to exported weights.
+        config: Training config that every run starts from.
+        variants: Per name, the fields that differ; a dot steps into a mapping: `pipeline.target: residual`. The first
+            should change nothing, the others are compared with it.
+        common: Fields that differ in every run, such as what suits a short one.
+        max_minutes: Budget of a run in processor time, from start to exported weights.
         seeds: Every variant is trained with each.
         pairs: Noisy/clean pairs to score, see [`load_pairs`].
         pairs_limit: Only this many, evenly spread.
@@ -46,7 +51,8 @@ class AblationPlan:
 
     config: str
     variants: dict[str, dict[str, typing.Any]]
-    max_minutes: float = 4.0
+    common: dict[str, typing.Any] = field(default_factory=dict)
+    max_minutes: float = 5.0
     seeds: list[int] = field(default_factory=lambda: [0, 1])
     pairs: str = "data/pairs-valid-*.parquet"
     pairs_limit: int | None = None
@@ -76,49 +82,61 @@ def train_variant(config: dict) -> int:
         RuntimeError: if the run fails; its last words are in the message.
     """
     folder = Path(config["output_dir"])
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped
+    folder.mkdir(parents=True)
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     command = [sys.executable, str(ROOT / "training" / "train.py"), "--config", str(path)]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0:
         raise RuntimeError(f"{path}: training failed: {result.stderr.strip().splitlines()[-1]}")
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
     log = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     return json.loads(log[-1])["step"]
 
 
 def score_model(folder: Path, pairs: list[Pair]) -> dict[str, float]:
-    """Means over `pairs` at one step, PESQ at four, and seconds of computing per second of audio at one."""
+    """Means over `pairs` at one step, PESQ at four, and seconds of processor time per second of audio at one."""
     pipeline = SpeechEnhancementPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     one_step = measure(pipeline, FIRST, pairs)
     scores = {name: mean(one_step, name) for name in QUALITY}
-    scores |= {"real_time_factor": one_step["real_time_factor"], "pesq_4_steps": float("nan")}
+    scores |= {"cost": processor_time_factor(pipeline, pairs), "pesq_4_steps": float("nan")}
     if pipeline.config.initial_noise_scale > 0:  # a regressor has one step
         scores["pesq_4_steps"] = mean(measure(pipeline, replace(FIRST, num_inference_steps=4), pairs))
     return scores
 
 
+def processor_time_factor(pipeline: SpeechEnhancementPipeline, pairs: list[Pair]) -> float:
+    """Seconds of processor time that one step takes per second of audio."""
+    rate, audio = pipeline.config.sampling_rate, np.concatenate([pair.noisy for pair in pairs[:8]])
+    started = time.process_time()
+    pipeline(audio, rate, num_inference_steps=1, num_estimates=1)
+    return (time.process_time() - started) / (len(audio) / rate)
+
+
 def run_plan(plan: AblationPlan, stored: Path) -> list[dict]:
     """Every run of `plan` that `stored` lacks, appended to it one by one; all runs of the plan."""
-    base = yaml.safe_load(Path(plan.config).read_text(encoding="utf-8"))
+    common = plan.common | {"max_minutes": plan.max_minutes, "clock": "cpu", "validation_pairs": None}
+    base = variant_config(yaml.safe_load(Path(plan.config).read_text(encoding="utf-8")), common)
     pairs = load_pairs(plan.pairs, plan.pairs_limit)
     rows = [json.loads(line) for line in stored.read_text(encoding="utf-8").splitlines()] if stored.exists() else []
-    done = {(row["variant"], row["seed"]) for row in rows if row["changes"] == plan.variants.get(row["variant"])}
-    for seed in plan.seeds:
-        for name, changes in plan.variants.items():
+    rows = [row for row in rows if row["changes"] == plan.variants.get(row["variant"]) and row["common"] == common]
+    done = {(row["variant"], row["seed"]) for row in rows}
+    for name, changes in plan.variants.items():
+        for seed in plan.seeds:
             if (name, seed) in done:
                 continue
             print(f"… {name}, seed {seed}", file=sys.stderr)
             folder = f"{plan.output_dir}/{name}-{seed}"
-            run = {"output_dir": folder, "seed": seed, "max_minutes": plan.max_minutes, "validate_every": 0}
-            steps = train_variant(variant_config(base, changes, **run))
-            row = {"variant": name, "seed": seed, "changes": changes, "steps": steps}
+            steps = train_variant(variant_config(base, changes, output_dir=folder, seed=seed))
+            row = {"variant": name, "seed": seed, "changes": changes, "common": common, "steps": steps}
             rows.append(row | score_model(Path(folder) / "pipeline", pairs))
             stored.parent.mkdir(parents=True, exist_ok=True)
             with open(stored, "a", encoding="utf-8") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
-    return [row for row in rows if plan.variants.get(row["variant"]) == row["changes"]]
+    return rows
 
 
 def markdown(rows: list[dict], plan: AblationPlan) -> str:
@@ -127,14 +145,15 @@ def markdown(rows: list[dict], plan: AblationPlan) -> str:
     lines = [
         f"# Variants of {plan.config}, {plan.max_minutes:g} minutes each, seeds {', '.join(map(str, plan.seeds))}",
         "",
-        f"Scores on {plan.pairs} at one step; in brackets the difference from the first row, **bold** where it is larger "
+        f"Minutes and cost (of one step, per second of audio) are processor time. Scores on {plan.pairs} at one step; in brackets the difference from the first row, **bold** where it is larger "
         "than the largest difference between two seeds of one variant.",
         "",
-        "| variant | changes | steps | PESQ | ESTOI | SI-SDR (dB) | PESQ, 4 steps | real-time factor |",
+        "| variant | changes | steps | PESQ | ESTOI | SI-SDR (dB) | PESQ, 4 steps | cost |",
         "|---|---|---|---|---|---|---|---|",
     ]
     forms = {"pesq": ".3f", "estoi": ".4f", "si_sdr": ".2f", "pesq_4_steps": ".3f"}
     by_name = {name: [row for row in rows if row["variant"] == name] for name in plan.variants}
+    by_name = {name: runs for name, runs in by_name.items() if len(runs) == len(plan.seeds)}
     spread = {
         name: max(np.ptp([row[name] for row in runs]) for runs in by_name.values() if np.isfinite(runs[0][name]))
         for name in forms
@@ -147,8 +166,8 @@ def markdown(rows: list[dict], plan: AblationPlan) -> str:
             difference = f" ({mark}{average - base:+{form}}{mark})" if name != first else ""
             cells.append(f"{average:{form}}{difference}")
         changes = ", ".join(f"{key}: {value}" for key, value in plan.variants[name].items())
-        steps, factor = (np.mean([row[key] for row in runs]) for key in ("steps", "real_time_factor"))
-        lines.append(f"| {name} | {changes} | {steps:.0f} | {' | '.join(cells)} | {factor:.3f} |")
+        steps, cost = (np.mean([row[key] for row in runs]) for key in ("steps", "cost"))
+        lines.append(f"| {name} | {changes} | {steps:.0f} | {' | '.join(cells)} | {cost:.3f} |")
     spreads = ", ".join(f"{score} {value:{forms[score]}}" for score, value in spread.items())
     return "\n".join([*lines, "", f"Largest difference between two seeds: {spreads}."]) + "\n"
 

@@ -11,6 +11,7 @@ import yaml
 from speech_enhance.metrics import BASIC_METRICS
 
 from .mixing import MixingConfig
+from .progress import CLOCKS
 from .sources import SourceConfig
 
 
@@ -47,8 +48,10 @@ class TrainingConfig:
         batch_size: Windows per process and forward pass.
         gradient_accumulation_steps: Forward passes per optimiser step.
         max_train_steps: Optimiser steps.
-        max_minutes: Wall-clock budget over all resumed parts; if it would end the run before `max_train_steps`, the
+        max_minutes: Budget of time over all resumed parts; if it would end the run before `max_train_steps`, the
             learning rate follows the time instead of the steps, so that the schedule ends with the budget.
+        clock: Of that budget: `wall`, or `cpu` for the main process's processor time, which makes runs on a machine that
+            has other work comparable.
         optimizer: `adamw`, or `muon` for the matrices of hidden layers (see [`Muon`]) with AdamW for the rest.
         adamw_learning_rate: Of that rest, with `muon`.
         learning_rate, lr_scheduler, lr_warmup_steps, weight_decay, max_grad_norm: Of the optimiser and `get_scheduler`.
@@ -88,6 +91,7 @@ class TrainingConfig:
     gradient_accumulation_steps: int = 1
     max_train_steps: int = 10000
     max_minutes: float | None = None
+    clock: str = "wall"
     optimizer: str = "adamw"
     learning_rate: float = 6e-4
     adamw_learning_rate: float = 6e-4
@@ -121,6 +125,7 @@ class TrainingConfig:
             self.best_metric in BASIC_METRICS, "best_metric", f"one of {', '.join(BASIC_METRICS)}", self.best_metric
         )
         _expect(self.max_minutes is None or self.max_minutes > 0, "max_minutes", "more than 0", self.max_minutes)
+        _expect(self.clock in CLOCKS, "clock", " or ".join(CLOCKS), self.clock)
         _expect(self.optimizer in ("adamw", "muon"), "optimizer", "adamw or muon", self.optimizer)
         precisions = ("no", "fp16", "bf16")
         _expect(

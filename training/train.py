@@ -37,7 +37,7 @@ class Trainer:
 
     def __init__(self, config: TrainingConfig):
         self.config = config
-        self.clock = RunClock(config.max_minutes)
+        self.clock = RunClock(config.max_minutes, config.clock)
         self.output_dir = Path(config.output_dir)
         self.accelerator = Accelerator(
             mixed_precision=usable_precision(config.mixed_precision),
@@ -296,7 +296,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train a speech enhancement pipeline from one config file.")
     parser.add_argument("--config", required=True, help="YAML file, see training/config.py for its fields")
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint in output_dir")
-    parser.add_argument("--max-minutes", type=float, help="wall-clock budget, in place of the config's max_minutes")
+    parser.add_argument("--max-minutes", type=float, help="budget of time, in place of the config's max_minutes")
     options = parser.parse_args(arguments)
     try:
         config = load_config(options.config)
