@@ -1,0 +1,176 @@
+"""The model card: [`About`], results files and the checkpoint itself through `template.md`."""
+
+import json
+import math
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from model_cards.about import About
+from model_cards.figures import (
+    MEASURES,
+    Reports,
+    comparison,
+    findings,
+    interval,
+    main_system,
+    scheduler_findings,
+    speed_findings,
+)
+
+TEMPLATE = Path(__file__).parent / "template.md"
+ROOT = Path(__file__).resolve().parents[1]
+PRECISIONS = {"F16": "half precision", "F32": "single precision", "BF16": "bfloat16"}
+
+
+def render(
+    about: About,
+    reports: Reports,
+    folder: str | Path,
+    assets: dict[str, str],
+    repo_id: str | None = None,
+    revision: str = "main",
+    code_revision: str = "remote-code",
+) -> str:
+    """The text of a model card.
+
+    Args:
+        about: What no results file knows.
+        reports: The results files that `about` names.
+        folder: The pipeline folder that the card is about.
+        assets: Addresses of `picture`, `noisy`, `clean`, with a `repo_id` also `enhanced`, and `schedulers` if shown.
+        repo_id: Where it will be published; without one the card speaks of the bundled checkpoint.
+        revision: Branch of the model.
+        code_revision: Branch of the loader code.
+
+    Raises:
+        ValueError: if a report holds nothing about the model; `jinja2.UndefinedError` for a field without a value.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    results = {item.results: reports.results(item.results) for item in about.evaluations}
+    evaluations = [asdict(item) | findings(results[item.results], item.by) for item in about.evaluations]
+    schedulers = None
+    if about.schedulers:
+        untouched = [file for report in results.values() for file in report["untouched"]["files"]]
+        schedulers = scheduler_findings(reports.results(about.schedulers), untouched)
+    text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        about=about,
+        metadata=metadata(about, results, repo_id).to_yaml().strip(),
+        model=model_facts(folder),
+        assets=assets,
+        repo_id=repo_id,
+        revision=revision,
+        code_revision=code_revision,
+        evaluations=evaluations,
+        comparison=comparison(results),
+        commands=[(name, *_command(reports, name)) for name in reports.names],
+        clean_speech=clean_findings(reports.results(about.clean_speech)) if about.clean_speech else None,
+        schedulers=schedulers,
+        speed=speed_findings(reports.results(about.benchmark)) if about.benchmark else None,
+        training=training_facts(about, folder),
+    )
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def metadata(about: About, results: dict[str, dict], repo_id: str | None) -> ModelCardData:
+    """The card's front matter, with the model's means as `model-index`."""
+    measured = []
+    for item in about.evaluations:
+        summary = results[item.results][main_system(results[item.results])]["summary"]
+        count = summary["pesq"]["count"]
+        for name, (heading, _) in MEASURES.items():
+            value = float(summary[name]["mean"])
+            if math.isfinite(value):
+                measured.append(
+                    EvalResult(
+                        task_type="audio-to-audio",
+                        task_name="Speech enhancement",
+                        dataset_type=item.dataset,
+                        dataset_name=f"{item.results} ({count} pairs, {item.role})",
+                        dataset_split=item.split,
+                        metric_type=name,
+                        metric_name=heading,
+                        metric_value=value,
+                    )
+                )
+    return ModelCardData(
+        license=about.licence,
+        language=about.languages,
+        library_name="diffusers",
+        pipeline_tag="audio-to-audio",
+        tags=about.tags,
+        datasets=about.datasets or None,
+        metrics=list(MEASURES),
+        model_name=repo_id.split("/")[-1] if repo_id else about.title,
+        eval_results=measured,
+    )
+
+
+def model_facts(folder: str | Path) -> dict[str, str]:
+    """Size and precision of the network in a pipeline folder, read from the headers of its weights."""
+    from safetensors import safe_open
+
+    count, kinds, size = 0, set(), 0
+    for path in sorted(Path(folder).glob("unet/*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118  (a handle, not a dictionary)
+                part = file.get_slice(name)
+                count += math.prod(part.get_shape())
+                kinds.add(part.get_dtype())
+        size += path.stat().st_size
+    config = json.loads((Path(folder) / "model_index.json").read_text(encoding="utf-8"))
+    large = count >= 1e5
+    return {
+        "parameters": f"{count / 1e6:.1f} million" if large else f"{count:,}",
+        "precision": ", ".join(PRECISIONS.get(kind, kind) for kind in sorted(kinds)),
+        "size": f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB",
+        "sampling_rate": f"{config['sampling_rate']:,}",
+    }
+
+
+def training_facts(about: About, folder: str | Path) -> dict:
+    """The recipe in numbers, out of the run's config file."""
+    facts = {
+        "command": None,
+        "windows": None,
+        "speech_hours": f"{sum(item.hours for item in about.speech):.1f}",
+        "noise_hours": f"{sum(item.hours for item in about.noise):.1f}",
+    }
+    if about.training_config:
+        from training.config import load_config
+
+        config = load_config(ROOT / about.training_config)
+        index = json.loads((Path(folder) / "model_index.json").read_text(encoding="utf-8"))
+        seconds = index["window_frames"] * index["hop_length"] / index["sampling_rate"]
+        windows = config.batch_size * config.gradient_accumulation_steps
+        facts |= {
+            "command": f"accelerate launch training/train.py --config {about.training_config}",
+            "windows": windows if about.steps else None,
+            "seconds": f"{seconds:.1f}",
+            "hours": f"{(about.steps or 0) * windows * seconds / 3600:.0f}",
+            "optimizer": {"adamw": "AdamW", "muon": "Muon"}.get(config.optimizer, config.optimizer),
+            "learning_rate": f"{config.learning_rate:g}",
+            "ema_decay": f"{config.ema_decay:g}",
+            "mixed_precision": config.mixed_precision,
+        }
+    return facts
+
+
+def clean_findings(results: dict) -> dict[str, str]:
+    """What becomes of clean speech, as text."""
+    summary = results[main_system(results)]["summary"]
+    return {
+        "count": summary["pesq"]["count"],
+        **{name: interval(summary[name], MEASURES[name][1]) for name in ("pesq", "si_sdr")},
+    }
+
+
+def _command(reports: Reports, name: str) -> tuple[str, str]:
+    command, commit = reports.provenance(name)
+    return f"python training/{command}", commit

@@ -1,0 +1,215 @@
+"""Results files to what a card says: numbers as text, tables as lists of rows."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+from speech_enhance.metrics import mean_score
+from speech_enhance.schedulers import PRESETS
+from training.bootstrap import Mean, bootstrap_gain
+from training.compare_schedulers import FIRST, mean, scores, setting_of
+
+MAIN_SYSTEM = "ours, balanced"
+NOISY = "untouched"
+CEILING = "true_mel"
+MEASURES = {"pesq": ("PESQ", ".2f"), "estoi": ("ESTOI", ".3f"), "si_sdr": ("SI-SDR", ".1f")}
+LABELS = {
+    NOISY: "untouched noisy",
+    "spectral_gating": "noisereduce (spectral gating)",
+    "spectral_subtraction": "spectral subtraction (pyroomacoustics)",
+    "log_mmse": "log-MMSE",
+    "rnnoise": "RNNoise",
+    CEILING: "ceiling of the method: the true clean mel",
+}
+
+
+def number(value: float, form: str) -> str:
+    """With a minus that is one, and from two decimals on without the zero before the point: `.657`, `−0.3`; `–` where
+    undefined."""
+    text = f"{float(value):{form}}".replace("-", "−")
+    return "–" if text.strip("+−") == "nan" else re.sub(r"^([+−]?)0(\.\d\d)", r"\1\2", text)
+
+
+def interval(value: Mean | dict, form: str) -> str:
+    """Mean with its interval: `.54 [.37, .72]`."""
+    entry = vars(value) if isinstance(value, Mean) else value
+    low, high = (number(entry[name], form) for name in ("low", "high"))
+    return f"{number(entry['mean'], form)} [{low}, {high}]"
+
+
+class Reports:
+    """A folder of reports, each `NAME.json` with the results and `NAME.md`, whose last line says how it was made."""
+
+    def __init__(self, folder: str | Path, names: list[str]):
+        self.folder, self.names = Path(folder), names
+        missing = [f"{name}{end}" for name in names for end in (".json", ".md") if not (self.folder / (name + end)).is_file()]  # fmt: skip
+        if missing:
+            raise FileNotFoundError(
+                f"{self.folder} lacks {', '.join(missing)}: nothing is published without its evaluation; measure first "
+                "(training/README.md, Figures)"
+            )
+
+    def results(self, name: str):
+        """What `NAME.json` holds."""
+        with open(self.folder / f"{name}.json", encoding="utf-8") as file:
+            return json.load(file)
+
+    def provenance(self, name: str) -> tuple[str, str]:
+        """`(command, commit)` that `NAME.md` states."""
+        text = (self.folder / f"{name}.md").read_text(encoding="utf-8")
+        found = re.search(r"^Made by `(.+)` at commit (\S+)\.\s*\Z", text, flags=re.MULTILINE)
+        if not found:
+            raise ValueError(f"{self.folder / name}.md does not end by saying how it was made; write it anew")
+        return found.group(1), found.group(2)
+
+    def check_model(self, model: str | Path, default: str | Path, root: str | Path) -> None:
+        """Refuse reports that say they measured another checkpoint than `model`.
+
+        Args:
+            model: Folder that is to be published.
+            default: Folder that the scripts measure when their command names no `--model`.
+            root: Where relative paths in the commands start.
+        """
+        for name in self.names:
+            command = shlex.split(self.provenance(name)[0])
+            if command[0] == "train.py":  # measured what it had just trained
+                continue
+            measured = command[command.index("--model") + 1] if "--model" in command else default
+            if (Path(root) / measured).resolve() != Path(model).resolve():
+                raise ValueError(
+                    f"{self.folder / name}.md is about {measured}, not about {model}; measure this one: "
+                    "training/evaluate.py --model FOLDER"
+                )
+
+
+def is_ours(system: str) -> bool:
+    return system.startswith("ours")
+
+
+def label(system: str) -> str:
+    """A system's name in the table."""
+    if is_ours(system):
+        name = system.removeprefix("ours, ")
+        name = f"ours, `{name}`" if name in PRESETS else f"ours, {name}"
+        return f"**{name}**" + (" (default)" if system == MAIN_SYSTEM else "")
+    return LABELS.get(system, system)
+
+
+def main_system(results: dict) -> str:
+    """The system that a report's figures stand for: the default preset, else the first of ours."""
+    ours = [name for name in results if is_ours(name)]
+    if not ours:
+        raise ValueError("a report without results of the model itself; leave --presets of evaluate.py as it is")
+    return MAIN_SYSTEM if MAIN_SYSTEM in ours else ours[0]
+
+
+def comparison(reports: dict[str, dict]) -> list[list[str]]:
+    """Rows `system, PESQ, ESTOI, SI-SDR of the first report, of the second …`; the ceiling comes last."""
+    systems = list(dict.fromkeys(name for results in reports.values() for name in results))
+    rows = []
+    for system in sorted(systems, key=lambda name: (name == CEILING, is_ours(name))):
+        cells = [label(system)]
+        for results in reports.values():
+            summary = results.get(system, {}).get("summary", {})
+            cells += [number(summary.get(name, {"mean": "nan"})["mean"], form) for name, (_, form) in MEASURES.items()]
+        rows.append(cells)
+    return rows
+
+
+def findings(results: dict, by: str | None = None) -> dict:
+    """What one report says about the model: gains paired by file over every other system, files that lose, means by
+    group, noise in pauses; as text."""
+    system = main_system(results)
+    ours, noisy = results[system]["files"], results[NOISY]["files"]
+    others = [name for name in results if not is_ours(name) and name != CEILING]
+    return {
+        "system": system.removeprefix("ours, "),
+        "count": len(ours),
+        "gains": {LABELS.get(name, name): _gains(ours, results[name]["files"]) for name in others},
+        "losses": {name: _losses(ours, noisy, name) for name in ("pesq", "si_sdr")},
+        "groups": _groups(ours, by) if by else {},
+        "pauses": _pauses(results[system]["summary"]),
+    }
+
+
+def _gains(ours: list[dict], other: list[dict]) -> dict[str, str]:
+    gains = {}
+    for name, (_, form) in MEASURES.items():
+        pairs = [(float(a[name]), float(b[name])) for a, b in zip(ours, other, strict=True)]
+        gains[name] = interval(bootstrap_gain(*zip(*pairs, strict=True)), f"+{form}")
+    return gains
+
+
+def _losses(ours: list[dict], noisy: list[dict], name: str) -> dict:
+    """How many files score lower than untouched, and the greatest loss."""
+    lost = [float(b[name]) - float(a[name]) for a, b in zip(ours, noisy, strict=True)]
+    lost = [value for value in lost if value > 0]
+    return {"count": len(lost), "worst": number(max(lost, default=0.0), MEASURES[name][1])}
+
+
+def _groups(files: list[dict], field: str) -> dict[str, list[str]]:
+    """Means of the measures by the values of `field`."""
+    names = sorted({str(row[field]) for row in files})
+    return {
+        group: [
+            number(mean_score([float(row[name]) for row in files if str(row[field]) == group]), form)
+            for name, (_, form) in MEASURES.items()
+        ]
+        for group in names
+    }
+
+
+def _pauses(summary: dict) -> str | None:
+    entry = summary.get("noise_reduction_db")
+    return interval(entry, ".1f") if entry and entry["count"] else None
+
+
+def scheduler_findings(rows: list[dict], untouched: list[dict]) -> dict:
+    """Table scheduler × steps, what more steps buy, and settings that fall below the untouched recordings."""
+    single = [row for row in rows if row["num_estimates"] == 1]
+    steps = sorted({row["num_inference_steps"] for row in single})
+    cells = {(row["scheduler"], row["num_inference_steps"]): number(mean(row), ".2f") for row in single}
+    first = next(row for row in rows if setting_of(row) == FIRST)
+    noisy_by_id = {file["id"]: float(file["pesq"]) for file in untouched}
+    noisy = [noisy_by_id[file["id"]] for file in first["files"] if file["id"] in noisy_by_id]
+    several = [row for row in single if row["num_inference_steps"] > 1]
+    best = max(several, key=mean, default=first)
+    below = [row for row in several if noisy and mean(row) < mean_score(noisy)]
+    return {
+        "count": len(first["files"]),
+        "steps": steps,
+        "rows": [[name, *(cells.get((name, n), "–") for n in steps)] for name in dict.fromkeys(k[0] for k in cells)],
+        "best_several": f"{best['scheduler']}, {best['num_inference_steps']} steps",
+        "several_gain": interval(bootstrap_gain(scores(best), scores(first)), "+.3f"),
+        "several_pay": mean(best) > mean(first),
+        "below": [f"{row['scheduler']} at {row['num_inference_steps']}" for row in below],
+        "presets": [_preset(name, rows, first) for name in PRESETS],
+    }
+
+
+def _preset(name: str, rows: list[dict], first: dict) -> dict[str, str]:
+    preset = PRESETS[name]
+    row = next((row for row in rows if setting_of(row) == preset), None)
+    gain = ""
+    if row is None:
+        gain = "not measured"
+    elif row is not first:
+        gain = interval(bootstrap_gain(scores(row), scores(first)), "+.3f")
+    return {
+        "name": name,
+        "setting": f"{preset.scheduler}, {preset.num_inference_steps}",
+        "estimates": str(preset.num_estimates),
+        "gain": gain,
+    }
+
+
+def speed_findings(results: dict) -> dict:
+    """Real-time factors by preset and memory, as text."""
+    factors = results["real_time_factor"]
+    return {
+        "machine": results["machine"],
+        "factor": {name: number(row["real_time_factor"], ".3f") for name, row in factors["torch"].items()},
+        "onnx": {name: number(row["real_time_factor"], ".3f") for name, row in factors.get("onnx", {}).items()},
+        "memory": {name: f"{value:.0f} MB" for name, value in results["peak_memory_mb_60_s"].items()},
+    }
