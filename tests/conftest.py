@@ -92,6 +92,29 @@ def corpus(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def hub():
+    """A Hub on loopback."""
+    from loopback_hub import LoopbackHub
+
+    hub = LoopbackHub()
+    yield hub
+    hub.close()
+
+
+@pytest.fixture(scope="session")
+def published(hub, tmp_path_factory):
+    """A tiny model, published on it as `user/tiny` by the script: `(folder, about, results)`."""
+    from hub_client import command, tiny_model, tiny_reports
+
+    folder = tmp_path_factory.mktemp("published")
+    model = tiny_model(folder / "model")
+    about, results = tiny_reports(folder, model)
+    run = command(hub, folder / "home", "model_cards/publish.py", model, "user/tiny", "--about", about, "--results", results)  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    return model, about, results
+
+
 def quiet(pipeline: SpeechEnhancementPipeline) -> SpeechEnhancementPipeline:
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

@@ -1,0 +1,106 @@
+"""Processes that talk to a [`LoopbackHub`], and a small model worth publishing."""
+
+import json
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import torch
+import yaml
+from conftest import ROOT, TINY_UNET
+from loopback_hub import TOKEN, LoopbackHub
+
+from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
+from speech_enhance.schedulers import training_scheduler
+
+PREAMBLE = """
+import hashlib, json, numpy as np
+
+def digest(pipe):
+    pipe.set_progress_bar_config(disable=True)
+    audio = (0.1 * np.random.default_rng(0).standard_normal((2, 30000))).astype(np.float32)
+    return hashlib.sha256(pipe(audio, 44100).audios.tobytes()).hexdigest()
+
+def failure(load):
+    try:
+        load()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "loaded"
+
+def show(**values):
+    print(json.dumps(values))
+"""
+INSTALLED = PREAMBLE + "from speech_enhance import SpeechEnhancementPipeline\nload = SpeechEnhancementPipeline.from_pretrained\n"  # fmt: skip
+NOT_INSTALLED = PREAMBLE + "import importlib.util\nassert importlib.util.find_spec('speech_enhance') is None\nfrom diffusers import DiffusionPipeline\nload = DiffusionPipeline.from_pretrained\n"  # fmt: skip
+
+
+def client(
+    hub: LoopbackHub, home: Path, code: str, *, token: str | None = None, bare: Path | None = None, **more
+) -> dict:
+    """Run `code` after a preamble, which has `load`, in a process of its own; gives what it passed to `show`.
+
+    Args:
+        hub: Where the process looks for repositories.
+        home: Its caches.
+        code: See above.
+        token: Its HF_TOKEN.
+        bare: Folder of [`packages_without_ours`]: the process has no `speech_enhance`.
+        more: Further environment variables.
+    """
+    environment = hub.environment(home, token) | more
+    options, preamble = [], INSTALLED
+    environment["PYTHONPATH"] = str(ROOT)
+    if bare is not None:
+        options, preamble = ["-S"], NOT_INSTALLED
+        environment["PYTHONPATH"] = str(bare)
+    run = subprocess.run(
+        [sys.executable, *options, "-c", preamble + code],
+        cwd=home.parent, env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout.strip().splitlines()[-1]) | {"stderr": run.stderr}
+
+
+def command(hub: LoopbackHub, home: Path, *arguments, token: str | None = TOKEN, **more) -> subprocess.CompletedProcess:
+    """Run a script of the repository in a process of its own, with the Hub and a token."""
+    environment = hub.environment(home, token) | {"PYTHONPATH": str(ROOT)} | more
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
+    )
+
+
+def packages_without_ours(folder: Path) -> Path:
+    """A folder of links to every installed package but this one: for `python -S`."""
+    folder.mkdir()
+    for name in ("purelib", "platlib"):
+        for path in Path(sysconfig.get_path(name)).iterdir():
+            link = folder / path.name
+            if "speech_enhance" not in path.name and path.suffix != ".pth" and not link.exists():
+                link.symlink_to(path)
+    return folder
+
+
+def tiny_model(folder: Path, seed: int = 0, **options) -> Path:
+    """A pipeline of a few thousand parameters, saved in half precision."""
+    torch.manual_seed(seed)
+    unet = ConditionalUNet2DModel(**TINY_UNET).half()
+    pipeline = SpeechEnhancementPipeline(unet, training_scheduler(), window_frames=64, overlap_frames=16)
+    pipeline.save_pretrained(folder, **options)
+    return folder
+
+
+def tiny_reports(folder: Path, model: Path) -> tuple[Path, Path]:
+    """`(about, results)`: a page of facts, and a report that says it measured `model`."""
+    results = folder / "results"
+    results.mkdir(parents=True)
+    known = json.loads((ROOT / "training" / "results" / "pairs-voicebank.json").read_text())
+    report = {name: known[name] for name in ("untouched", "ours, balanced")}
+    (results / "validation.json").write_text(json.dumps(report))
+    (results / "validation.md").write_text(
+        f"# Figures\n\nMade by `evaluate.py --pairs x --model {model}` at commit 0.\n"
+    )
+    about = yaml.safe_load((ROOT / "model_cards" / "own.yaml").read_text())
+    (folder / "about.yaml").write_text(yaml.safe_dump(about))
+    return folder / "about.yaml", results

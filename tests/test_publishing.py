@@ -1,0 +1,153 @@
+"""Publishing by the script, in processes of its own, on a Hub that speaks the real protocol."""
+
+import json
+import re
+
+import pytest
+from hub_client import command, tiny_model, tiny_reports
+from hub_store import front_matter
+from loopback_hub import TOKEN
+
+from speech_enhance.remote_code import build_remote_code
+
+SCRIPT = "model_cards/publish.py"
+
+
+def publish(hub, home, published, *more, model=None, repo="user/tiny", **environment):
+    folder, about, results = published
+    return command(
+        hub, home, SCRIPT, model or folder, repo, "--about", about, "--results", results, *more, **environment
+    )
+
+
+def test_a_repository_holds_model_card_samples_and_reports(hub, published):
+    repository = hub.repository("user/tiny")
+    files = repository.files()
+    expected = {
+        ".gitattributes", "README.md", "model_index.json", "scheduler/scheduler_config.json", "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors", "results/validation.json", "results/validation.md",
+        "samples/noisy.wav", "samples/enhanced.wav", "samples/clean.wav", "samples/spectrograms.png",
+    }  # fmt: skip
+    assert set(files) == expected
+    model = published[0]
+    for name in ("unet/diffusion_pytorch_model.safetensors", "unet/config.json", "model_index.json"):
+        assert files[name].content == (model / name).read_bytes()
+    card = files["README.md"].content.decode()
+    assert front_matter(card)["model-index"][0]["name"] == "tiny"
+    assert f"{hub.url}/user/tiny/resolve/main/samples/enhanced.wav" in card
+    for link in re.findall(r"\]\((?!http|#)([^)]+)\)", card):
+        assert link in files
+    assert len(files["samples/enhanced.wav"].content) == len(files["samples/noisy.wav"].content)
+    assert files["samples/enhanced.wav"].content != files["samples/noisy.wav"].content
+    assert len(repository.history["main"]) == 2  # the Hub's own first, and one of ours
+    code = repository.files("remote-code")
+    assert {name: code[name].content.decode() for name in build_remote_code()} == build_remote_code()
+    assert not [name for name in files if name.endswith(".py")]
+
+
+@pytest.mark.slow
+def test_publishing_again_changes_nothing_and_new_weights_are_one_commit(hub, published, tmp_path):
+    repository = hub.repository("user/tiny")
+    before = dict(repository.branches)
+    with hub.recorded() as requests:
+        run = publish(hub, tmp_path / "home", published)
+    assert run.returncode == 0, run.stderr
+    assert repository.branches == before
+    assert not [path for method, path in requests if method == "PUT"]
+    assert run.stdout.strip() == f"{hub.url}/user/tiny"
+
+    model = tiny_model(tmp_path / "model", seed=1)
+    about, results = tiny_reports(tmp_path, model)
+    options = ("--revision", "v2")
+    run = command(hub, tmp_path / "home", SCRIPT, model, "user/tiny", "--about", about, "--results", results, *options)
+    assert run.returncode == 0, run.stderr
+    assert repository.branches["main"] == before["main"]
+    assert set(repository.branches) == {"main", "remote-code", "v2", "v2-remote-code"}
+    assert len(repository.history["v2"]) == 1
+    assert 'revision="v2-remote-code"' in repository.files("v2")["README.md"].content.decode()
+
+
+@pytest.mark.slow
+def test_files_that_are_gone_leave_the_repository(hub, published, tmp_path):
+    (tmp_path / "old" / "unet").mkdir(parents=True)
+    (tmp_path / "old" / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"pickle" * 1000)
+    hub.put("user/grown", tmp_path / "old")
+    run = publish(hub, tmp_path / "home", published, repo="user/grown")
+    assert run.returncode == 0, run.stderr
+    assert "unet/diffusion_pytorch_model.bin" not in hub.repository("user/grown").files()
+    assert len(hub.repository("user/grown").history["main"]) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "pattern", "how"),
+    [
+        ("POST", "/commit/", 503),
+        ("POST", "/commit/", "drop"),
+        ("POST", "/commit/", "lose"),
+        ("PUT", "/lfs/", "drop"),
+        ("POST", "/repos/create", 502),
+    ],
+)
+def test_a_network_that_fails_half_way_is_tried_again(hub, published, tmp_path, method, pattern, how):
+    name = f"user/unsteady-{method}-{how}"
+    hub.fail(method, pattern, how)
+    run = publish(hub, tmp_path / "home", published, repo=name)
+    assert run.returncode == 0, run.stderr
+    repository = hub.repository(name)
+    assert len(repository.history["main"]) == 2
+    assert len(repository.history["remote-code"]) == 1
+    assert "README.md" in repository.files()
+
+
+@pytest.mark.slow
+def test_a_hub_that_stays_out_of_order_leaves_nothing_half_published(hub, published, tmp_path):
+    """The branch that people load by default is untouched, and what was sent is complete."""
+    hub.fail("POST", "user/down/commit/main", 403)
+    run = publish(hub, tmp_path / "home", published, repo="user/down")
+    assert run.returncode == 2
+    assert "Traceback" not in run.stderr
+    assert "the Hub: " in run.stderr.splitlines()[-1]
+    repository = hub.repository("user/down")
+    assert set(repository.files("main")) == {".gitattributes"}
+    assert {"pipeline.py", "model_index.json", "unet/diffusion_pytorch_model.safetensors"} <= set(repository.files("remote-code"))  # fmt: skip
+    assert publish(hub, tmp_path / "home", published, repo="user/down").returncode == 0
+    assert len(repository.history["remote-code"]) == 1
+
+
+@pytest.mark.slow
+def test_private_repositories_and_tokens(hub, published, tmp_path):
+    run = publish(hub, tmp_path / "home", published, "--private", repo="user/secret")
+    assert run.returncode == 0, run.stderr
+    assert hub.repository("user/secret").private
+    texts = [run.stdout, run.stderr]
+    texts += [path.read_text(errors="ignore") for path in (tmp_path / "home").rglob("*") if path.is_file()]
+    texts += [file.content.decode(errors="ignore") for file in hub.repository("user/secret").files().values()]
+    assert not [text for text in texts if TOKEN in text]
+
+    run = publish(hub, tmp_path / "home", published, "--private")
+    assert run.returncode == 2
+    assert "user/tiny exists and is public" in run.stderr
+    run = publish(hub, tmp_path / "home", published, repo="user/other", token=None)
+    assert run.returncode == 2
+    assert "401" in run.stderr.splitlines()[-1]
+    run = publish(hub, tmp_path / "home", published, repo="somebody/else")
+    assert run.returncode == 2
+    assert "403" in run.stderr.splitlines()[-1]
+
+
+def test_a_dry_run_writes_what_would_be_published_and_asks_nobody(hub, published, tmp_path):
+    with hub.recorded() as requests:
+        run = publish(hub, tmp_path / "home", published, "--dry-run", tmp_path / "out", token=None)
+    assert run.returncode == 0, run.stderr
+    assert requests == []
+    for branch, name in {"model": "main", "code": "remote-code"}.items():
+        written = {path.relative_to(tmp_path / "out" / branch).as_posix(): path.read_bytes() for path in (tmp_path / "out" / branch).rglob("*") if path.is_file()}  # fmt: skip
+        sent = {path: file.content for path, file in hub.repository("user/tiny").files(name).items()}
+        del sent[".gitattributes"]
+        assert written == sent
+    index = json.loads((tmp_path / "out" / "model" / "model_index.json").read_text())
+    assert index["unet"] == ["speech_enhance", "ConditionalUNet2DModel"]
+    run = publish(hub, tmp_path / "home", published, "--dry-run", tmp_path / "out", token=None)
+    assert run.returncode == 2
+    assert "is not empty" in run.stderr
