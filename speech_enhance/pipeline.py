@@ -3,6 +3,7 @@
 import copy
 import inspect
 import itertools
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from .inputs import check_audio, is_batch, join_batch, split_batch
 from .mel import MelConfig, active_level, istft, level_scale, mel_spectrogram, stft
 from .reconstruction import spectral_gain
 from .resampling import num_resampled, resample, restore_rate
+from .safe_loading import check_folder, fetch_folder
 from .schedulers import PRESETS, check_scheduler
 from .targets import MelTarget
 from .unet import ConditionalUNet2DModel
@@ -379,12 +381,15 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
-        """Load a pipeline from a folder or the Hub; safetensors only, a pickle is refused.
+        """Load a pipeline from a folder or the Hub; safetensors only, a pickle is refused, and so is a folder that names
+        other classes than ours.
 
         See [`~DiffusionPipeline.from_pretrained`] for the arguments.
         """
         if kwargs.setdefault("use_safetensors", True) is not True:
             raise ValueError("weights are loaded from safetensors only: `use_safetensors` must be True")
+        if os.path.isdir(pretrained_model_name_or_path):
+            check_folder(pretrained_model_name_or_path, kwargs.get("variant"), passed=tuple(kwargs))
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     @classmethod
@@ -393,9 +398,6 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
 
         Diffusers' own would look for the code of our classes in the repository, which the installed package has.
         """
-        from huggingface_hub import snapshot_download
-
-        names = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies")
-        accepted = inspect.signature(snapshot_download).parameters
-        options = {name: kwargs[name] for name in names if name in accepted and kwargs.get(name) is not None}
-        return snapshot_download(pretrained_model_name, allow_patterns=["*.json", "*.safetensors"], **options)
+        folder = fetch_folder(pretrained_model_name, **kwargs)
+        check_folder(folder, kwargs.get("variant"), passed=tuple(kwargs))
+        return folder

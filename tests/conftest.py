@@ -115,6 +115,24 @@ def published(hub, tmp_path_factory):
     return model, about, results
 
 
+@pytest.fixture(scope="session")
+def published_digest(published) -> str:
+    """What `digest` of a client process gives for that model, loaded from its folder."""
+    from hub_client import PREAMBLE
+
+    names = {}
+    exec(PREAMBLE, names)
+    return names["digest"](SpeechEnhancementPipeline.from_pretrained(published[0]))
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory) -> Path:
+    """Every installed package but ours, for a process that has not installed it."""
+    from hub_client import packages_without_ours
+
+    return packages_without_ours(tmp_path_factory.mktemp("bare") / "packages")
+
+
 def quiet(pipeline: SpeechEnhancementPipeline) -> SpeechEnhancementPipeline:
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

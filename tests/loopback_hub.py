@@ -66,7 +66,11 @@ class LoopbackHub:
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
         }
-        quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_UPDATE_CHECK": "1", "NO_PROXY": "127.0.0.1"}
+        quiet = {
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+            "NO_PROXY": "127.0.0.1,localhost",
+        }
         return inherited | own | quiet | ({"HF_TOKEN": token} if token else {})
 
     def repository(self, name: str, kind: str = "model") -> Repository:
@@ -317,7 +321,9 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(404, "EntryNotFound", "Entry not found")
         if file.large:
             linked = {"X-Linked-Etag": f'"{file.oid}"', "X-Linked-Size": len(file.content)}
-            return 302, b"", commit | linked | {"Location": f"{self.hub.url}/lfs/{file.oid}"}
+            # another host, as the Hub's CDN is: the client follows redirects within a host by itself
+            elsewhere = self.hub.url.replace("127.0.0.1", "localhost")
+            return 302, b"", commit | linked | {"Location": f"{elsewhere}/lfs/{file.oid}"}
         return self.file(file.content, commit | {"ETag": f'"{file.oid}"'})
 
     def file(self, content: bytes, headers: dict):

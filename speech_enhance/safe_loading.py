@@ -1,0 +1,138 @@
+"""Pipeline folders from elsewhere: what is fetched of them, and what they may say before anything of them is loaded."""
+
+import inspect
+import json
+from pathlib import Path
+
+from .schedulers import SCHEDULERS
+
+NETWORK = ["speech_enhance", "ConditionalUNet2DModel"]
+LARGEST = {"num_train_timesteps": 100_000, "block_out_channels": 8192, "layers_per_block": 64, "in_channels": 65536}
+LARGEST |= {"out_channels": 65536, "time_embedding_dim": 65536, "n_fft": 2**20, "num_mel_bins": 4096}
+LARGEST |= {"window_frames": 2**20, "sampling_rate": 10**6, "hop_length": 2**20, "noise_floor_span": 2**20}
+WRITTEN_BY_DIFFUSERS = ("_class_name", "_diffusers_version", "_name_or_path")
+FORBIDDEN = ("quantization_config", "auto_map", "custom_pipeline", "trust_remote_code")
+ADVICE = "if this is a folder from elsewhere, do not trust it"
+
+
+def fetch_folder(repo_id: str, variant: str | None = None, **options) -> str:
+    """Fetch the configuration and weights of a pipeline repository into the cache: neither code, which the installed
+    package has, nor pickles, samples or reports.
+
+    Args:
+        repo_id: `user/name`.
+        variant: Of the weights, such as `fp16`; without, no variant is fetched.
+        options: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download` as in `snapshot_download`; others
+            are left out.
+
+    Returns:
+        The folder.
+    """
+    from huggingface_hub import snapshot_download
+
+    accepted = inspect.signature(snapshot_download).parameters
+    names = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies")
+    options = {name: options[name] for name in names if name in accepted and options.get(name) is not None}
+    weights = f"*/*.{variant}*.safetensors" if variant else "*/*.safetensors"
+    return snapshot_download(
+        repo_id,
+        allow_patterns=["model_index.json", "*/config.json", "*/scheduler_config.json", weights],
+        ignore_patterns=None if variant else "*.*.safetensors",
+        **options,
+    )
+
+
+def check_folder(folder: str | Path, variant: str | None = None, passed: tuple[str, ...] = ()) -> None:
+    """Refuse a pipeline folder that is not what `save_pretrained` writes: Diffusers imports whatever module a
+    `model_index.json` names, installed or in the working directory, and makes what the other files ask for.
+
+    Args:
+        folder: The pipeline.
+        variant: Of the weights, such as `fp16`.
+        passed: Names of components that the caller brings along; their files are not looked at.
+
+    Raises:
+        ValueError: if a file asks for anything but our classes, Diffusers' schedulers and plain numbers.
+        OSError: if a file is missing or damaged.
+    """
+    folder = Path(folder)
+    index = _read_settings(folder, "model_index.json")
+    _check_index(index, folder / "model_index.json")
+    if "unet" not in passed:
+        config = _read_settings(folder, "unet/config.json")
+        _check_config(config, NETWORK[1], folder / "unet" / "config.json")
+        _check_weights(folder, variant)
+    if "scheduler" not in passed:
+        config = _read_settings(folder, "scheduler/scheduler_config.json")
+        _check_config(config, index["scheduler"][1], folder / "scheduler" / "scheduler_config.json")
+
+
+def _read_settings(folder: Path, name: str) -> dict:
+    path = folder / name
+    if not path.is_file():
+        raise OSError(f"{folder} has no {name}: it is no whole pipeline folder")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise OSError(f"{path} is damaged ({type(error).__name__}: {error}); get it again with force_download=True") from None  # fmt: skip
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no settings but {type(content).__name__}; {ADVICE}")
+    return content
+
+
+def _check_index(index: dict, path: Path) -> None:
+    from .pipeline import SpeechEnhancementPipeline
+
+    components, settings = SpeechEnhancementPipeline._get_signature_keys(SpeechEnhancementPipeline)
+    if index.get("_class_name") != "SpeechEnhancementPipeline":
+        raise ValueError(f"{path} is of a {index.get('_class_name')!r}, not of a SpeechEnhancementPipeline")
+    for name, value in index.items():
+        if name in components:
+            schedulers = [["diffusers", kind] for kind in SCHEDULERS.values()]
+            if value not in (schedulers if name == "scheduler" else [NETWORK]):
+                raise ValueError(f"{path}: {name} must not be {value!r}; {ADVICE}")
+        elif name not in settings and name not in WRITTEN_BY_DIFFUSERS:
+            raise ValueError(f"{path}: unknown entry {name!r}; {ADVICE}")
+        elif isinstance(value, (list, dict)):
+            raise ValueError(f"{path}: {name} must be a plain value, got {value!r}; {ADVICE}")
+    missing = sorted(set(components) - set(index))
+    if missing:
+        raise ValueError(f"{path} names no {', '.join(missing)}")
+    _check_sizes(index, path)
+
+
+def _check_config(config: dict, kind: str, path: Path) -> None:
+    if config.get("_class_name") != kind:
+        raise ValueError(f"{path} is of a {config.get('_class_name')!r}, not of a {kind}; {ADVICE}")
+    forbidden = [name for name in FORBIDDEN if name in config]
+    if forbidden:
+        raise ValueError(f"{path} must not have {', '.join(forbidden)}; {ADVICE}")
+    _check_sizes(config, path)
+
+
+def _check_sizes(config: dict, path: Path) -> None:
+    """A file of a few bytes must not ask for all of the memory."""
+    for name, largest in LARGEST.items():
+        values = config.get(name)
+        for value in values if isinstance(values, list) else [values]:
+            if isinstance(value, (int, float)) and not 0 <= value <= largest:
+                raise ValueError(f"{path}: {name} must be from 0 to {largest}, got {value}; {ADVICE}")
+    if isinstance(config.get("block_out_channels"), list) and len(config["block_out_channels"]) > 16:
+        raise ValueError(f"{path}: block_out_channels must name at most 16 levels; {ADVICE}")
+
+
+def _check_weights(folder: Path, variant: str | None) -> None:
+    """The header of every file of weights that would be loaded is whole and fits the file."""
+    from safetensors import SafetensorError, safe_open
+
+    files = sorted((folder / "unet").glob(f"*.{variant}*.safetensors" if variant else "*.safetensors"))
+    if not files and not variant:
+        raise OSError(
+            f"{folder} has no unet/*.safetensors: weights are loaded from safetensors only, never from a pickle"
+        )
+    for path in files:
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except (SafetensorError, OSError, ValueError) as error:
+            raise OSError(f"{path} is damaged ({error}); get it again with force_download=True") from None

@@ -1,0 +1,151 @@
+"""The published loader code: built from the package's own modules, equal to them, and enough without the package."""
+
+import ast
+import re
+
+import pytest
+from hub_client import client
+
+from speech_enhance import remote_code
+from speech_enhance.remote_code import FILES, PACKAGE, build_remote_code, merged_modules
+
+TRUSTED = (
+    "dict(revision='remote-code', custom_pipeline='user/tiny', custom_revision='remote-code', trust_remote_code=True)"
+)
+
+
+class _WithoutRelativeImports(ast.NodeTransformer):
+    """What may differ between a module and the file it went into: imports of siblings."""
+
+    def visit_ImportFrom(self, node):
+        return None if node.level else node
+
+    def visit_Pass(self, node):
+        return None
+
+
+def definitions(tree: ast.Module) -> dict[str, str]:
+    """Functions, classes and assignments at top level, by what they define, as text."""
+    found = {}
+    for node in _WithoutRelativeImports().visit(tree).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found[node.name] = ast.dump(node)
+        elif isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
+            found[ast.unparse(node)] = ast.dump(node)
+    return found
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_published_code_is_the_packages_own(path):
+    """A change in any module that the pipeline needs is in the published file, and nothing else is."""
+    text = build_remote_code()[path]
+    ours = {}
+    for name in merged_modules(FILES[path]):
+        ours |= definitions(ast.parse((PACKAGE / f"{name}.py").read_text()))
+    assert definitions(ast.parse(text)) == ours
+    assert "speech_enhance" not in [node.module.split(".")[0] for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]  # fmt: skip
+    assert not re.search(r"^\s*from\s+\.", text, flags=re.MULTILINE)  # Diffusers looks for siblings by this pattern
+    compile(text, path, "exec")
+
+
+def test_modules_are_followed_not_listed():
+    modules = merged_modules("pipeline")
+    assert modules[-1] == "pipeline"
+    assert {"mel", "windows", "schedulers", "safe_loading"} <= set(modules)
+    assert "unet" not in modules  # a file of its own
+    assert merged_modules("unet") == ["unet"]
+
+
+@pytest.mark.parametrize(
+    ("modules", "message"),
+    [
+        ({"pipeline": "from .other import f\ndef g(): ...", "other": "def f(): ...\ndef g(): ..."}, r"other\.py and pipeline\.py both define g"),
+        ({"pipeline": "from .other import f\nimport soxr as f2", "other": "f2 = 1"}, "both define f2"),
+        ({"pipeline": "def f():\n    from . import name"}, r"pipeline\.py, line 2: import from a module"),
+        ({"pipeline": "from .folder import name"}, r"\.folder is no module file"),
+        ({"pipeline": "path = __file__"}, r"pipeline\.py uses __file__"),
+        ({"pipeline": "from .unet import fold", "unet": ""}, "needs fold of the component unet"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_into_one_file_is_refused(tmp_path, monkeypatch, modules, message):
+    for name, text in ({"unet": ""} | modules).items():
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.setattr(remote_code, "PACKAGE", tmp_path)
+    with pytest.raises(ValueError, match=message):
+        build_remote_code()
+
+
+def test_imports_inside_functions_and_circles_are_resolved(tmp_path, monkeypatch):
+    (tmp_path / "unet.py").write_text("")
+    (tmp_path / "pipeline.py").write_text(
+        '"""Top."""\nimport math\n\nfrom .a import one as uno\n\n\ndef two():\n    from .a import (\n        one,\n    )\n    from .b import three as tres\n\n    return math.floor(uno() + one() + tres())\n'
+    )
+    (tmp_path / "a.py").write_text("def one():\n    from .pipeline import two\n\n    return 1 if two else 0\n")
+    (tmp_path / "b.py").write_text("import math\n\n\ndef three():\n    return math.pi\n")
+    monkeypatch.setattr(remote_code, "PACKAGE", tmp_path)
+    text = build_remote_code()["pipeline.py"]
+    names = {}
+    exec(text, names)
+    assert names["two"]() == 5
+    assert text.count("import math") == 1
+    assert "# pipeline.py: Top." in text
+
+
+def test_without_the_package_the_output_is_bit_equal(hub, published, published_digest, bare, tmp_path):
+    code = f"""
+pipe = load("user/tiny", **{TRUSTED})
+from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
+first = digest(pipe)
+pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+audio = np.zeros(8000, np.float32)
+steps = pipe(audio, 16000, num_inference_steps=3).audios.shape
+pipe.scheduler = FlowMatchEulerDiscreteScheduler()
+show(digest=first, steps=steps, wrong=failure(lambda: pipe(audio, 16000)), kind=type(pipe).__name__)
+"""
+    got = client(hub, tmp_path / "home", code, bare=bare)
+    assert got["digest"] == published_digest
+    assert got["steps"] == [8000]
+    assert "does not suit this model" in got["wrong"]
+    assert got["kind"] == "SpeechEnhancementPipeline"
+    assert "Expected types" not in got["stderr"]
+
+
+@pytest.mark.slow
+def test_a_trusted_load_does_not_spoil_an_untrusted_one(hub, published, published_digest, bare, tmp_path):
+    """All with the same caches: with the package, trusted without it, untrusted without it, with the package again."""
+    home = tmp_path / "home"
+    plain = "show(digest=digest(load('user/tiny')))"
+    assert client(hub, home, plain)["digest"] == published_digest
+    trusted = f"show(digest=digest(load('user/tiny', **{TRUSTED})))"
+    assert client(hub, home, trusted, bare=bare)["digest"] == published_digest
+    untrusted = """
+import sys
+show(main=failure(lambda: load("user/tiny")), branch=failure(lambda: load("user/tiny", revision="remote-code")),
+     custom=failure(lambda: load("user/tiny", revision="remote-code", custom_pipeline="user/tiny", custom_revision="remote-code")),
+     ran=[name for name in sys.modules if name.startswith("diffusers_modules") and "tiny" in name])
+"""
+    got = client(hub, home, untrusted, bare=bare)
+    assert got["ran"] == []
+    assert all("Error" in got[name] for name in ("main", "branch", "custom")), got
+    assert "trust_remote_code=True" in got["custom"]
+    assert client(hub, home, plain)["digest"] == published_digest
+    # people who installed the package need not know which branch is which
+    branch = "show(digest=digest(load('user/tiny', revision='remote-code')))"
+    assert client(hub, home, branch)["digest"] == published_digest
+
+
+@pytest.mark.slow
+def test_the_cards_own_code_runs(hub, published, bare, tmp_path):
+    """The Python of the published card, copied as a reader would."""
+    from conftest import ROOT
+
+    card = hub.repository("user/tiny").files()["README.md"].content.decode()
+    installed, remote = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    there = f"import os\nos.chdir({str(ROOT / 'samples')!r})\n"
+    ending = "\nshow(shape=enhanced.shape, finite=bool(np.isfinite(enhanced).all()))"
+    first = client(hub, tmp_path / "home", there + installed + ending)
+    reading = "import soundfile\naudio, sampling_rate = soundfile.read('noisy.wav', dtype='float32')\n"
+    second = client(hub, tmp_path / "home2", there + reading + remote + ending, bare=bare)
+    assert first["shape"] == second["shape"] == [122616]
+    assert first["finite"]
+    assert second["finite"]

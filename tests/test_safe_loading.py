@@ -1,0 +1,138 @@
+"""Folders from elsewhere: nothing of them is run or unpickled, whatever they offer."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+from hub_client import client, tiny_model
+
+from speech_enhance import DEFAULT_CHECKPOINT, SpeechEnhancementPipeline
+from speech_enhance.safe_loading import check_folder
+
+INDEX, NETWORK, SCHEDULER = "model_index.json", "unet/config.json", "scheduler/scheduler_config.json"
+
+
+class Payload:
+    """Unpickling it makes a file."""
+
+    def __init__(self, marker: Path):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    return tiny_model(tmp_path_factory.mktemp("safe") / "model")
+
+
+@pytest.fixture
+def folder(good, tmp_path):
+    return shutil.copytree(good, tmp_path / "model")
+
+
+def change(folder: Path, name: str, **entries) -> None:
+    content = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(content | entries))
+
+
+@pytest.mark.parametrize(
+    ("name", "entries", "message"),
+    [
+        (INDEX, {"unet": ["os", "system"]}, r"unet must not be \['os', 'system'\]"),
+        (INDEX, {"unet": ["speech_enhance", "SpeechEnhancementPipeline"]}, "unet must not be"),
+        (INDEX, {"unet": ["evil", "ConditionalUNet2DModel"]}, "unet must not be"),
+        (INDEX, {"scheduler": ["evil", "DDIMScheduler"]}, "scheduler must not be"),
+        (INDEX, {"scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}, "scheduler must not be"),
+        (INDEX, {"vocoder": ["evil", "Vocoder"]}, "unknown entry 'vocoder'"),
+        (INDEX, {"_class_name": ["evil", "SpeechEnhancementPipeline"]}, r"is of a \['evil'"),
+        (INDEX, {"_class_name": "StableDiffusionPipeline"}, "is of a 'StableDiffusionPipeline'"),
+        (INDEX, {"_ignore_files": ["x"]}, "unknown entry '_ignore_files'"),
+        (INDEX, {"level": ["evil", "Level"]}, "level must be a plain value"),
+        (INDEX, {"n_fft": 10**12}, "n_fft must be from 0 to"),
+        (NETWORK, {"_class_name": "UNet2DModel"}, "is of a 'UNet2DModel'"),
+        (NETWORK, {"quantization_config": {"quant_method": "bitsandbytes"}}, "must not have quantization_config"),
+        (NETWORK, {"auto_map": {"AutoModel": "evil.Model"}}, "must not have auto_map"),
+        (NETWORK, {"block_out_channels": [10**9, 10**9]}, "block_out_channels must be from 0 to 8192"),
+        (NETWORK, {"block_out_channels": [8] * 1000}, "at most 16 levels"),
+        (SCHEDULER, {"_class_name": "PNDMScheduler"}, "is of a 'PNDMScheduler'"),
+        (SCHEDULER, {"num_train_timesteps": 10**12}, "num_train_timesteps must be from 0 to"),
+    ],
+)
+def test_hostile_settings_are_refused_before_anything_is_loaded(folder, monkeypatch, name, entries, message):
+    for place in (folder, folder / "unet", folder / "scheduler", folder.parent):
+        (place / "evil.py").write_text(f"open({str(folder.parent / 'ran')!r}, 'w')\n")
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.syspath_prepend(str(folder.parent))  # as for a script in the working directory
+    change(folder, name, **entries)
+    with pytest.raises(ValueError, match=message):
+        SpeechEnhancementPipeline.from_pretrained(folder)
+    assert not (folder.parent / "ran").exists()
+
+
+@pytest.mark.parametrize("name", [INDEX, NETWORK, SCHEDULER])
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\xff\xfe", '["a list"]'])
+def test_broken_settings_are_named(folder, name, text):
+    (folder / name).write_text(text, encoding="latin-1")
+    with pytest.raises((OSError, ValueError), match=f"{Path(name).name} (is damaged|holds no settings)"):
+        SpeechEnhancementPipeline.from_pretrained(folder)
+
+
+def test_no_pickle_is_loaded_even_if_it_is_all_there_is(folder):
+    for suffix in ("bin", "pt", "ckpt", "fp16.bin"):
+        with open(folder / "unet" / f"diffusion_pytorch_model.{suffix}", "wb") as file:
+            pickle.dump(Payload(folder.parent / "ran"), file)
+    SpeechEnhancementPipeline.from_pretrained(folder)
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    shutil.copy(folder / "unet" / "diffusion_pytorch_model.bin", weights)
+    with pytest.raises(OSError, match="is damaged"):
+        SpeechEnhancementPipeline.from_pretrained(folder)
+    weights.unlink()
+    with pytest.raises(OSError, match="never from a pickle"):
+        SpeechEnhancementPipeline.from_pretrained(folder)
+    with pytest.raises(OSError, match=r"diffusion_pytorch_model\.fp16\.safetensors"):
+        SpeechEnhancementPipeline.from_pretrained(folder, variant="fp16")
+    assert not (folder.parent / "ran").exists()
+
+
+def test_honest_folders_pass(good, tmp_path):
+    from diffusers import DPMSolverMultistepScheduler
+
+    check_folder(good)
+    check_folder(DEFAULT_CHECKPOINT)
+    pipeline = SpeechEnhancementPipeline.from_pretrained(good)
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    pipeline.save_pretrained(tmp_path / "swapped")
+    assert type(SpeechEnhancementPipeline.from_pretrained(tmp_path / "swapped").scheduler) is DPMSolverMultistepScheduler  # fmt: skip
+    (tmp_path / "swapped" / "unet" / "config.json").unlink()
+    SpeechEnhancementPipeline.from_pretrained(tmp_path / "swapped", unet=pipeline.unet)
+
+
+@pytest.mark.slow
+def test_a_hostile_repository_runs_nothing(hub, good, published_digest, tmp_path):
+    """Code and pickles beside good weights stay on the Hub; an index that names them is refused."""
+    offer = shutil.copytree(good, tmp_path / "offer")
+    ran = tmp_path / "ran"
+    for name in ("pipeline.py", "unet/speech_enhance.py", "scheduler/evil.py", "evil.py"):
+        (offer / name).write_text(f"open({str(ran)!r}, 'w')\n")
+    for name in ("unet/diffusion_pytorch_model.bin", "scheduler/scheduler.pkl"):
+        (offer / name).write_bytes(pickle.dumps(Payload(ran)))
+    hub.put("user/offer", offer)
+    change(offer, INDEX, scheduler=["evil", "DDIMScheduler"])
+    hub.put("user/hostile", offer)
+    (offer / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    shutil.copy(good / INDEX, offer / INDEX)
+    hub.put("user/pickles", offer)
+    code = """
+show(digest=digest(load("user/offer")), **{name: failure(lambda: load("user/" + name)) for name in ("hostile", "pickles")})
+"""
+    with hub.recorded() as requests:
+        got = client(hub, tmp_path / "home", code)
+    assert got["digest"] == published_digest
+    assert "scheduler must not be ['evil', 'DDIMScheduler']" in got["hostile"]
+    assert "never from a pickle" in got["pickles"]
+    assert not ran.exists()
+    assert not [path for method, path in requests if path.endswith((".py", ".bin", ".pkl"))]
