@@ -27,8 +27,11 @@ class FileMetric(evaluate.Metric):
     """
 
     module: str
+    title_text: str
+    short_text: str
     names: tuple[str, ...]
     description_text: str
+    values_text: str
     citation_text: str
 
     def _info(self):

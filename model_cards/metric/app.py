@@ -1,0 +1,36 @@
+"""The page of a metric's Space: two recordings in, scores out. The same file serves every metric."""
+
+from pathlib import Path
+
+import evaluate
+import gradio
+
+HERE = Path(__file__).resolve().parent
+(SCRIPT,) = (path for path in HERE.glob("*.py") if path.name != "app.py")
+METRIC = evaluate.load(str(SCRIPT))
+
+
+def score(prediction: str | None, reference: str | None) -> dict[str, float]:
+    """Scores of one recording by name."""
+    if not prediction or not reference:
+        raise gradio.Error("Give both recordings.")
+    try:
+        values = METRIC.compute(predictions=[prediction], references=[reference])
+    except ValueError as error:
+        raise gradio.Error(str(error)) from error
+    return {name: round(float(values[name]), 4) for name in METRIC.names}
+
+
+demo = gradio.Interface(
+    score,
+    [gradio.Audio(type="filepath", label="Enhanced"), gradio.Audio(type="filepath", label="Clean reference")],
+    gradio.JSON(label="Scores"),
+    title=METRIC.title_text,
+    description=METRIC.description_text,
+    article=METRIC.values_text,
+    api_name="score",
+    flagging_mode="never",
+)
+
+if __name__ == "__main__":
+    demo.launch()
