@@ -150,7 +150,7 @@ def training_facts(about: About, folder: str | Path) -> dict:
         seconds = index["window_frames"] * index["hop_length"] / index["sampling_rate"]
         windows = config.batch_size * config.gradient_accumulation_steps
         facts |= {
-            "command": f"accelerate launch training/train.py --config {about.training_config}",
+            "command": f"accelerate launch training/train.py --config {_shown_path(about.training_config)}",
             "windows": windows if about.steps else None,
             "seconds": f"{seconds:.1f}",
             "hours": f"{(about.steps or 0) * windows * seconds / 3600:.0f}",
@@ -160,6 +160,12 @@ def training_facts(about: About, folder: str | Path) -> dict:
             "mixed_precision": config.mixed_precision,
         }
     return facts
+
+
+def _shown_path(path: str) -> str:
+    """A path in the repository; of a config from elsewhere the name that it is published by."""
+    whole = (ROOT / path).resolve()
+    return whole.relative_to(ROOT).as_posix() if whole.is_relative_to(ROOT) else "training_config.yaml"
 
 
 def clean_findings(results: dict) -> dict[str, str]:

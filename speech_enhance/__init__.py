@@ -22,6 +22,7 @@ _EXPORTS = {
     "make_scheduler": "schedulers",
     "pesq": "metrics",
     "preset_settings": "schedulers",
+    "publish_pipeline": "publishing",
     "read_audio": "audio_files",
     "si_sdr": "metrics",
     "write_audio": "audio_files",

@@ -32,6 +32,7 @@ class TrainingConfig:
         validation_limit: Pairs used, evenly spread.
         validation_steps: Numbers of inference steps to validate with.
         best_metric: `pesq`, `estoi` or `si_sdr`: what `pipeline-best/` is best in, at the first of `validation_steps`.
+        model_card: YAML file of facts for `--push_to_hub`, such as `model_cards/own.yaml`.
         mixing: How mixtures are made; `mixing.seconds` is also the length of crops of pairs.
         unet: Arguments of `ConditionalUNet2DModel`.
         pipeline: Arguments of `SpeechEnhancementPipeline` beside its components.
@@ -75,6 +76,7 @@ class TrainingConfig:
     validation_limit: int = 12
     validation_steps: list[int] = field(default_factory=lambda: [1, 4])
     best_metric: str = "estoi"
+    model_card: str | None = None
     mixing: MixingConfig = field(default_factory=MixingConfig)
     unet: dict[str, typing.Any] = field(default_factory=dict)
     pipeline: dict[str, typing.Any] = field(default_factory=dict)

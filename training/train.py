@@ -297,13 +297,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--config", required=True, help="YAML file, see training/config.py for its fields")
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint in output_dir")
     parser.add_argument("--max-minutes", type=float, help="budget of time, in place of the config's max_minutes")
+    parser.add_argument("--push_to_hub", metavar="USER/NAME", help="measure the result and publish it with the card of model_card")  # fmt: skip
+    parser.add_argument("--private", action="store_true", default=None, help="with --push_to_hub: a private repository")
     options = parser.parse_args(arguments)
+    about = None
     try:
         config = load_config(options.config)
         if options.max_minutes is not None:
             config = dataclasses.replace(config, max_minutes=options.max_minutes)
         if not options.resume and any(Path(config.output_dir).glob("checkpoint-*")):
             parser.error(f"{config.output_dir} holds checkpoints: continue with --resume or choose another output_dir")
+        if options.push_to_hub:
+            from training.hub import check_push, push
+
+            about = check_push(config, options.push_to_hub)
         Path(config.output_dir).mkdir(parents=True, exist_ok=True)
         trainer = Trainer(config)
     except (OSError, ValueError) as error:
@@ -311,6 +318,14 @@ def main(arguments: list[str] | None = None) -> None:
     if options.resume:
         trainer.load_checkpoint()
     trainer.train()
+    if about and trainer.accelerator.is_main_process:
+        minutes = trainer.clock.elapsed / 60
+        try:
+            print(
+                push(config, options.config, about, options.push_to_hub, trainer.global_step, minutes, options.private)
+            )
+        except (OSError, ValueError) as error:
+            parser.error(f"{error} (the model is in {config.output_dir}/pipeline)")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,67 @@
+"""What a run does with `--push_to_hub`: everything that can be refused is refused before it starts, and at its end the
+model is measured, described and published."""
+
+import dataclasses
+from pathlib import Path
+
+from model_cards.about import About, load_about
+from model_cards.publish import check_repo_id, publish_model
+from training.config import TrainingConfig
+
+
+def check_push(config: TrainingConfig, repo_id: str) -> About:
+    """The facts for the card of a run, once it is sure that it can be published.
+
+    Raises:
+        ValueError: if the config names no `model_card` or `validation_pairs`, for a wrong name, and without a token.
+        OSError: if the Hub does not take the token or stays out of reach.
+    """
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import HTTPError
+
+    check_repo_id(repo_id)
+    for name in ("model_card", "validation_pairs"):
+        if not getattr(config, name):
+            raise ValueError(
+                f"--push_to_hub: the config needs {name}, since no model is published undescribed or unmeasured"
+            )
+    about = load_about(config.model_card)
+    if len(about.results) != 1:
+        raise ValueError(f"{config.model_card}: a run measures one set of pairs, expected one of `evaluations` and no other report")  # fmt: skip
+    if not get_token():
+        raise ValueError("--push_to_hub: no token; run `hf auth login` or set HF_TOKEN")
+    try:
+        HfApi().whoami()
+    except HTTPError as error:
+        raise OSError(f"--push_to_hub: {' '.join(str(error).split())}") from error
+    return about
+
+
+def push(
+    config: TrainingConfig,
+    config_path: str,
+    about: About,
+    repo_id: str,
+    steps: int,
+    minutes: float,
+    private: bool | None,
+) -> str:
+    """Measure the averaged weights on all validation pairs, and publish them; gives the repository's address.
+
+    Args:
+        config: Of the run.
+        config_path: Its file.
+        about: From [`check_push`].
+        repo_id: `user/name`.
+        steps: Optimiser steps made.
+        minutes: Time they took.
+        private: Make a new repository private.
+    """
+    from training import evaluate
+
+    folder, results = Path(config.output_dir) / "pipeline", Path(config.output_dir) / "results"
+    pairs = ["--pairs", config.validation_pairs, "--split", config.validation_split]
+    systems = ["--model", str(folder), "--systems", "untouched", "--presets", "balanced"]
+    evaluate.main([*pairs, *systems, "--output", str(results / about.results[0])])
+    about = dataclasses.replace(about, training_config=str(Path(config_path).resolve()), steps=steps, minutes=round(minutes, 1))  # fmt: skip
+    return publish_model(folder, repo_id, about, results, private=private)
