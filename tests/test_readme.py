@@ -1,6 +1,7 @@
 """The README's Python runs as it stands there."""
 
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -37,3 +38,57 @@ def test_other_schedulers_go_in_the_same_way_after_loading(name, tmp_path):
     pipe = quiet(SpeechEnhancementPipeline.from_pretrained(tiny_model(tmp_path / "model")))
     pipe.scheduler = getattr(diffusers, name).from_config(pipe.scheduler.config)
     assert np.isfinite(pipe(noise(9000), 16000, num_inference_steps=2).audios).all()
+
+
+def section(title: str) -> str:
+    return (ROOT / "README.md").read_text().split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+@pytest.mark.slow
+def test_sharing_a_model_works_as_written(hub, corpus, bare, tmp_path):
+    """Every command of the section, in its order; `you` is the loopback Hub's user, `my` and `runs` are elsewhere."""
+    import shutil
+
+    from hub_client import client, command, tiny_model
+
+    (tmp_path / "my" / "data").mkdir(parents=True)
+    shutil.copy(corpus / "pairs.parquet", tmp_path / "my" / "data" / "pairs-valid-0.parquet")
+    tiny_model(tmp_path / "runs" / "own" / "pipeline")
+    text = section("Share your model")
+    lines = [line for block in re.findall(r"```\n(.*?)```", text, flags=re.DOTALL) for line in block.splitlines()]
+    ran = 0
+    for line in lines:
+        line = (
+            line.replace("you/name", "user/shared")
+            .replace("my/", f"{tmp_path}/my/")
+            .replace("runs/", f"{tmp_path}/runs/")
+        )
+        words = shlex.split(line)
+        if words[0] == "cp":
+            shutil.copy(ROOT / words[1], words[2])
+        elif words[0] == "python":
+            run = command(hub, tmp_path / "home", *words[1:])
+            assert run.returncode == 0, run.stderr
+            ran += 1
+            if "--dry-run" in words:
+                assert (tmp_path / "runs" / "hub" / "model" / "README.md").is_file()
+                assert ("model", "user/shared") not in hub.repositories
+        else:
+            assert words[0] in ("pip", "hf")
+    assert ran == 4
+    assert "my-pairs" in hub.repository("user/shared").files()["README.md"].content.decode()
+    installed, remote = (block.replace("you/name", "user/shared") for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))  # fmt: skip
+    first = client(hub, tmp_path / "home", installed + "show(digest=digest(pipe))")
+    assert client(hub, tmp_path / "home", remote + "show(digest=digest(pipe))", bare=bare)["digest"] == first["digest"]
+
+
+def test_what_the_maintainers_page_names_exists():
+    text = (ROOT / "MAINTAINING.md").read_text()
+    scripts = re.findall(r"python ((?:model_cards|training)/\w+\.py)([^`]*)`", text)
+    assert len(scripts) >= 5
+    for script, arguments in scripts:
+        source = (ROOT / script).read_text()
+        for option in re.findall(r"(?<= )--[\w-]+", arguments):
+            assert f'"{option}"' in source, f"{script} {option}"
+    for link in re.findall(r"\]\((?!http)([^)#]+)", text):
+        assert (ROOT / link).exists(), link
