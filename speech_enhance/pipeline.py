@@ -270,6 +270,9 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             generators = [torch.Generator().manual_seed(0) for _ in range(num_recordings)]
         else:
             generators = generator if isinstance(generator, list) else [generator] * num_recordings
+        for item in generators:
+            if not isinstance(item, torch.Generator):
+                raise TypeError(f"`generator` must be a torch.Generator or a list of them, got {item!r}")
         return [
             int(torch.randint(2**62, (1,), generator=item, device=item.device, dtype=torch.int64))
             for item in generators

@@ -292,6 +292,7 @@ def test_attenuation_limit_and_mix(oracle_pipeline):
         ({"max_gain": 0.5}, ValueError, "`max_gain`"),
         ({"output_type": "wav"}, ValueError, "`output_type`"),
         ({"generator": [torch.Generator(), torch.Generator()]}, ValueError, "list of 2 for 1"),
+        ({"generator": 42}, TypeError, "`generator` must be a torch.Generator.*42"),
         ({"callback_on_step_end_tensor_inputs": ["noise"]}, ValueError, "noise"),
     ],
 )
