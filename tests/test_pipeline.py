@@ -217,7 +217,7 @@ def test_mel_output(tiny_pipeline):
     assert len(tiny_pipeline([noise(500), noise(700)], 16000, 1, output_type="mel").mels) == 2
 
 
-@pytest.mark.parametrize("sampling_rate", [8000, 11025, 16000, 44100, 48000])
+@pytest.mark.parametrize("sampling_rate", [8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 96000])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_network_that_changes_nothing_gives_the_recording_back(oracle_pipeline, sampling_rate, channels):
     audio = noise(3 * sampling_rate + 17, channels=channels)
@@ -229,7 +229,7 @@ def test_what_is_turned_down_is_turned_down_at_every_rate(oracle_pipeline):
     """A network that halves the mel must turn down the band above the model's too."""
     oracle_pipeline.unet.share = 0.5
     expected_db = 20 * np.log10(0.5 ** (1 / 0.3))
-    for sampling_rate in (8000, 16000, 48000):
+    for sampling_rate in (8000, 11025, 16000, 44100, 96000):
         audio = noise(2 * sampling_rate)
         output = oracle_pipeline(audio, sampling_rate, 1).audios
         inner = slice(sampling_rate // 4, -sampling_rate // 4)
