@@ -207,9 +207,10 @@ def _preset(name: str, rows: list[dict], first: dict) -> dict[str, str]:
 def speed_findings(results: dict) -> dict:
     """Real-time factors by preset and memory, as text."""
     factors = results["real_time_factor"]
+    memory = results.get("peak_memory_mb") or {f"60 s, {k}": v for k, v in results["peak_memory_mb_60_s"].items()}
     return {
         "machine": results["machine"],
         "factor": {name: number(row["real_time_factor"], ".3f") for name, row in factors["torch"].items()},
         "onnx": {name: number(row["real_time_factor"], ".3f") for name, row in factors.get("onnx", {}).items()},
-        "memory": {name: f"{value:.0f} MB" for name, value in results["peak_memory_mb_60_s"].items()},
+        "memory": {name: f"{value:,.0f} MB" for name, value in memory.items()},
     }

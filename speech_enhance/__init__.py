@@ -9,6 +9,8 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "AudioFileError": "audio_files",
+    "AudioReader": "audio_files",
+    "AudioWriter": "audio_writer",
     "ConditionalUNet2DModel": "unet",
     "DEFAULT_CHECKPOINT": "checkpoints",
     "DNSMOS": "dnsmos",
@@ -20,12 +22,13 @@ _EXPORTS = {
     "SpeechEnhancementPipeline": "pipeline",
     "estoi": "metrics",
     "make_scheduler": "schedulers",
+    "open_audio": "audio_files",
     "pesq": "metrics",
     "preset_settings": "schedulers",
     "publish_pipeline": "publishing",
     "read_audio": "audio_files",
     "si_sdr": "metrics",
-    "write_audio": "audio_files",
+    "write_audio": "audio_writer",
 }
 
 # Diffusers loads a component of ours by looking for its own base classes *as attributes of this module*.

@@ -7,7 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from .audio_files import AudioFileError, check_input, check_output, read_audio, write_audio
+from .audio_files import AudioFileError, AudioReader, check_input, open_audio
+from .audio_writer import AudioWriter, check_output
 from .schedulers import PRESETS, SCHEDULERS, make_scheduler, preset_settings
 
 
@@ -37,10 +38,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _OneLineParser(
         prog="speech-enhance",
         description="Turn down the noise in a recording of speech. The output has the input's sampling rate, "
-        "channels, length and level.",
+        "channels, length, level and tags.",
     )
-    parser.add_argument("input", metavar="INPUT", help="audio file (WAV, FLAC, Ogg, Opus, MP3, …)")
-    parser.add_argument("output", metavar="OUTPUT", help="audio file to write; its extension chooses the format")
+    parser.add_argument(
+        "input", metavar="INPUT", help="audio file (WAV, FLAC, Ogg, Opus, MP3, …); with ffmpeg also others, and videos"
+    )
+    parser.add_argument("output", metavar="OUTPUT", help="file to write; its extension chooses the format")
     parser.add_argument(
         "--preset",
         choices=PRESETS,
@@ -66,6 +69,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="0..1",
         help="share of the enhanced signal (default: 1)",
     )
+    parser.add_argument(
+        "--independent-channels",
+        action="store_true",
+        help="enhance each channel by itself, for channels with different talkers (default: one gain for all)",
+    )
     parser.add_argument("--version", action="version", version=_version())
     return parser
 
@@ -75,33 +83,70 @@ def run(options: argparse.Namespace) -> None:
     source, target = check_input(options.input), check_output(options.output)
     if target.exists() and os.path.samefile(source, target):
         raise UserError(f"{target}: output and input are the same file")
-    recording = read_audio(source)
-
+    reader = open_audio(source)
     pipeline = load_pipeline(options.model, options.device)
     settings = choose_settings(pipeline, options)
-    from torch import Generator
-
     started = time.perf_counter()
     try:
-        enhanced = pipeline(
-            recording.audio,
-            recording.sampling_rate,
-            **settings,
-            generator=Generator().manual_seed(options.seed),
-            attenuation_limit_db=options.attenuation_limit,
-            mix=options.mix,
-        ).audios
+        writer, num_samples = enhance_file(pipeline, reader, target, settings, options.seed)
+    except AudioFileError:
+        raise
     except ValueError as error:
         raise UserError(f"{source}: {error}") from error
     seconds = time.perf_counter() - started
-    num_limited = write_audio(target, enhanced, recording.sampling_rate, recording.subtype)
-    if num_limited:
-        print(f"speech-enhance: {num_limited} samples over full scale were limited", file=sys.stderr)
-    duration = recording.audio.shape[1] / recording.sampling_rate
+    report(writer, num_samples / reader.sampling_rate, seconds, pipeline, settings)
+
+
+def enhance_file(pipeline, reader: AudioReader, target: Path, settings: dict, seed: int) -> tuple[AudioWriter, int]:
+    """Enhance a recording into the file `target`, block by block; the finished writer and the number of samples."""
+    import torch
+
+    rate, num_samples = reader.sampling_rate, 0
+    expected = 0 if math.isnan(reader.duration) else round(reader.duration * rate)
+    generator = torch.Generator().manual_seed(seed)
+    with (
+        AudioWriter(target, rate, reader.num_channels, like=reader, num_samples=expected) as writer,
+        progress_bar(reader.duration) as progress,
+    ):
+        passes = iter(["measuring", "enhancing"])
+
+        def open_blocks():
+            progress.reset()
+            progress.set_description(next(passes))
+            for block in reader.blocks():
+                if progress.desc.startswith("measuring"):
+                    progress.update(block.shape[1] / rate)
+                yield block
+
+        for block in pipeline.stream(open_blocks, rate, generator=generator, **settings):
+            writer.write(block)
+            num_samples += block.shape[1]
+            progress.update(block.shape[1] / rate)
+    return writer, num_samples
+
+
+def progress_bar(duration: float):
+    """Seconds of audio done and the time that is left, on a terminal."""
+    from tqdm import tqdm
+
+    form = "{desc}: {percentage:3.0f}% |{bar}| {n:.0f} of {total:.0f} s of audio, {remaining} left"
+    if math.isnan(duration):
+        duration, form = None, "{desc}: {n:.0f} s of audio in {elapsed}"
+    return tqdm(total=duration, desc="enhancing", bar_format=form, leave=False, disable=not sys.stderr.isatty())
+
+
+def report(writer: AudioWriter, duration: float, seconds: float, pipeline, settings: dict) -> None:
+    """Say on stderr what was done, and what of the recording could not be kept."""
+    notes = []
+    if writer.num_limited:
+        notes.append(f"{writer.num_limited} samples over full scale were limited")
+    if writer.lost_tags:
+        notes.append(f"tags that {writer.path.suffix} cannot hold were left out: {', '.join(writer.lost_tags)}")
+    for note in notes:
+        print(f"speech-enhance: {note}", file=sys.stderr)
     print(
-        f"{target}: {duration:.1f} s of audio enhanced in {seconds:.1f} s "
-        f"({type(pipeline.scheduler).__name__}, {settings['num_inference_steps']} step(s), "
-        f"{settings['num_estimates']} estimate(s))",
+        f"{writer.path}: {duration:.1f} s of audio enhanced in {seconds:.1f} s ({type(pipeline.scheduler).__name__}, "
+        f"{settings['num_inference_steps']} step(s), {settings['num_estimates']} estimate(s))",
         file=sys.stderr,
     )
 
@@ -129,18 +174,23 @@ def load_pipeline(model: str | None, device: str | None):
         pipeline.to(device)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise UserError(f"cannot use the device {device!r}: {_first_line(error)}") from error
-    pipeline.set_progress_bar_config(disable=not sys.stderr.isatty(), leave=False, desc="enhancing")
+    pipeline.set_progress_bar_config(disable=True)  # the command shows seconds of audio instead of steps
     return pipeline
 
 
-def choose_settings(pipeline, options: argparse.Namespace) -> dict[str, int]:
-    """Give the pipeline the scheduler the options ask for; returns the other arguments of its call."""
+def choose_settings(pipeline, options: argparse.Namespace) -> dict:
+    """Give the pipeline the scheduler the options ask for; returns the other settings of the request."""
     config = pipeline.scheduler.config
     pipeline.scheduler, settings = preset_settings(options.preset, config)
     if options.scheduler:
         pipeline.scheduler = make_scheduler(options.scheduler, config)
     chosen = {"num_inference_steps": options.steps, "num_estimates": options.estimates}
-    return settings | {name: value for name, value in chosen.items() if value is not None}
+    settings |= {name: value for name, value in chosen.items() if value is not None}
+    return settings | {
+        "attenuation_limit_db": options.attenuation_limit,
+        "mix": options.mix,
+        "independent_channels": options.independent_channels,
+    }
 
 
 def _number(kind: type, lowest: float, highest: float):

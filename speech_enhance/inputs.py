@@ -38,6 +38,18 @@ def _check_recording(audio, name: str, max_ndim: int) -> None:
         raise ValueError(f"{name} contains NaN or infinite samples")
 
 
+def check_block(block, num_channels: int | None) -> None:
+    """Raise unless `block` is float32 `(num_channels, samples)`, of any number of channels if that is `None`."""
+    if not isinstance(block, np.ndarray) or block.ndim != 2 or block.dtype != np.float32:
+        shape = getattr(block, "shape", "")
+        raise TypeError(f"a block must be a float32 array (channels, samples), got {type(block).__name__} {shape}")
+    if not 1 <= len(block) <= MAX_CHANNELS or num_channels not in (None, len(block)):
+        wanted = f"1 to {MAX_CHANNELS}" if num_channels is None else f"{num_channels}, as before"
+        raise ValueError(f"a block has {len(block)} channels, expected {wanted}")
+    if not np.isfinite(block).all():
+        raise ValueError("the recording contains NaN or infinite samples")
+
+
 def is_batch(audio) -> bool:
     return isinstance(audio, (list, tuple)) or audio.ndim == 3
 

@@ -73,20 +73,33 @@ def active_level(waveform: torch.Tensor, sampling_rate: int) -> torch.Tensor:
     Returns:
         `(...)`, 0 for digital silence.
     """
-    frame = max(1, round(LEVEL_FRAME_SECONDS * sampling_rate))
-    power = waveform.double().square().mean(dim=-2)
-    num_samples = power.shape[-1]
+    power = frame_power(waveform.double().square().mean(dim=-2), level_frame(sampling_rate))
+    return level_of_power(power).to(waveform.dtype)
+
+
+def level_frame(sampling_rate: int) -> int:
+    """Samples of a frame over which [`active_level`] takes the power."""
+    return max(1, round(LEVEL_FRAME_SECONDS * sampling_rate))
+
+
+def frame_power(squares: torch.Tensor, frame: int) -> torch.Tensor:
+    """Means of `squares (..., samples)` over frames of `frame` samples, the last one perhaps shorter."""
+    num_samples = squares.shape[-1]
     tail = -num_samples % frame
-    power = torch.nn.functional.pad(power, (0, tail)).unflatten(-1, (-1, frame)).sum(dim=-1)
+    power = torch.nn.functional.pad(squares, (0, tail)).unflatten(-1, (-1, frame)).sum(dim=-1)
     counts = torch.full_like(power, frame)
     counts[..., -1] = frame - tail
-    power = power / counts
+    return power / counts
+
+
+def level_of_power(power: torch.Tensor) -> torch.Tensor:
+    """[`active_level`] of the power `(..., frames)` of all frames."""
     reach = LEVEL_MEDIAN_FRAMES // 2
     edges = torch.cat([power[..., :1]] * reach + [power] + [power[..., -1:]] * reach, dim=-1)
     power = edges.unfold(-1, LEVEL_MEDIAN_FRAMES, 1).median(dim=-1).values
     active = power >= power.mean(dim=-1, keepdim=True)
     mean = (power * active).sum(dim=-1) / active.sum(dim=-1).clamp(min=1)
-    return mean.sqrt().to(waveform.dtype)
+    return mean.sqrt()
 
 
 def level_scale(level: torch.Tensor, config: MelConfig) -> torch.Tensor:
@@ -98,14 +111,19 @@ def level_scale(level: torch.Tensor, config: MelConfig) -> torch.Tensor:
 def stft(waveform: torch.Tensor, config: MelConfig) -> torch.Tensor:
     """Complex STFT `(batch, n_fft // 2 + 1, config.num_frames(samples))` of `(batch, samples)`, silence beyond both ends."""
     tail = -waveform.shape[-1] % config.hop_length
+    margin = config.n_fft // 2
+    return stft_frames(torch.nn.functional.pad(waveform, (margin, tail + margin)), config)
+
+
+def stft_frames(waveform: torch.Tensor, config: MelConfig) -> torch.Tensor:
+    """Complex STFT of `(batch, samples)` without padding: the first frame is centred on sample `n_fft // 2`."""
     return torch.stft(
-        torch.nn.functional.pad(waveform, (0, tail)),
+        waveform,
         config.n_fft,
         config.hop_length,
         config.win_length,
         window=_window(config, waveform.device),
-        center=True,
-        pad_mode="constant",
+        center=False,
         return_complex=True,
     )
 
@@ -123,6 +141,23 @@ def istft(spectrum: torch.Tensor, num_samples: int, config: MelConfig) -> torch.
         length=padded,
     )
     return waveform[..., :num_samples]
+
+
+def analyse(waveform: torch.Tensor, config: MelConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What the model sees of a whole recording `(channels, samples)` at its sampling rate.
+
+    Returns:
+        Factor of the level `()`; complex STFT `(channels, frequencies, frames)` at that level; and the mel
+        `(1, num_mel_bins, frames)` of all channels together.
+    """
+    scale = level_scale(active_level(waveform, config.sampling_rate), config)
+    spectrum = stft(waveform * scale, config)
+    return scale, spectrum, mel_spectrogram(channel_rms(spectrum), config)
+
+
+def channel_rms(spectrum: torch.Tensor) -> torch.Tensor:
+    """Magnitude `(1, frequencies, frames)` of all channels together; a sum of them would cancel what is out of phase."""
+    return spectrum.abs().square().mean(dim=0, keepdim=True).sqrt()
 
 
 def mel_spectrogram(magnitude: torch.Tensor, config: MelConfig) -> torch.Tensor:

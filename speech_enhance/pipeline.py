@@ -1,9 +1,11 @@
 """`SpeechEnhancementPipeline`: a noisy recording in, the same recording with the noise turned down out."""
 
 import copy
+import functools
 import inspect
 import itertools
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,18 +13,16 @@ import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 
-from .conditioning import NUM_CONDITION_CHANNELS, build_condition
+from .conditioning import NUM_CONDITION_CHANNELS
 from .inputs import check_audio, is_batch, join_batch, split_batch
-from .mel import MelConfig, active_level, istft, level_scale, mel_spectrogram, stft
-from .reconstruction import spectral_gain
-from .resampling import num_resampled, resample, restore_rate
+from .mel import MelConfig
+from .recording import Blocks, RecordingStream, array_blocks, survey
 from .safe_loading import check_folder, fetch_folder
-from .schedulers import PRESETS, check_scheduler
+from .schedulers import check_scheduler
+from .settings import EnhancementSettings, check_sampling_rate
 from .targets import MelTarget
 from .unet import ConditionalUNet2DModel
-from .windows import blend_windows, cut_window, step_generator, window_noise, window_starts
-
-UPPER_BAND = 0.625  # of the band that recording and model share: 5 to 8 kHz
+from .windows import step_generator, window_noise
 
 
 @dataclass
@@ -32,32 +32,20 @@ class SpeechEnhancementOutput(BaseOutput):
     Args:
         audios: The enhanced audio, of the form and shape of the input: an array, a tensor, or a list of them.
         mels: With `output_type="mel"`, instead of `audios`: per recording the generated clean mel
-            `(num_mel_bins, frames)`, compressed and normalised, as a tensor on the CPU.
+            `(num_mel_bins, frames)`, or `(channels, num_mel_bins, frames)` with independent channels, compressed and
+            normalised, as a tensor on the CPU.
     """
 
     audios: np.ndarray | torch.Tensor | list | None = None
     mels: torch.Tensor | list[torch.Tensor] | None = None
 
 
-@dataclass
-class _Recording:
-    """One recording on its way through the pipeline; `spectrum` is that of `model_audio` at the model's level."""
-
-    audio: np.ndarray
-    model_audio: np.ndarray
-    scale: torch.Tensor
-    spectrum: torch.Tensor
-    noisy_mel: torch.Tensor
-    condition: torch.Tensor
-    seed: int
-
-
 class SpeechEnhancementPipeline(DiffusionPipeline):
     r"""Enhance noisy speech: a diffusion model, conditioned on the noisy mel, generates the clean one, and what it
     says is applied to the recording as a bounded spectral gain.
 
-    Every recording is processed by windows on an absolute frame grid, so memory grows slowly with its length and
-    batch size changes nothing. The parameters after the components are what a checkpoint was trained with; changing
+    Every recording is processed by windows on an absolute frame grid, so neither its length nor the batch size changes
+    anything; [`~SpeechEnhancementPipeline.stream`] needs memory for a few windows only. The parameters after the components are what a checkpoint was trained with; changing
     them spoils it (`docs/decisions.md`).
 
     Args:
@@ -137,13 +125,14 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         self,
         audio: np.ndarray | torch.Tensor | list,
         sampling_rate: int | None = None,
-        num_inference_steps: int = PRESETS["balanced"].num_inference_steps,
-        num_estimates: int = PRESETS["balanced"].num_estimates,
+        num_inference_steps: int = EnhancementSettings.num_inference_steps,
+        num_estimates: int = EnhancementSettings.num_estimates,
         generator: torch.Generator | list[torch.Generator] | None = None,
         attenuation_limit_db: float | None = None,
         mix: float = 1.0,
         max_gain: float = 1.0,
-        window_batch_size: int = 4,
+        independent_channels: bool = False,
+        window_batch_size: int = EnhancementSettings.window_batch_size,
         output_type: str = "np",
         return_dict: bool = True,
         callback_on_step_end=None,
@@ -154,8 +143,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         Args:
             audio (`np.ndarray`, `torch.Tensor` or a list of either):
                 Floating-point samples, full scale ±1: `(samples,)`, `(channels, samples)`, a batch
-                `(batch, channels, samples)`, or a list of recordings of any lengths. Channels share one gain, so the
-                stereo image stays.
+                `(batch, channels, samples)`, or a list of recordings of any lengths.
             sampling_rate (`int`): Samples per second of `audio`; the output has the same.
             num_inference_steps (`int`): Steps of the scheduler. One step is the model's direct estimate.
             num_estimates (`int`): Clean mels that are generated, each from noise of its own, and averaged.
@@ -164,6 +152,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             attenuation_limit_db (`float`, *optional*): No band is turned down by more than this.
             mix (`float`): Share of the enhanced signal in the output, from 0 (the input) to 1.
             max_gain (`float`): Upper bound of the gain; 1 means that nothing is ever amplified.
+            independent_channels (`bool`): Enhance every channel as a recording of its own, for channels that hold
+                different talkers. Else they share one gain, so the stereo image stays.
             window_batch_size (`int`): Windows per forward pass: speed and memory, not the result.
             output_type (`str`): `"np"`, `"pt"` or `"mel"` (see [`SpeechEnhancementOutput`]).
             return_dict (`bool`): Return a [`SpeechEnhancementOutput`] instead of a tuple.
@@ -179,66 +169,87 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             ValueError, TypeError: for an argument out of range, named with the value received.
         """
         # 1. Check inputs
-        self.check_inputs(
-            audio, sampling_rate, num_inference_steps, num_estimates, attenuation_limit_db, mix, max_gain,
-            window_batch_size, output_type, callback_on_step_end_tensor_inputs,
+        settings = EnhancementSettings(
+            num_inference_steps, num_estimates, attenuation_limit_db, mix, max_gain, independent_channels,
+            window_batch_size,
         )  # fmt: skip
+        self.check_inputs(sampling_rate, settings, callback_on_step_end_tensor_inputs)
+        if output_type not in ("np", "pt", "mel"):
+            raise ValueError(f'`output_type` must be "np", "pt" or "mel", got {output_type!r}')
+        check_audio(audio)
         recordings = split_batch(audio)
+
+        # 2. Survey: length and level of every recording
+        blocks = [functools.partial(array_blocks, item, sampling_rate) for item in recordings]
+        streams = [self.open_stream(item, sampling_rate, settings, output_type == "mel") for item in blocks]
+
+        # 3. Generate the clean mel window by window, and make sound of it
+        outputs = [[] for _ in recordings]
         seeds = self.draw_seeds(generator, len(recordings))
-
-        # 2. Analyse: level, spectrum, noisy mel, condition
-        recordings = [self.analyse(item, sampling_rate, seed) for item, seed in zip(recordings, seeds, strict=True)]
-
-        # 3. Generate the clean mel, window by window
-        clean_mels = self.generate(
-            recordings, num_inference_steps, num_estimates, window_batch_size, callback_on_step_end,
-            callback_on_step_end_tensor_inputs,
-        )  # fmt: skip
+        for number, output in self.process(
+            streams, seeds, settings, callback_on_step_end, callback_on_step_end_tensor_inputs
+        ):
+            outputs[number].append(output)
         self.maybe_free_model_hooks()
 
-        # 4. Back to sound
+        # 4. Give the output the form of the input
         if output_type == "mel":
-            mels = [mel.cpu() for mel in clean_mels]
+            mels = [torch.cat(item, dim=-1).cpu() for item in outputs]
+            mels = mels if independent_channels else [item[0] for item in mels]
             output = SpeechEnhancementOutput(mels=mels if is_batch(audio) else mels[0])
         else:
-            min_gain = 0.0 if attenuation_limit_db is None else 10 ** (-attenuation_limit_db / 20)
-            enhanced = [
-                self.resynthesise(recording, clean_mel, sampling_rate, min_gain, max_gain, mix)
-                for recording, clean_mel in zip(recordings, clean_mels, strict=True)
-            ]
+            enhanced = [np.concatenate(item, axis=1) for item in outputs]
             output = SpeechEnhancementOutput(audios=join_batch(enhanced, audio, output_type))
         return output if return_dict else output.to_tuple()
 
-    def check_inputs(
-        self, audio, sampling_rate, num_inference_steps, num_estimates, attenuation_limit_db, mix, max_gain,
-        window_batch_size, output_type, callback_on_step_end_tensor_inputs,
-    ):  # fmt: skip
-        """Raise for what cannot be enhanced, naming the argument and the value received."""
-        if not isinstance(sampling_rate, (int, np.integer)) or not 1000 <= sampling_rate <= 768000:
-            raise ValueError(
-                f"`sampling_rate` must be the samples per second of `audio` (1000 to 768000), got {sampling_rate!r}"
-            )
-        counts = {
-            "num_inference_steps": num_inference_steps,
-            "num_estimates": num_estimates,
-            "window_batch_size": window_batch_size,
-        }
-        for name, value in counts.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}")
+    @torch.no_grad()
+    def stream(
+        self,
+        open_blocks: Blocks,
+        sampling_rate: int,
+        generator: torch.Generator | None = None,
+        callback_on_step_end=None,
+        callback_on_step_end_tensor_inputs: list[str] | tuple[str, ...] = ("latents",),
+        **settings,
+    ) -> Iterator[np.ndarray]:
+        r"""Enhance a recording of any length in memory that does not grow with it.
+
+        Args:
+            open_blocks (`Callable`): Begins to read the recording anew each time it is called, which is twice: an
+                iterable of float32 blocks `(channels, samples)` of any lengths.
+            sampling_rate (`int`): Samples per second.
+            generator (`torch.Generator`): As in a call of the pipeline.
+            callback_on_step_end (`Callable`, *optional*): Likewise.
+            callback_on_step_end_tensor_inputs (`list[str]`): Likewise.
+            settings: The call's `num_inference_steps`, `num_estimates`, `attenuation_limit_db`, `mix`, `max_gain`,
+                `independent_channels` and `window_batch_size`.
+
+        Yields:
+            float32 blocks `(channels, samples)` of the enhanced recording, as many samples in all as it has: the same
+            as calling the pipeline with all of it.
+
+        Raises:
+            ValueError, TypeError: as a call of the pipeline; also if the second reading differs in length.
+        """
+        settings = EnhancementSettings(**settings)
+        self.check_inputs(sampling_rate, settings, callback_on_step_end_tensor_inputs)
+        (seed,) = self.draw_seeds(generator, 1)
+        stream = self.open_stream(open_blocks, sampling_rate, settings)
+        for _, block in self.process(
+            [stream], [seed], settings, callback_on_step_end, callback_on_step_end_tensor_inputs
+        ):
+            yield block
+        self.maybe_free_model_hooks()
+
+    def check_inputs(self, sampling_rate, settings: EnhancementSettings, callback_on_step_end_tensor_inputs):
+        """Raise for what this model and its scheduler cannot do, naming the argument and the value received."""
+        check_sampling_rate(sampling_rate)
+        num_inference_steps = settings.num_inference_steps
         num_train_timesteps = self.scheduler.config.num_train_timesteps
         if num_inference_steps > num_train_timesteps:
             raise ValueError(f"`num_inference_steps` must be at most {num_train_timesteps}, got {num_inference_steps}")
         if self.config.initial_noise_scale == 0 and num_inference_steps > 1:
             raise ValueError(f"this model is a regressor: `num_inference_steps` must be 1, got {num_inference_steps}")
-        if attenuation_limit_db is not None and not attenuation_limit_db >= 0:
-            raise ValueError(f"`attenuation_limit_db` must be at least 0 dB, got {attenuation_limit_db!r}")
-        if not 0 <= mix <= 1:
-            raise ValueError(f"`mix` must be between 0 and 1, got {mix!r}")
-        if not 1 <= max_gain < float("inf"):
-            raise ValueError(f"`max_gain` must be at least 1 and finite, got {max_gain!r}")
-        if output_type not in ("np", "pt", "mel"):
-            raise ValueError(f'`output_type` must be "np", "pt" or "mel", got {output_type!r}')
         unknown = set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs)
         if unknown:
             raise ValueError(
@@ -250,7 +261,6 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
                 f"the pipeline has {NUM_CONDITION_CHANNELS}"
             )
         check_scheduler(self.scheduler)
-        check_audio(audio)
 
     @staticmethod
     def draw_seeds(generator, num_recordings: int) -> list[int]:
@@ -262,58 +272,53 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             generators = [torch.Generator().manual_seed(0) for _ in range(num_recordings)]
         else:
             generators = generator if isinstance(generator, list) else [generator] * num_recordings
+        for item in generators:
+            if not isinstance(item, torch.Generator):
+                raise TypeError(f"`generator` must be a torch.Generator or a list of them, got {item!r}")
         return [
             int(torch.randint(2**62, (1,), generator=item, device=item.device, dtype=torch.int64))
             for item in generators
         ]
 
-    def analyse(self, audio: np.ndarray, sampling_rate: int, seed: int) -> _Recording:
-        """Everything the network and the resynthesis need of a recording `(channels, samples)`."""
-        config = self.mel_config
-        num_samples = num_resampled(audio.shape[1], sampling_rate, config.sampling_rate)
-        model_audio = resample(audio, sampling_rate, config.sampling_rate, num_samples)
-        waveform = torch.from_numpy(np.ascontiguousarray(model_audio)).to(self._execution_device)
-        scale = level_scale(active_level(waveform, config.sampling_rate), config)
-        spectrum = stft(waveform * scale, config)
-        # RMS over channels: a sum of them would cancel what is out of phase
-        magnitude = spectrum.abs().square().mean(dim=0, keepdim=True).sqrt()
-        noisy_mel = mel_spectrogram(magnitude, config)
-        condition = build_condition(noisy_mel, self.config.noise_floor_span, self.config.noise_floor_block)
-        return _Recording(audio, model_audio, scale, spectrum, noisy_mel, condition[0], seed)
+    def open_stream(
+        self, open_blocks: Blocks, sampling_rate: int, settings: EnhancementSettings, as_mel: bool = False
+    ) -> RecordingStream:
+        """Survey a recording, and begin to read it again."""
+        facts = survey(open_blocks, sampling_rate, self.mel_config, settings.independent_channels)
+        return RecordingStream(open_blocks, facts, self, settings, as_mel)
 
     def prepare_latents(self, seed: int, start: int) -> torch.Tensor:
         """Initial noise `(1, num_mel_bins, window_frames)` of the window that starts at frame `start`."""
         noise = window_noise(seed, start, self.config.window_frames, self.config.num_mel_bins)
         return self.config.initial_noise_scale * noise[None].to(self._execution_device)
 
-    def generate(
-        self, recordings: list[_Recording], num_inference_steps: int, num_estimates: int, window_batch_size: int,
-        callback, callback_inputs,
-    ) -> list[torch.Tensor]:  # fmt: skip
-        """The clean mel `(num_mel_bins, frames)` of every recording, the mean of `num_estimates`."""
-        window_frames, overlap_frames = self.config.window_frames, self.config.overlap_frames
-        starts = [window_starts(item.condition.shape[-1], window_frames, overlap_frames) for item in recordings]
-        windows = [
-            (number, index, recording.seed + estimate)  # every estimate has noise of its own
-            for number, recording in enumerate(recordings)
-            for index in range(len(starts[number]))
-            for estimate in range(num_estimates)
-        ]
-        batches = [windows[i : i + window_batch_size] for i in range(0, len(windows), window_batch_size)]
-        num_evaluations = len(self.prepare_scheduler(num_inference_steps).timesteps)
-        samples = [[0.0] * len(item) for item in starts]
-        with self.progress_bar(total=num_evaluations * len(batches)) as progress_bar:
+    def process(
+        self, streams: list[RecordingStream], seeds: list[int], settings: EnhancementSettings, callback,
+        callback_inputs,
+    ) -> Iterator[tuple[int, np.ndarray | torch.Tensor]]:  # fmt: skip
+        """Run every window of all streams through the network, batch by batch; yields `(number of the stream, output)`
+        as soon as it is known."""
+        windows = (
+            (number, start, seeds[number] + estimate, condition)  # every estimate has noise of its own
+            for number, stream in enumerate(streams)
+            for start, condition in stream.windows()
+            for estimate in range(settings.num_estimates)
+        )
+        num_windows = settings.num_estimates * sum(len(stream.starts) * stream.num_groups for stream in streams)
+        num_batches = -(-num_windows // settings.window_batch_size)
+        num_evaluations = len(self.prepare_scheduler(settings.num_inference_steps).timesteps)
+        stride = self.config.window_frames - self.config.overlap_frames
+        with self.progress_bar(total=num_evaluations * num_batches) as progress_bar:
             after_step = self.step_callback(progress_bar, callback, callback_inputs)
-            for batch in batches:
-                latents = torch.stack([self.prepare_latents(seed, starts[n][index]) for n, index, seed in batch])
-                condition = torch.stack(
-                    [cut_window(recordings[n].condition, starts[n][index], window_frames) for n, index, _ in batch]
-                )
-                generators = [step_generator(seed, index) for _, index, seed in batch]
-                denoised = self.denoise(latents, condition, generators, num_inference_steps, after_step)
-                for (n, index, _), sample in zip(batch, denoised, strict=True):
-                    samples[n][index] = samples[n][index] + sample[0] / num_estimates
-        return [self.clean_mel(recording, item) for recording, item in zip(recordings, samples, strict=True)]
+            while batch := list(itertools.islice(windows, settings.window_batch_size)):
+                latents = torch.stack([self.prepare_latents(seed, start) for _, start, seed, _ in batch])
+                condition = torch.stack([item for *_, item in batch])
+                generators = [step_generator(seed, start // stride) for _, start, seed, _ in batch]
+                denoised = self.denoise(latents, condition, generators, settings.num_inference_steps, after_step)
+                for (number, *_), sample in zip(batch, denoised, strict=True):
+                    output = streams[number].accept(sample[0])
+                    if output is not None:
+                        yield number, output
 
     def step_callback(self, progress_bar, callback, callback_inputs):
         """What happens after every step: progress, and the user's callback, which may replace the tensors."""
@@ -348,36 +353,6 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             latents = scheduler.step(prediction.float(), timestep, latents, **step_kwargs, return_dict=False)[0]
             latents, condition = after_step(timestep, latents, condition)
         return latents
-
-    def clean_mel(self, recording: _Recording, samples: list[torch.Tensor]) -> torch.Tensor:
-        """What the samples of a recording's windows, blended, stand for: `(num_mel_bins, frames)`, never below silence."""
-        num_frames = recording.noisy_mel.shape[-1]
-        sample = blend_windows(samples, num_frames, self.config.overlap_frames)
-        return self.mel_target.decode(sample, recording.noisy_mel[0])
-
-    def resynthesise(
-        self, recording: _Recording, clean_mel: torch.Tensor, sampling_rate: int, min_gain: float, max_gain: float,
-        mix: float,
-    ) -> np.ndarray:  # fmt: skip
-        """The enhanced recording `(channels, samples)` at its own sampling rate."""
-        config = self.mel_config
-        gain = spectral_gain(
-            clean_mel[None], recording.noisy_mel, config, min_gain, max_gain, self.config.gain_exponent
-        )
-        num_samples = recording.model_audio.shape[1]
-        enhanced = istft(recording.spectrum * gain, num_samples, config) / recording.scale
-        top = min(sampling_rate, config.sampling_rate) / config.sampling_rate * (config.n_fft // 2)
-        upper = slice(round(UPPER_BAND * top), max(round(top), 1))
-        restored = restore_rate(
-            recording.audio,
-            sampling_rate,
-            recording.model_audio,
-            enhanced.cpu().numpy(),
-            config.sampling_rate,
-            gain[0, upper].mean(dim=0).cpu().numpy(),
-            config.hop_length,
-        )
-        return restored if mix == 1 else mix * restored + (1 - mix) * recording.audio
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):

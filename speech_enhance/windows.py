@@ -25,20 +25,29 @@ def cut_window(maps: torch.Tensor, start: int, window_frames: int) -> torch.Tens
     return torch.nn.functional.pad(window, (0, window_frames - window.shape[-1]))
 
 
-def blend_windows(windows: list[torch.Tensor], num_frames: int, overlap_frames: int) -> torch.Tensor:
-    """Join windows cut at [`window_starts`] into `(..., num_frames)`, cross-fading linearly where two overlap."""
-    window_frames = windows[0].shape[-1]
-    starts = window_starts(num_frames, window_frames, overlap_frames)
-    joined = windows[0].new_zeros(*windows[0].shape[:-1], starts[-1] + window_frames)
-    ramp = (torch.arange(overlap_frames, device=joined.device, dtype=joined.dtype) + 0.5) / overlap_frames
-    for index, (start, window) in enumerate(zip(starts, windows, strict=True)):
-        weight = joined.new_ones(window_frames)
-        if index > 0:
-            weight[:overlap_frames] = ramp
-        if index < len(starts) - 1:
-            weight[window_frames - overlap_frames :] = 1 - ramp
-        joined[..., start : start + window_frames] += weight * window
-    return joined[..., :num_frames]
+class WindowBlender:
+    """Joins windows cut at [`window_starts`], cross-fading linearly where two overlap.
+
+    Args:
+        overlap_frames: Frames that two windows share.
+    """
+
+    def __init__(self, overlap_frames: int):
+        self.overlap_frames = overlap_frames
+        self._tail: torch.Tensor | None = None
+
+    def push(self, window: torch.Tensor, last: bool) -> torch.Tensor:
+        """The frames `(..., frames)` that no later window changes: all that is left if `window` is the last."""
+        overlap = self.overlap_frames
+        if self._tail is not None and overlap:
+            ramp = (torch.arange(overlap, device=window.device, dtype=window.dtype) + 0.5) / overlap
+            head = ramp * window[..., :overlap] + (1 - ramp) * self._tail
+            window = torch.cat([head, window[..., overlap:]], dim=-1)
+        if last:
+            return window
+        stride = window.shape[-1] - overlap
+        self._tail = window[..., stride:]
+        return window[..., :stride]
 
 
 def window_noise(seed: int, start: int, window_frames: int, num_bins: int) -> torch.Tensor:

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 import yaml
 from conftest import ROOT, TINY_UNET
-from loopback_hub import TOKEN, LoopbackHub
+from hub_routes import TOKEN
+from loopback_hub import LoopbackHub
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.schedulers import training_scheduler

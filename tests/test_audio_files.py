@@ -6,7 +6,7 @@ import pytest
 import soundfile
 from conftest import noise
 
-from speech_enhance import AudioFileError, read_audio, write_audio
+from speech_enhance import AudioFileError, AudioWriter, open_audio, read_audio, write_audio
 
 
 @pytest.mark.parametrize(
@@ -36,9 +36,72 @@ def test_what_was_read_is_written_back_bit_by_bit(tmp_path, subtype):
     np.testing.assert_array_equal(read_audio(tmp_path / "b.wav").audio, recording.audio)
 
 
-def test_a_subtype_the_format_lacks_becomes_its_default(tmp_path):
-    write_audio(tmp_path / "a.flac", noise(100, channels=1), 16000, "FLOAT")
-    assert read_audio(tmp_path / "a.flac").subtype == "PCM_16"
+@pytest.mark.parametrize(
+    ("name", "subtype", "expected"),
+    [
+        ("a.flac", "FLOAT", "PCM_24"),
+        ("a.flac", "PCM_32", "PCM_24"),
+        ("a.flac", "PCM_U8", "PCM_S8"),
+        ("a.opus", "PCM_24", "OPUS"),
+    ],
+)
+def test_a_subtype_the_format_lacks_becomes_the_nearest(tmp_path, name, subtype, expected):
+    write_audio(tmp_path / name, noise(100, channels=1), 16000, subtype)
+    assert read_audio(tmp_path / name).subtype == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "format_name"), [("a.wav", "WAV"), ("a.wav", "WAVEX"), ("a.wav", "RF64"), ("a.flac", "FLAC"), ("a.ogg", "OGG"), ("a.aiff", "AIFF"), ("a.mp3", "MP3")]
+)  # fmt: skip
+def test_container_and_tags_are_kept(tmp_path, name, format_name):
+    spelling = "Grusse" if format_name == "MP3" else "Grüße"
+    tags = {"title": spelling, "artist": "Ada", "comment": "one\ntwo"}
+    with soundfile.SoundFile(tmp_path / name, "w", 48000, 1, format=format_name) as file:
+        for key, value in tags.items():
+            setattr(file, key, value)
+        file.write(noise(4800))
+    reader = open_audio(tmp_path / name)
+    target = tmp_path / f"out_{name}"
+    with AudioWriter(target, reader.sampling_rate, reader.num_channels, like=reader) as writer:
+        for block in reader.blocks():
+            writer.write(block)
+    assert writer.lost_tags == []
+    copy = open_audio(target)
+    assert (copy.format, copy.duration) == (format_name, reader.duration)
+    assert {key: copy.tags[key] for key in tags} == tags
+
+
+def test_sound_from_a_lossy_file_becomes_plain_samples(tmp_path):
+    write_audio(tmp_path / "in.mp3", noise(4800, channels=1), 48000)
+    with AudioWriter(tmp_path / "out.wav", 48000, 1, like=open_audio(tmp_path / "in.mp3")) as writer:
+        writer.write(noise(4800, channels=1))
+    assert soundfile.info(tmp_path / "out.wav").subtype == "PCM_16"
+
+
+def test_tags_that_cannot_be_kept_are_told(tmp_path):
+    with soundfile.SoundFile(tmp_path / "in.wav", "w", 48000, 1) as file:
+        file.title = "Ada"
+        file.write(noise(4800))
+    with AudioWriter(tmp_path / "out.au", 48000, 1, like=open_audio(tmp_path / "in.wav")) as writer:
+        writer.write(noise(4800, channels=1))
+    assert writer.lost_tags == ["title"]
+
+
+def test_reading_in_blocks_equals_reading_at_once(tmp_path):
+    write_audio(tmp_path / "a.flac", noise(200001, channels=2), 44100)
+    reader = open_audio(tmp_path / "a.flac")
+    for _ in range(2):
+        blocks = list(reader.blocks())
+        assert len(blocks) > 2
+        np.testing.assert_array_equal(np.concatenate(blocks, axis=1), read_audio(tmp_path / "a.flac").audio)
+
+
+def test_wav_beyond_4_gb_becomes_rf64(tmp_path):
+    """Only the header is written: what decides is how many samples are announced."""
+    for num_samples, format_name in ((2**29, "WAV"), (2**30, "RF64")):
+        with AudioWriter(tmp_path / "a.wav", 48000, 2, subtype="PCM_16", num_samples=num_samples) as writer:
+            writer.write(noise(10, channels=2))
+        assert soundfile.info(tmp_path / "a.wav").format == format_name
 
 
 def test_peaks_over_full_scale_are_limited_and_counted(tmp_path):
@@ -105,6 +168,25 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     with pytest.raises(AudioFileError, match="cannot be written"):
         write_audio(path, noise(10, channels=1), 16001)  # MP3 has no such rate
     assert path.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "out.wav"
+    path.write_bytes(b"precious")
+    with pytest.raises(TypeError), AudioWriter(path, 16000, 1) as writer:
+        writer.write("what is this?")
+    assert path.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_without_nameless_files_it_works_too(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    path = tmp_path / "out.wav"
+    write_audio(path, noise(1000, channels=1), 16000)
+    assert read_audio(path).audio.shape == (1, 1000)
+    with pytest.raises(TypeError), AudioWriter(path, 16000, 1) as writer:
+        writer.write("what is this?")
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -1,6 +1,7 @@
 """The command as a process of its own."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -90,6 +91,20 @@ def test_options_reach_the_pipeline(tmp_path, model, capsys):
     np.testing.assert_allclose(output("--attenuation-limit", 0)[0], original, atol=1)
 
 
+def test_what_is_lost_on_the_way_is_said(tmp_path, model):
+    with soundfile.SoundFile(tmp_path / "in.wav", "w", 16000, 1, "FLOAT") as file:
+        file.title, file.artist = "Grüße", "Ada"
+        file.write(3 * noise(8000))
+    result = run(tmp_path / "in.wav", tmp_path / "out.mp3", "--model", model, "--mix", 0)
+    assert result.returncode == 0
+    limited, tags, done = result.stderr.splitlines()
+    assert limited.endswith("samples over full scale were limited")
+    assert tags == "speech-enhance: tags that .mp3 cannot hold were left out: title"
+    assert "0.5 s of audio enhanced" in done
+    with soundfile.SoundFile(tmp_path / "out.mp3") as file:
+        assert (file.artist, file.title) == ("Ada", "")
+
+
 def test_silence_in_gives_silence_out(tmp_path, model):
     soundfile.write(tmp_path / "in.wav", np.zeros(8000), 16000)
     assert run(tmp_path / "in.wav", tmp_path / "out.wav", "--model", model).returncode == 0
@@ -164,20 +179,23 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path, model):
     assert process.wait(timeout=60) == 0
     os.close(terminal)
     assert b"enhancing" in shown
-    assert b"%|" in shown
-    assert "%|" not in run(source, tmp_path / "out.wav", "--model", model).stderr
+    assert re.search(rb"\d+% \|.*\| \d of \d s of audio, .* left", shown)
+    assert "left" not in run(source, tmp_path / "out.wav", "--model", model).stderr
 
 
 @pytest.mark.slow
-def test_interrupt_leaves_nothing_behind(tmp_path, model):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_run_leaves_nothing_behind(tmp_path, model, number):
     source = write(tmp_path / "in.wav", seconds=300)
     command = [sys.executable, "-m", "speech_enhance", source, tmp_path / "out.wav", "--model", model, "--steps", "200"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     time.sleep(10)
-    process.send_signal(signal.SIGINT)
+    assert process.poll() is None
+    process.send_signal(number)
     _, message = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert message.splitlines()[-1] == "speech-enhance: interrupted, nothing written"
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert message.splitlines()[-1] == "speech-enhance: interrupted, nothing written"
     assert [item.name for item in tmp_path.iterdir()] == ["in.wav"]
 
 

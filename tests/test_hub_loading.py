@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 from hub_client import client, tiny_model
-from loopback_hub import TOKEN
+from hub_routes import TOKEN
 
 from speech_enhance import SpeechEnhancementPipeline
 

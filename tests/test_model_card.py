@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 
 from model_cards.about import load_about
 from model_cards.card import render
-from model_cards.figures import Reports, main_system, number, scheduler_findings
+from model_cards.figures import Reports, main_system, number, scheduler_findings, speed_findings
 from model_cards.publish import BASE_ABOUT, BASE_RESULTS, main, publish_model
 from speech_enhance import DEFAULT_CHECKPOINT, PRESETS, SCHEDULERS
 from speech_enhance.publishing import check_card, check_pipeline
@@ -114,9 +114,14 @@ def test_losses_and_gains_are_counted_not_claimed(about, tmp_path):
                 file["pesq"] += 1
     (tmp_path / "schedulers.json").write_text(json.dumps(rows))
     card = render(about, Reports(tmp_path, about.results), DEFAULT_CHECKPOINT, ASSETS, "user/name")
-    assert "14 of 14 files lose PESQ (up to .25)" in card
+    assert "lower PESQ than untouched in 14 of 14 files (by up to .25)" in card
     assert "| −.25 [−.25, −.25] |" in card
     assert "More steps can buy PESQ: the best setting of several steps, unipc, 4 steps, gains" in card
+
+
+def test_memory_is_shown_as_the_benchmark_names_it():
+    new = {"machine": "m", "real_time_factor": {"torch": {}}, "peak_memory_mb": {"1 h, 48 kHz stereo": 1234.5}}
+    assert speed_findings(new)["memory"] == {"1 h, 48 kHz stereo": "1,234 MB"}
 
 
 def test_settings_below_the_untouched_recordings_are_named():

@@ -5,8 +5,8 @@ import re
 
 import pytest
 from hub_client import client, command, tiny_model, tiny_reports
+from hub_routes import TOKEN
 from hub_store import front_matter
-from loopback_hub import TOKEN
 
 from speech_enhance.remote_code import build_remote_code
 

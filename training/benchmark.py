@@ -3,18 +3,19 @@
     python training/benchmark.py --output training/results/benchmark
 
 Real-time factors are medians of several runs, model load excluded; the peak of memory is that of a fresh process that
-enhances one file of 60 s with the command line.
+enhances one file with the command line. An hour of audio takes some minutes.
 """
 
 import argparse
+import functools
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ if not __package__:  # run as a script: the repository, not this folder with its
 from training.reports import write_report
 
 SECONDS = 60.0
+LENGTHS = (10, 60, 600, 3600)
+BATCH_SIZES = (1, 2, 4, 8, 16)
 
 
 def real_time_factors(model: str, runs: int, backend: str) -> dict[str, dict]:
@@ -55,20 +58,48 @@ def real_time_factors(model: str, runs: int, backend: str) -> dict[str, dict]:
     return results
 
 
-def peak_memory_mb(model: str, sampling_rate: int, channels: int) -> float:
-    """Largest resident memory of `speech-enhance` on a 60 s file, in MB."""
+def factors_of_length_and_batch(model: str) -> tuple[dict[int, float], dict[int, float]]:
+    """Real-time factor of `balanced` over seconds of audio, and over windows in a batch."""
+    from speech_enhance import SpeechEnhancementPipeline
+
+    pipeline = SpeechEnhancementPipeline.from_pretrained(model)
+    pipeline.set_progress_bar_config(disable=True)
+
+    def factor(seconds: float, **settings) -> float:
+        started = time.perf_counter()
+        for _ in pipeline.stream(functools.partial(signal_blocks, 16000, 1, seconds), 16000, **settings):
+            pass
+        return (time.perf_counter() - started) / seconds
+
+    factor(5)  # warm-up
+    return (
+        {seconds: factor(seconds) for seconds in LENGTHS},
+        {size: factor(SECONDS, window_batch_size=size) for size in BATCH_SIZES},
+    )
+
+
+def peak_memory_mb(model: str, sampling_rate: int, channels: int, seconds: float) -> float:
+    """Largest resident memory of `speech-enhance` on one file, in MB."""
     import soundfile
 
     with tempfile.TemporaryDirectory() as folder:
-        audio = np.tile(test_signal(sampling_rate)[:, None], (1, channels))
-        soundfile.write(Path(folder) / "in.wav", audio, sampling_rate)
-        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        with soundfile.SoundFile(Path(folder) / "in.wav", "w", sampling_rate, channels) as file:
+            for block in signal_blocks(sampling_rate, channels, seconds):
+                file.write(block.T)
         command = [sys.executable, "-m", "speech_enhance", "in.wav", "out.wav", "--model", str(Path(model).resolve())]
-        subprocess.run(command, check=True, cwd=folder, capture_output=True)
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        if peak == before:
-            raise RuntimeError("another child process used more memory; the peak of this one is unknown")
-        return peak / 1024
+        process = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        if status != 0:
+            raise RuntimeError(f"speech-enhance ended with status {status}")
+        return usage.ru_maxrss / 1024
+
+
+def signal_blocks(sampling_rate: int, channels: int, seconds: float) -> Iterator[np.ndarray]:
+    """Seconds of [`test_signal`], repeated, in blocks `(channels, samples)`."""
+    signal, left = np.tile(test_signal(sampling_rate), (channels, 1)), round(seconds * sampling_rate)
+    while left > 0:
+        yield signal[:, :left]
+        left -= signal.shape[1]
 
 
 def test_signal(sampling_rate: int) -> np.ndarray:
@@ -89,14 +120,20 @@ def main() -> None:
 
     import torch
 
-    memory = {"16 kHz mono": peak_memory_mb(options.model, 16000, 1)}
-    memory["48 kHz stereo"] = peak_memory_mb(options.model, 48000, 2)
+    memory = {
+        "60 s, 16 kHz mono": peak_memory_mb(options.model, 16000, 1, 60),
+        "60 s, 48 kHz stereo": peak_memory_mb(options.model, 48000, 2, 60),
+        "1 h, 48 kHz stereo": peak_memory_mb(options.model, 48000, 2, 3600),
+    }
+    by_length, by_batch = factors_of_length_and_batch(options.model)
     results = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads",
         "real_time_factor": {
             backend: real_time_factors(options.model, options.runs, backend) for backend in ("torch", "onnx")
         },
-        "peak_memory_mb_60_s": memory,
+        "real_time_factor_by_seconds": by_length,
+        "real_time_factor_by_window_batch_size": by_batch,
+        "peak_memory_mb": memory,
     }
     lines = [
         f"# Benchmark ({results['machine']})",
@@ -110,7 +147,10 @@ def main() -> None:
             f"| {name} | {row['scheduler']} | {row['num_inference_steps']} | {row['num_estimates']} "
             f"| {row['real_time_factor']:.3f} | {row['slowest']:.3f} | {onnx['real_time_factor']:.3f} | {onnx['slowest']:.3f} |"
         )
-    lines += ["", "| file of 60 s | peak memory of the command, `balanced` |", "|---|---|"]
+    for heading, factors in {"seconds of audio": by_length, "windows in a batch, 60 s": by_batch}.items():
+        lines += ["", f"| {heading} | {' | '.join(map(str, factors))} |", "|---" * (len(factors) + 1) + "|"]
+        lines += [f"| real-time factor, `balanced` | {' | '.join(f'{value:.3f}' for value in factors.values())} |"]
+    lines += ["", "| file | peak memory of the command, `balanced` |", "|---|---|"]
     lines += [f"| {name} | {value:.0f} MB |" for name, value in memory.items()]
     report = "\n".join(lines) + "\n"
     write_report(options.output, results, report)

@@ -17,7 +17,7 @@ import torch
 if not __package__:  # run as a script: the repository, not this folder with its own `evaluate.py`, is the import root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from speech_enhance.mel import decompress, istft, mel_filters, stft
+from speech_enhance.mel import analyse, decompress, istft, mel_filters, stft
 from speech_enhance.metrics import BASIC_METRICS
 from speech_enhance.reconstruction import spectral_gain
 from training.bootstrap import bootstrap_gain
@@ -54,21 +54,22 @@ WAYS = [
 ]
 
 
-def reconstruct(recording, clean_mel: torch.Tensor, config, way: Reconstruction) -> np.ndarray:
-    """The waveform `(samples,)` that `way` makes of a generated mel `(num_mel_bins, frames)`."""
-    gain = spectral_gain(clean_mel[None], recording.noisy_mel, config, way.min_gain, way.max_gain, way.exponent)
-    magnitude = recording.spectrum.abs()
+def reconstruct(audio: np.ndarray, clean_mel: torch.Tensor, config, way: Reconstruction) -> np.ndarray:
+    """The waveform `(samples,)` that `way` makes of a recording `(samples,)` and a generated mel
+    `(num_mel_bins, frames)`."""
+    scale, spectrum, noisy_mel = analyse(torch.from_numpy(audio)[None], config)
+    gain = spectral_gain(clean_mel[None], noisy_mel, config, way.min_gain, way.max_gain, way.exponent)
+    magnitude = spectrum.abs()
     refined, limit = magnitude * gain, magnitude * way.max_gain
     filters, target = mel_filters(config), decompress(clean_mel[None], config)
     for _ in range(way.updates):
         refined = refined * (filters @ target) / (filters @ (filters.T @ refined)).clamp(min=1e-8)
         refined = torch.where(filters.sum(dim=1)[:, None] > 0, refined, magnitude * gain).minimum(limit)
-    phase = recording.spectrum / magnitude.clamp(min=1e-8)
-    num_samples = recording.model_audio.shape[1]
+    phase = spectrum / magnitude.clamp(min=1e-8)
     for _ in range(way.rounds):
-        rebuilt = stft(istft(refined * phase, num_samples, config), config)
+        rebuilt = stft(istft(refined * phase, len(audio), config), config)
         phase = rebuilt / rebuilt.abs().clamp(min=1e-8)
-    return (istft(refined * phase, num_samples, config) / recording.scale)[0].numpy()
+    return (istft(refined * phase, len(audio), config) / scale)[0].numpy()
 
 
 def markdown(results: list[dict], title: str) -> str:
@@ -107,10 +108,9 @@ def main(arguments: list[str] | None = None) -> None:
     pipeline.set_progress_bar_config(disable=True)
     rate, config = pipeline.config.sampling_rate, pipeline.mel_config
     mels = pipeline([pair.noisy for pair in pairs], rate, output_type="mel").mels
-    recordings = [pipeline.analyse(pair.noisy[None], rate, seed=0) for pair in pairs]
     results = []
     for way in WAYS:
-        outputs = [reconstruct(*item, config, way) for item in zip(recordings, mels, strict=True)]
+        outputs = [reconstruct(pair.noisy, mel, config, way) for pair, mel in zip(pairs, mels, strict=True)]
         files = [
             {"id": pair.id} | {name: metric(output, pair.clean) for name, metric in BASIC_METRICS.items()}
             for output, pair in zip(outputs, pairs, strict=True)

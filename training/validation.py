@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from speech_enhance import SpeechEnhancementPipeline
+from speech_enhance.mel import analyse
 from speech_enhance.metrics import BASIC_METRICS, mean_score
 
 from .loading import decode_row, load_audio_dataset
@@ -73,5 +74,6 @@ def log_example(pipeline: SpeechEnhancementPipeline, pair: Pair, writer, step: i
     mels = []
     for name, audio in {"noisy": pair.noisy, "enhanced": enhanced, "clean": pair.clean}.items():
         writer.add_audio(f"example/{name}", torch.from_numpy(audio)[None].clamp(-1, 1), step, sample_rate=rate)
-        mels.append(pipeline.analyse(audio[None], rate, seed=0).noisy_mel[0].flip(0).cpu())
+        *_, mel = analyse(torch.from_numpy(audio)[None], pipeline.mel_config)
+        mels.append(mel[0].flip(0))
     writer.add_image("example/mel (noisy, enhanced, clean)", torch.cat(mels)[None].div(2).clamp(0, 1), step)

@@ -1,0 +1,201 @@
+"""Audio files out, block by block: a file appears whole or not at all."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from . import ffmpeg
+from .audio_files import AudioFileError, AudioReader, reason
+from .pending_file import PendingFile
+
+_FORMATS = {
+    ".aif": ("AIFF", None),
+    ".aiff": ("AIFF", None),
+    ".au": ("AU", None),
+    ".caf": ("CAF", None),
+    ".flac": ("FLAC", None),
+    ".mp3": ("MP3", None),
+    ".ogg": ("OGG", None),
+    ".opus": ("OGG", "OPUS"),
+    ".rf64": ("RF64", None),
+    ".w64": ("W64", None),
+    ".wav": ("WAV", None),
+}
+_TAGS = ("title", "copyright", "software", "artist", "comment", "date", "album", "license", "tracknumber", "genre")
+_WAV_KINDS = ("WAV", "WAVEX", "RF64")
+_WAV_BYTES = 2**32 - 2**20  # of samples; beyond, a WAV file must be an RF64
+_PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+_SAMPLE_BYTES = {"FLOAT": 4, "DOUBLE": 8} | {name: bits // 8 for name, bits in _PCM_BITS.items()}
+
+
+class AudioWriter:
+    """Writes a recording block by block, in a `with` block; the file appears when that ends well.
+
+    Args:
+        path: Where to; the extension chooses the format. A file there before is replaced only by a complete one.
+        sampling_rate: Samples per second.
+        num_channels: Channels.
+        like: The recording whose sample encoding and tags are kept where the format has them, and whose picture is
+            copied if `path` is a video.
+        subtype: Sample encoding instead, as libsndfile calls it.
+        num_samples: About how many there will be: above 4 GB a WAV file becomes an RF64.
+
+    Raises:
+        AudioFileError: if the format is unknown, cannot hold this audio, or the place cannot be written.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike, sampling_rate: int, num_channels: int, like: AudioReader | None = None,
+        subtype: str | None = None, num_samples: int = 0,
+    ):  # fmt: skip
+        self.path = check_output(path)
+        self.num_limited = 0
+        """Samples beyond full scale that an encoding without headroom had to limit so far."""
+        self.lost_tags: list[str] = []
+        """Names of tags that the format does not have or cannot spell."""
+        self._like, self._audio = like, (sampling_rate, num_channels)
+        self._format, self._subtype = "ffmpeg", "lossy"
+        if not self._by_ffmpeg:
+            self._format, self._subtype = _encoding(self.path, like, subtype, num_samples * num_channels)
+        self._pending = PendingFile(self.path)
+
+    @property
+    def _by_ffmpeg(self) -> bool:
+        return self.path.suffix.lower() in ffmpeg.CONTAINERS
+
+    def __enter__(self) -> "AudioWriter":
+        with self._errors_named():
+            self._pending.__enter__()
+        try:
+            with self._errors_named():
+                self._open()
+        except BaseException as error:
+            self._pending.__exit__(type(error), error, None)
+            raise
+        return self
+
+    def write(self, block: np.ndarray) -> None:
+        """Add float32 `(channels, samples)`."""
+        if self._subtype not in ("FLOAT", "DOUBLE"):
+            self.num_limited += int((np.abs(block) > 1).sum())
+            block = block.clip(-1, 1)
+        bits = _PCM_BITS.get(self._subtype)
+        data = block.T if bits is None else _to_integers(block.T, bits)
+        with self._errors_named():
+            self._sink.write(data)
+
+    def __exit__(self, kind, error, traceback) -> None:
+        try:
+            with self._errors_named():
+                if kind is not None and self._by_ffmpeg:
+                    self._sink.abort()
+                else:
+                    self._sink.close()
+        except BaseException as failure:
+            self._pending.__exit__(type(failure), failure, None)
+            raise
+        with self._errors_named():
+            self._pending.__exit__(kind, error, traceback)
+
+    def _open(self) -> None:
+        import soundfile
+
+        if self._by_ffmpeg:
+            source, extension = self._like.path if self._like else None, self.path.suffix.lower()
+            self._sink = ffmpeg.Encoder(self._pending.open_path, extension, *self._audio, source)
+            return
+        self._sink = soundfile.SoundFile(
+            self._pending.descriptor, "w", *self._audio, self._subtype, format=self._format, closefd=False
+        )
+        for name, value in (self._like.tags if self._like else {}).items():
+            if name not in _TAGS:
+                continue
+            try:
+                if self._format == "MP3" and not value.isascii():
+                    raise ValueError("libsndfile would write mojibake")
+                setattr(self._sink, name, value)
+            except (soundfile.SoundFileError, ValueError):
+                self.lost_tags.append(name)
+
+    @contextlib.contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        import soundfile
+
+        try:
+            yield
+        except (soundfile.SoundFileError, ffmpeg.FfmpegError, OSError) as error:
+            raise AudioFileError(f"{self.path}: cannot be written ({reason(error)})") from error
+
+
+def write_audio(path: str | os.PathLike, audio: np.ndarray, sampling_rate: int, subtype: str | None = None) -> int:
+    """Encode float32 `(channels, samples)` into the format of the path's extension; see [`AudioWriter`].
+
+    Args:
+        path: Where to.
+        audio: float32 `(channels, samples)`.
+        sampling_rate: Samples per second.
+        subtype: Sample encoding, kept where the format has it.
+
+    Returns:
+        Number of samples beyond full scale that an encoding without headroom had to limit.
+
+    Raises:
+        AudioFileError: as [`AudioWriter`].
+    """
+    with AudioWriter(path, sampling_rate, len(audio), subtype=subtype, num_samples=audio.shape[1]) as writer:
+        writer.write(audio)
+    return writer.num_limited
+
+
+def check_output(path: str | os.PathLike) -> Path:
+    """The path of a file that can be written and whose extension names a known format, or [`AudioFileError`]."""
+    path = Path(path)
+    if path.is_dir():
+        raise AudioFileError(f"{path}: is a folder, expected a file name for the output")
+    if path.suffix.lower() not in (*_FORMATS, *ffmpeg.CONTAINERS):
+        known = ", ".join([*_FORMATS, *ffmpeg.CONTAINERS])
+        raise AudioFileError(f"{path}: unknown output format {path.suffix!r}; known are {known}")
+    if not path.parent.is_dir():
+        raise AudioFileError(f"{path}: the folder {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise AudioFileError(f"{path}: no permission to write it")
+    return path
+
+
+def _encoding(path: Path, like: AudioReader | None, subtype: str | None, num_values: int) -> tuple[str, str]:
+    """libsndfile's names of format and subtype for a new file at `path`."""
+    import soundfile
+
+    format_name, fixed = _FORMATS[path.suffix.lower()]
+    if like:
+        format_name = like.format if format_name == "WAV" and like.format in _WAV_KINDS else format_name
+        if like.format == format_name or like.subtype in _SAMPLE_BYTES:  # a WAV file could hold MP3 data
+            subtype = subtype or like.subtype
+    wanted = _nearest_subtype(format_name, subtype) if subtype else soundfile.default_subtype(format_name)
+    subtype = fixed or wanted
+    if format_name in ("WAV", "WAVEX") and num_values * _SAMPLE_BYTES.get(subtype, 1) > _WAV_BYTES:
+        format_name = "RF64"
+    return format_name, subtype
+
+
+def _nearest_subtype(format_name: str, subtype: str) -> str:
+    """`subtype`, or what of the format comes nearest to it."""
+    import soundfile
+
+    eight, deep = ("PCM_U8", "PCM_S8"), ("FLOAT", "DOUBLE", "PCM_32", "PCM_24")
+    alike = eight if subtype in eight else deep if subtype in deep else ()
+    for name in (subtype, *alike):
+        if soundfile.check_format(format_name, name):
+            return name
+    return soundfile.default_subtype(format_name)
+
+
+def _to_integers(audio: np.ndarray, bits: int) -> np.ndarray:
+    """int32 whose upper `bits` hold the samples, on the scale libsndfile reads with: what was read is written back
+    bit by bit, which its own conversion of floats (by 2^(bits-1) - 1) does not do."""
+    full_scale = 2.0 ** (bits - 1)
+    samples = np.round(audio.astype(np.float64) * full_scale).clip(-full_scale, full_scale - 1)
+    return samples.astype(np.int32) << (32 - bits)

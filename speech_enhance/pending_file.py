@@ -1,0 +1,77 @@
+"""A file that appears whole or not at all."""
+
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+
+class PendingFile:
+    """A new file beside `path` that takes its place when the `with` block ends well, and vanishes if it does not.
+
+    On Linux it has no name until then, so that not even a killed process leaves anything behind. Elsewhere, and on file
+    systems without such files, it is a hidden file beside, which a killed process cannot remove.
+
+    Args:
+        path: Where the file is to be; what is there before is replaced only by the finished one, whose permissions are
+            those of the old file, or the usual ones.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self._partial: Path | None = None
+
+    def __enter__(self) -> "PendingFile":
+        self.descriptor = self._open_nameless()
+        if self.descriptor is None:
+            self.descriptor, partial = tempfile.mkstemp(".partial", ".speech-enhance.", self.path.parent)
+            self._partial = Path(partial)
+        return self
+
+    @property
+    def open_path(self) -> str:
+        """A path under which a program that this one starts can open the file."""
+        return str(self._partial) if self._partial else f"/proc/{os.getpid()}/fd/{self.descriptor}"
+
+    def __exit__(self, kind, error, traceback) -> None:
+        try:
+            if kind is None:
+                os.fchmod(self.descriptor, _mode(self.path))
+                os.fsync(self.descriptor)
+                if self._partial is None:
+                    self._give_name()
+                os.replace(self._partial, self.path)
+                self._partial = None
+        finally:
+            os.close(self.descriptor)
+            if self._partial is not None:
+                self._partial.unlink(missing_ok=True)
+
+    def _open_nameless(self) -> int | None:
+        if not hasattr(os, "O_TMPFILE") or not os.path.isdir("/proc/self/fd"):
+            return None
+        try:
+            return os.open(self.path.parent, os.O_TMPFILE | os.O_RDWR, 0o600)
+        except OSError:  # not every file system can; if nothing can be written here, the other way says so
+            return None
+
+    def _give_name(self) -> None:
+        partial = self.path.with_name(f".speech-enhance.{secrets.token_hex(6)}.partial")
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:  # a folder's descriptor makes Python use linkat, which follows the link in /proc
+            os.link(f"/proc/self/fd/{self.descriptor}", partial.name, dst_dir_fd=folder)
+        finally:
+            os.close(folder)
+        self._partial = partial
+
+
+def _mode(path: Path) -> int:
+    """Permissions of the file at `path`, or those that a new one gets."""
+    if path.exists():
+        return path.stat().st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask

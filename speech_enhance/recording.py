@@ -1,0 +1,284 @@
+"""One recording on its way through the pipeline, block by block, so that memory does not grow with its length.
+
+[`survey`] reads it once for length and level. [`RecordingStream`] reads it again: [`Analysis`] gives the windows that
+the network is shown, [`Resynthesis`] makes sound of what the network answers.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .buffers import SlidingBuffer
+from .conditioning import build_condition
+from .inputs import check_block
+from .mel import (
+    MelConfig,
+    channel_rms,
+    frame_power,
+    istft,
+    level_frame,
+    level_of_power,
+    level_scale,
+    mel_spectrogram,
+    stft_frames,
+)
+from .reconstruction import spectral_gain
+from .resampling import RateRestorer, Resampler, num_resampled
+from .settings import EnhancementSettings
+from .windows import WindowBlender, cut_window, window_starts
+
+UPPER_BAND = 0.625  # of the band that recording and model share: 5 to 8 kHz
+BLOCK_SECONDS = 2.0
+
+Blocks = Callable[[], Iterable[np.ndarray]]
+"""Begins to read a recording anew: blocks `(channels, samples)` of any lengths, float32."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What must be known of a recording before it can be enhanced.
+
+    Args:
+        sampling_rate, num_channels, num_samples: Of the recording.
+        scale: Factor `(groups, 1)` that brings it to the model's level; a group is what shares a gain, all channels
+            or each.
+    """
+
+    sampling_rate: int
+    num_channels: int
+    num_samples: int
+    scale: torch.Tensor
+
+    def num_model_samples(self, model_rate: int) -> int:
+        """Samples at the model's rate."""
+        return num_resampled(self.num_samples, self.sampling_rate, model_rate)
+
+
+def array_blocks(audio: np.ndarray, sampling_rate: int) -> Iterator[np.ndarray]:
+    """An array `(channels, samples)` in blocks."""
+    step = max(1, round(BLOCK_SECONDS * sampling_rate))
+    for start in range(0, audio.shape[1], step):
+        yield audio[:, start : start + step]
+
+
+def survey(open_blocks: Blocks, sampling_rate: int, config: MelConfig, independent_channels: bool) -> Survey:
+    """Read a recording once, for its length and the level rule (see [`active_level`]).
+
+    Raises:
+        ValueError: if it is empty, has NaN or infinite samples, or blocks of different numbers of channels.
+    """
+    frame = level_frame(config.sampling_rate)
+    num_samples, num_channels, resampler, pending, powers = 0, None, None, SlidingBuffer(), []
+    for block in open_blocks():
+        check_block(block, num_channels)
+        if resampler is None:
+            num_channels = len(block)
+            resampler = Resampler(sampling_rate, config.sampling_rate, num_channels)
+        num_samples += block.shape[1]
+        pending.append(_group_squares(resampler.push(block), independent_channels))
+        whole = max((pending.end - 1) // frame * frame, pending.start)  # the last frame waits: it may be cut
+        if whole > pending.start:
+            powers.append(frame_power(pending.get(pending.start, whole), frame))
+            pending.forget(whole)
+    if num_samples == 0:
+        raise ValueError("the recording is empty")
+    num_model_samples = num_resampled(num_samples, sampling_rate, config.sampling_rate)
+    pending.append(_group_squares(resampler.finish(num_model_samples), independent_channels))
+    powers.append(frame_power(pending.get(pending.start, num_model_samples), frame))
+    level = level_of_power(torch.cat(powers, dim=-1)).float()
+    return Survey(sampling_rate, num_channels, num_samples, level_scale(level, config)[:, None])
+
+
+def _group_squares(block: np.ndarray, independent_channels: bool) -> torch.Tensor:
+    squares = torch.from_numpy(np.ascontiguousarray(block)).double().square()
+    return squares if independent_channels else squares.mean(dim=0, keepdim=True)
+
+
+class Analysis:
+    """Reads a recording and keeps the part of it, of its spectrum and of its mel that is still needed."""
+
+    def __init__(self, open_blocks: Blocks, survey: Survey, config: MelConfig, device: torch.device):
+        self.survey, self.config, self.device = survey, config, device
+        self.num_model_samples = survey.num_model_samples(config.sampling_rate)
+        self.num_frames = config.num_frames(self.num_model_samples)
+        self.audio = SlidingBuffer()
+        self.model_audio = SlidingBuffer()
+        self.spectrum = SlidingBuffer()
+        self.noisy_mel = SlidingBuffer()
+        self._margin = config.n_fft // 2
+        self._waveform = SlidingBuffer(start=-self._margin)
+        self._waveform.append(torch.zeros(survey.num_channels, self._margin, device=device))
+        self._blocks = iter(open_blocks())
+        self._resampler = Resampler(survey.sampling_rate, config.sampling_rate, survey.num_channels)
+
+    def read_to(self, frame: int) -> None:
+        """Read on until all frames before `frame` are there."""
+        while self.noisy_mel.end < min(frame, self.num_frames):
+            block = next(self._blocks, None)
+            if block is None:
+                self._finish()
+            else:
+                self.audio.append(block)
+                self._take(self._resampler.push(block))
+
+    def forget(self, frame: int, made: int) -> None:
+        """Let go of the frames before `frame` and of the samples at the recording's rate before `made`."""
+        self.spectrum.forget(frame)
+        self.noisy_mel.forget(frame)
+        self.model_audio.forget(frame * self.config.hop_length)
+        self.audio.forget(made)
+
+    def _finish(self) -> None:
+        if self.audio.end != self.survey.num_samples:
+            raise ValueError(
+                f"the recording changed while it was read: {self.survey.num_samples} samples the first time, "
+                f"{self.audio.end} the second"
+            )
+        self._take(self._resampler.finish(self.num_model_samples))
+        silence = self._margin + -self.num_model_samples % self.config.hop_length
+        self._take(np.zeros((self.survey.num_channels, silence), np.float32), audible=False)
+
+    def _take(self, block: np.ndarray, audible: bool = True) -> None:
+        """Take in audio at the model's rate, and make the frames that can be made."""
+        if audible:
+            self.model_audio.append(block)
+        self._waveform.append(torch.from_numpy(np.ascontiguousarray(block)).to(self.device))
+        hop, first = self.config.hop_length, self.spectrum.end
+        last = min((self._waveform.end - self._margin) // hop + 1, self.num_frames)
+        if last <= first:
+            return
+        segment = self._waveform.get(first * hop - self._margin, (last - 1) * hop + self._margin)
+        scale = self.survey.scale.to(self.device)
+        spectrum = stft_frames(segment * scale, self.config)
+        linked = len(scale) == 1
+        self.spectrum.append(spectrum)
+        self.noisy_mel.append(mel_spectrogram(channel_rms(spectrum) if linked else spectrum.abs(), self.config))
+        self._waveform.forget(last * hop - self._margin)
+
+
+class RecordingStream:
+    """One recording: windows out, the network's answers in, sound back.
+
+    Args:
+        open_blocks: The recording.
+        survey: What [`survey`] found.
+        pipeline: Whose settings apply.
+        settings: Of the request.
+        as_mel: Give clean mels back instead of sound.
+    """
+
+    def __init__(self, open_blocks: Blocks, survey: Survey, pipeline, settings: EnhancementSettings, as_mel: bool):
+        self._layout = pipeline.config
+        self._analysis = Analysis(open_blocks, survey, pipeline.mel_config, pipeline._execution_device)
+        self._target = pipeline.mel_target
+        self._blender = WindowBlender(self._layout.overlap_frames)
+        self._resynthesis = None if as_mel else Resynthesis(self._analysis, settings, self._layout.gain_exponent)
+        self.starts = window_starts(self._analysis.num_frames, self._layout.window_frames, self._layout.overlap_frames)
+        self.num_groups = len(survey.scale)
+        self._answers_per_window = settings.num_estimates * self.num_groups
+        self._answers: list[torch.Tensor] = []
+        self._num_done = 0
+        self._decided = 0
+
+    def windows(self) -> Iterator[tuple[int, torch.Tensor]]:
+        """First frame and condition `(channels, num_mel_bins, window_frames)` of every window, once for each group; the
+        recording is read as far as each needs it."""
+        for start in self.starts:
+            for condition in self._condition(start):
+                yield start, condition
+
+    def accept(self, sample: torch.Tensor) -> np.ndarray | torch.Tensor | None:
+        """Take the next answer `(num_mel_bins, window_frames)`: window by window, in it group by group, and for each
+        `num_estimates`. Returns what of the output is known by it: sound `(channels, samples)` at the recording's
+        rate, or mels `(groups, num_mel_bins, frames)`."""
+        self._answers.append(sample)
+        if len(self._answers) < self._answers_per_window:
+            return None
+        answers = torch.stack(self._answers).unflatten(0, (self.num_groups, -1)).mean(dim=1)
+        self._answers = []
+        self._num_done += 1
+        last = self._num_done == len(self.starts)
+        frames = self._blender.push(answers, last)[..., : self._analysis.num_frames - self._decided]
+        first, self._decided = self._decided, self._decided + frames.shape[-1]
+        clean_mel = self._target.decode(frames, self._analysis.noisy_mel.get(first, self._decided))
+        output = clean_mel if self._resynthesis is None else self._resynthesis.push(clean_mel, last)
+        if not last:
+            made = self._analysis.audio.end if self._resynthesis is None else self._resynthesis.num_made
+            self._analysis.forget(self._first_frame_needed(), made)
+        return output
+
+    def _condition(self, start: int) -> torch.Tensor:
+        layout = self._layout
+        first, last = self._context(start)
+        self._analysis.read_to(last)
+        noisy_mel = self._analysis.noisy_mel.get(first, min(last, self._analysis.num_frames))
+        condition = build_condition(noisy_mel, layout.noise_floor_span, layout.noise_floor_block)
+        return cut_window(condition, start - first, layout.window_frames)
+
+    def _context(self, start: int) -> tuple[int, int]:
+        """Frames that the condition of the window from `start` on depends on, in whole blocks of the noise floor."""
+        block, reach = self._layout.noise_floor_block, self._layout.noise_floor_span - self._layout.noise_floor_block
+        context = -(-reach // (2 * block)) * block
+        first = start // block * block - context
+        last = -(-(start + self._layout.window_frames) // block) * block + context
+        return max(first, 0), last
+
+    def _first_frame_needed(self) -> int:
+        by_window, _ = self._context(self.starts[self._num_done])
+        by_sound = self._decided if self._resynthesis is None else self._resynthesis.first_frame_needed
+        return min(by_window, by_sound)
+
+
+class Resynthesis:
+    """Makes sound of the clean mel: a bounded spectral gain on the recording (see [`spectral_gain`])."""
+
+    def __init__(self, analysis: Analysis, settings: EnhancementSettings, gain_exponent: float):
+        survey, config = analysis.survey, analysis.config
+        self._analysis, self._settings, self._gain_exponent = analysis, settings, gain_exponent
+        self._gain = SlidingBuffer()
+        self._restorer = RateRestorer(
+            survey.sampling_rate, config.sampling_rate, config.hop_length, survey.num_channels, survey.num_samples
+        )
+        top = min(survey.sampling_rate, config.sampling_rate) / config.sampling_rate * (config.n_fft // 2)
+        self._upper = slice(round(UPPER_BAND * top), max(round(top), 1))
+        self._margin = -(-config.n_fft // (2 * config.hop_length))  # frames that reach into a sample's frame
+        self._num_model_made = 0
+        self.num_made = 0
+
+    @property
+    def first_frame_needed(self) -> int:
+        return max(self._num_model_made // self._analysis.config.hop_length - self._margin, 0)
+
+    def push(self, clean_mel: torch.Tensor, last: bool) -> np.ndarray:
+        """Sound `(channels, samples)` that the frames of `clean_mel (groups, num_mel_bins, frames)`, which follow those
+        before, complete."""
+        analysis, config, settings = self._analysis, self._analysis.config, self._settings
+        noisy_mel = analysis.noisy_mel.get(self._gain.end, self._gain.end + clean_mel.shape[-1])
+        gain = spectral_gain(clean_mel, noisy_mel, config, settings.min_gain, settings.max_gain, self._gain_exponent)
+        self._gain.append(gain)
+        model_audio, enhanced = self._model_audio(last)
+        audio = self._restorer.push(
+            analysis.audio, model_audio, enhanced, gain[:, self._upper].mean(dim=1).cpu().numpy(), last
+        )
+        first, self.num_made = self.num_made, self.num_made + audio.shape[1]
+        if settings.mix < 1:
+            audio = settings.mix * audio + (1 - settings.mix) * analysis.audio.get(first, self.num_made)
+        self._gain.forget(self.first_frame_needed)
+        return audio
+
+    def _model_audio(self, last: bool) -> tuple[np.ndarray, np.ndarray]:
+        """The next samples at the model's rate, as they were and with the gain applied."""
+        analysis, config = self._analysis, self._analysis.config
+        first_frame, end_frame = self.first_frame_needed, self._gain.end
+        first, end = self._num_model_made, max((end_frame - self._margin) * config.hop_length, self._num_model_made)
+        if last:
+            end = analysis.num_model_samples
+        spectrum = analysis.spectrum.get(first_frame, end_frame) * self._gain.get(first_frame, end_frame)
+        origin = first_frame * config.hop_length
+        waveform = istft(spectrum, end - origin, config)[:, first - origin :] / analysis.survey.scale.to(
+            spectrum.device
+        )
+        self._num_model_made = end
+        return analysis.model_audio.get(first, end), waveform.cpu().numpy()

@@ -1,0 +1,49 @@
+"""What a caller of the pipeline may choose for a recording."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .schedulers import PRESETS
+
+
+@dataclass(frozen=True)
+class EnhancementSettings:
+    """Settings of one request; [`SpeechEnhancementPipeline`] says what each means.
+
+    Raises:
+        ValueError: for a value out of range, named with the value received.
+    """
+
+    num_inference_steps: int = PRESETS["balanced"].num_inference_steps
+    num_estimates: int = PRESETS["balanced"].num_estimates
+    attenuation_limit_db: float | None = None
+    mix: float = 1.0
+    max_gain: float = 1.0
+    independent_channels: bool = False
+    window_batch_size: int = 4
+
+    def __post_init__(self):
+        for name in ("num_inference_steps", "num_estimates", "window_batch_size"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}")
+        if self.attenuation_limit_db is not None and not self.attenuation_limit_db >= 0:
+            raise ValueError(f"`attenuation_limit_db` must be at least 0 dB, got {self.attenuation_limit_db!r}")
+        if not 0 <= self.mix <= 1:
+            raise ValueError(f"`mix` must be between 0 and 1, got {self.mix!r}")
+        if not 1 <= self.max_gain < float("inf"):
+            raise ValueError(f"`max_gain` must be at least 1 and finite, got {self.max_gain!r}")
+
+    @property
+    def min_gain(self) -> float:
+        """Lower bound of the gain."""
+        return 0.0 if self.attenuation_limit_db is None else 10 ** (-self.attenuation_limit_db / 20)
+
+
+def check_sampling_rate(sampling_rate) -> None:
+    """Raise `ValueError` unless `sampling_rate` is one that recordings have."""
+    if not isinstance(sampling_rate, (int, np.integer)) or not 1000 <= sampling_rate <= 768000:
+        raise ValueError(
+            f"`sampling_rate` must be the samples per second of `audio` (1000 to 768000), got {sampling_rate!r}"
+        )
