@@ -69,6 +69,7 @@ def render(
         code_revision=code_revision,
         evaluations=evaluations,
         comparison=comparison(results),
+        baselines=list(dict.fromkeys(name for item in evaluations for name in item["gains"])),
         commands=[(name, *_command(reports, name)) for name in reports.names],
         clean_speech=clean_findings(reports.results(about.clean_speech)) if about.clean_speech else None,
         schedulers=schedulers,
