@@ -364,7 +364,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         if kwargs.setdefault("use_safetensors", True) is not True:
             raise ValueError("weights are loaded from safetensors only: `use_safetensors` must be True")
         if os.path.isdir(pretrained_model_name_or_path):
-            check_folder(pretrained_model_name_or_path, kwargs.get("variant"), passed=tuple(kwargs))
+            check_folder(pretrained_model_name_or_path, **kwargs)
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     @classmethod
@@ -374,5 +374,5 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         Diffusers' own would look for the code of our classes in the repository, which the installed package has.
         """
         folder = fetch_folder(pretrained_model_name, **kwargs)
-        check_folder(folder, kwargs.get("variant"), passed=tuple(kwargs))
+        check_folder(folder, **kwargs)
         return folder

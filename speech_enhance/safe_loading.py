@@ -42,23 +42,29 @@ def fetch_folder(repo_id: str, variant: str | None = None, **options) -> str:
     )
 
 
-def check_folder(folder: str | Path, variant: str | None = None, passed: tuple[str, ...] = ()) -> None:
+def check_folder(folder: str | Path, variant: str | None = None, trust_remote_code: bool = False, **passed) -> None:
     """Refuse a pipeline folder that is not what `save_pretrained` writes: Diffusers imports whatever module a
     `model_index.json` names, installed or in the working directory, and makes what the other files ask for.
 
     Args:
         folder: The pipeline.
         variant: Of the weights, such as `fp16`.
-        passed: Names of components that the caller brings along; their files are not looked at.
+        trust_remote_code: Let there be code beside the weights.
+        passed: Other arguments of `from_pretrained`; of components among them, files are not looked at.
 
     Raises:
-        ValueError: if a file asks for anything but our classes, Diffusers' schedulers and plain numbers.
+        ValueError: if there is code beside the weights, which Diffusers would run instead of ours, or if a file asks for anything but our classes, Diffusers' schedulers and plain numbers.
         OSError: if a file is missing or damaged.
     """
     folder = Path(folder)
     index = _read_settings(folder, "model_index.json")
     _check_index(index, folder / "model_index.json")
     if "unet" not in passed:
+        if (folder / "unet" / f"{NETWORK[0]}.py").exists() and not trust_remote_code:
+            raise ValueError(
+                f"{folder} holds code beside its weights, as the branch `remote-code` of a published model does for those "
+                "without this package; load the branch without it (`main`), which runs no code of the repository"
+            )
         config = _read_settings(folder, "unet/config.json")
         _check_config(config, NETWORK[1], folder / "unet" / "config.json")
         _check_weights(folder, variant)

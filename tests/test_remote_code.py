@@ -129,9 +129,9 @@ show(main=failure(lambda: load("user/tiny")), branch=failure(lambda: load("user/
     assert all("Error" in got[name] for name in ("main", "branch", "custom")), got
     assert "trust_remote_code=True" in got["custom"]
     assert client(hub, home, plain)["digest"] == published_digest
-    # people who installed the package need not know which branch is which
-    branch = "show(digest=digest(load('user/tiny', revision='remote-code')))"
-    assert client(hub, home, branch)["digest"] == published_digest
+    # the branch with the code is no place for people who installed the package, once its code lies in their cache
+    branch = "show(error=failure(lambda: load('user/tiny', revision='remote-code')))"
+    assert "load the branch without it (`main`)" in client(hub, home, branch)["error"]
 
 
 @pytest.mark.slow

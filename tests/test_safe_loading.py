@@ -98,6 +98,16 @@ def test_no_pickle_is_loaded_even_if_it_is_all_there_is(folder):
     assert not (folder.parent / "ran").exists()
 
 
+def test_code_beside_the_weights_is_not_run(folder):
+    (folder / "unet" / "speech_enhance.py").write_text(f"open({str(folder.parent / 'ran')!r}, 'w')\n")
+    (folder / "pipeline.py").write_text(f"open({str(folder.parent / 'ran')!r}, 'w')\n")
+    with pytest.raises(ValueError, match="holds code beside its weights"):
+        SpeechEnhancementPipeline.from_pretrained(folder)
+    (folder / "unet" / "speech_enhance.py").unlink()
+    SpeechEnhancementPipeline.from_pretrained(folder)
+    assert not (folder.parent / "ran").exists()
+
+
 def test_honest_folders_pass(good, tmp_path):
     from diffusers import DPMSolverMultistepScheduler
 
