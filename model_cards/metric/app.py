@@ -1,5 +1,6 @@
 """The page of a metric's Space: two recordings in, scores out. The same file serves every metric."""
 
+import math
 from pathlib import Path
 
 import evaluate
@@ -10,20 +11,21 @@ HERE = Path(__file__).resolve().parent
 METRIC = evaluate.load(str(SCRIPT))
 
 
-def score(prediction: str | None, reference: str | None) -> dict[str, float]:
-    """Scores of one recording by name."""
+def score(prediction: str | None, reference: str | None) -> dict[str, float | str]:
+    """Scores of one recording by name; what is undefined or infinite as a word, since JSON has no such numbers."""
     if not prediction or not reference:
         raise gradio.Error("Give both recordings.")
     try:
         values = METRIC.compute(predictions=[prediction], references=[reference])
     except ValueError as error:
         raise gradio.Error(str(error)) from error
-    return {name: round(float(values[name]), 4) for name in METRIC.names}
+    scores = {name: float(values[name]) for name in METRIC.names}
+    return {name: round(value, 4) if math.isfinite(value) else str(value) for name, value in scores.items()}
 
 
 demo = gradio.Interface(
     score,
-    [gradio.Audio(type="filepath", label="Enhanced"), gradio.Audio(type="filepath", label="Clean reference")],
+    [gradio.Audio(type="filepath", sources=["upload"], label=name) for name in ("Enhanced", "Clean reference")],
     gradio.JSON(label="Scores"),
     title=METRIC.title_text,
     description=METRIC.description_text,

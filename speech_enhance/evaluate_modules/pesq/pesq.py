@@ -13,8 +13,7 @@ Wide-band PESQ (ITU-T P.862.2) of the package `pesq`, about 1 (bad) to 4.64.
 """
     values_text = """
 Undefined (nan) where the reference holds no speech or is shorter than a quarter of a second; a silent prediction of a proper
-reference gets the lowest value, 1.04. PESQ was made for telephone codecs: between enhancers, differences under 0.1 are seldom
-heard, and it does not see what was invented.
+reference gets the lowest value, 1.04. It was made for telephone networks and codecs and is used beyond that for enhancers.
 """
     citation_text = """
 ITU-T Recommendation P.862.2: Wideband extension to Recommendation P.862 for the assessment of wideband telephone
