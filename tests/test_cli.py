@@ -105,6 +105,20 @@ def test_what_is_lost_on_the_way_is_said(tmp_path, model):
         assert (file.artist, file.title) == ("Ada", "")
 
 
+def test_pipes(tmp_path, model):
+    source = write(tmp_path / "in.flac", 44100, 2)
+    command = [sys.executable, "-m", "speech_enhance", "-", "-", "--model", model, "--format", "flac"]
+    result = subprocess.run(command, input=source.read_bytes(), capture_output=True, timeout=120, check=True)
+    assert run(source, tmp_path / "out.flac", "--model", model).returncode == 0
+    assert result.stdout == (tmp_path / "out.flac").read_bytes()
+    assert result.stderr.startswith(b"-: 0.5 s of audio enhanced")
+    nothing = subprocess.run(
+        [*command[:4], tmp_path / "x.wav"], input=b"", capture_output=True, timeout=120, check=False
+    )
+    assert nothing.returncode == 2
+    assert nothing.stderr.startswith(b"speech-enhance: error: stdin: is empty")
+
+
 def test_silence_in_gives_silence_out(tmp_path, model):
     soundfile.write(tmp_path / "in.wav", np.zeros(8000), 16000)
     assert run(tmp_path / "in.wav", tmp_path / "out.wav", "--model", model).returncode == 0
