@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import importlib.util
 import math
 import os
 import shutil
@@ -81,6 +82,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="enhance each channel by itself, for channels with different talkers (default: one gain for all)",
     )
     parser.add_argument(
+        "--plot", metavar="IMAGE", type=_image, help="also draw before, after and the gain (.png, .pdf, .svg)"
+    )
+    parser.add_argument(
         "--format", choices=("wav", "flac", "ogg", "mp3"), default="wav", help="of stdout (default: wav)"
     )
     parser.add_argument(
@@ -97,6 +101,8 @@ def run(options: argparse.Namespace) -> int:
         options.seed, options.attenuation_limit, options.mix, options.independent_channels,
     )  # fmt: skip
     if Path(options.input).is_dir():
+        if options.plot:
+            raise UserError("--plot draws one file, not a folder")
         return run_folder(options, choice)
     with contextlib.ExitStack() as stack:
         source = check_input(stack.enter_context(spooled_input()) if options.input == "-" else options.input)
@@ -107,7 +113,7 @@ def run(options: argparse.Namespace) -> int:
         open_audio(source)  # a bad file is told before the model is loaded
         pipeline, settings = choice.load()
         with ProgressBar() as progress:
-            report = enhance_file(pipeline, source, target, choice.generator(), progress, **settings)
+            report = enhance_file(pipeline, source, target, choice.generator(), progress, options.plot, **settings)
         tell(report, "-" if options.output == "-" else options.output, pipeline, settings)
     return 0
 
@@ -212,6 +218,16 @@ def _number(kind: type, lowest: float, highest: float):
         return value
 
     return parse
+
+
+def _image(text: str) -> str:
+    if Path(text).suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise argparse.ArgumentTypeError(f"expected a name that ends in .png, .pdf or .svg, got {text!r}")
+    if not Path(text).parent.is_dir():
+        raise argparse.ArgumentTypeError(f"the folder {Path(text).parent} does not exist")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise argparse.ArgumentTypeError('needs matplotlib: pip install "speech-enhance[plot]"')
+    return text
 
 
 def _version() -> str:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .audio_files import open_audio
+from .audio_files import AudioFileError, open_audio, reason
 from .audio_writer import AudioWriter
+from .pending_file import PendingFile
+from .strips import Strip
 
 
 class UserError(Exception):
@@ -42,6 +44,7 @@ def enhance_file(
     target: str | os.PathLike,
     generator=None,
     on_progress: Callable[[str, float, float], None] | None = None,
+    picture: str | os.PathLike | None = None,
     **settings,
 ) -> FileReport:
     """Enhance the recording `source` into `target`, block by block, in memory that does not grow with its length.
@@ -53,6 +56,7 @@ def enhance_file(
         generator: See [`SpeechEnhancementPipeline`].
         on_progress: Called with `"measuring"` or `"enhancing"`, the seconds of audio done and those of the file (`nan` if
             its header does not tell). Raise in it to stop.
+        picture: Where to draw what was done, see [`draw_comparison`]; a PNG, PDF or SVG file.
         settings: See [`~SpeechEnhancementPipeline.stream`].
 
     Raises:
@@ -64,11 +68,14 @@ def enhance_file(
     rate, num_samples = reader.sampling_rate, 0
     expected = 0 if math.isnan(reader.duration) else round(reader.duration * rate)
     on_progress = on_progress or (lambda stage, seconds, duration: None)
+    before, after = (Strip(rate), Strip(rate)) if picture else (None, None)
 
     def measured(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         done = 0
         for block in blocks:
             done += block.shape[1]
+            if picture:
+                before.push(block)
             on_progress("measuring", done / rate, reader.duration)
             yield block
 
@@ -77,9 +84,25 @@ def enhance_file(
         for block in pipeline.stream(lambda: next(passes), rate, generator, **settings):
             writer.write(block)
             num_samples += block.shape[1]
+            if picture:
+                after.push(block)
             on_progress("enhancing", num_samples / rate, reader.duration)
+    if picture:
+        draw_picture(before.finish(), after.finish(), Path(picture))
     duration = num_samples / rate
     return FileReport(writer.path, duration, time.perf_counter() - started, writer.num_limited, writer.lost_tags)
+
+
+def draw_picture(before: Strip, after: Strip, path: Path) -> None:
+    """Draw a recording and what became of it into an image file, which appears whole or not at all."""
+    from .plotting import draw_comparison
+
+    figure = draw_comparison(before, after, before.sampling_rate)
+    try:
+        with PendingFile(path) as pending, open(pending.descriptor, "wb", closefd=False) as file:
+            figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)
+    except (OSError, ValueError) as error:
+        raise AudioFileError(f"{path}: cannot be written ({reason(error)})") from error
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,18 @@ def test_what_is_lost_on_the_way_is_said(tmp_path, model):
         assert (file.artist, file.title) == ("Ada", "")
 
 
+def test_plot(tmp_path, model, capsys):
+    source = write(tmp_path / "in.wav", 44100, 2)
+    arguments = [source, tmp_path / "out.wav", "--model", model, "--plot", tmp_path / "picture.png"]
+    assert cli.main(list(map(str, arguments))) == 0
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list(tmp_path.iterdir())) == 3
+    assert cli.main([*map(str, arguments[:-1]), str(tmp_path / "picture.wav")]) == 2
+    assert "ends in .png" in capsys.readouterr().err
+    assert cli.main([*map(str, arguments[:-1]), str(tmp_path / "no" / "picture.png")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
 def test_pipes(tmp_path, model):
     source = write(tmp_path / "in.flac", 44100, 2)
     command = [sys.executable, "-m", "speech_enhance", "-", "-", "--model", model, "--format", "flac"]

@@ -27,6 +27,13 @@ def test_a_tone_is_where_it_sounds(sampling_rate, max_columns):
     assert not strip.envelope[:, half + 3 :].any()
 
 
+def test_pooling_keeps_the_mean_power():
+    audio = noise(16000 * 20)
+    fine, coarse = Strip.of(audio, 16000, 10**6), Strip.of(audio, 16000, 100)
+    assert coarse.power.shape[1] <= 200 < fine.power.shape[1]
+    assert coarse.power[:, :-1].mean() == pytest.approx(fine.power.mean(), rel=0.02)
+
+
 def test_blocks_do_not_matter():
     audio = noise(50000, channels=2)
     whole = Strip.of(audio, 16000, 100)
