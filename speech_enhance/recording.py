@@ -204,7 +204,9 @@ class RecordingStream:
         first, self._decided = self._decided, self._decided + frames.shape[-1]
         clean_mel = self._target.decode(frames, self._analysis.noisy_mel.get(first, self._decided))
         output = clean_mel if self._resynthesis is None else self._resynthesis.push(clean_mel, last)
-        if not last:
+        if last:
+            del self._analysis, self._resynthesis  # one of many recordings must not hold on to its buffers
+        else:
             made = self._analysis.audio.end if self._resynthesis is None else self._resynthesis.num_made
             self._analysis.forget(self._first_frame_needed(), made)
         return output
