@@ -113,7 +113,12 @@ def run(options: argparse.Namespace) -> int:
         open_audio(source)  # a bad file is told before the model is loaded
         pipeline, settings = choice.load()
         with ProgressBar() as progress:
-            report = enhance_file(pipeline, source, target, choice.generator(), progress, options.plot, **settings)
+            try:
+                report = enhance_file(pipeline, source, target, choice.generator(), progress, options.plot, **settings)
+            except AudioFileError:
+                raise
+            except ValueError as error:
+                raise UserError(f"{options.input}: {error}") from error
         tell(report, "-" if options.output == "-" else options.output, pipeline, settings)
     return 0
 
