@@ -20,6 +20,7 @@ _EXPORTS = {
     "SCHEDULERS": "schedulers",
     "SpeechEnhancementOutput": "pipeline",
     "SpeechEnhancementPipeline": "pipeline",
+    "enhance_file": "file_enhancement",
     "estoi": "metrics",
     "make_scheduler": "schedulers",
     "open_audio": "audio_files",

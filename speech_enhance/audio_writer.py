@@ -11,7 +11,7 @@ from . import ffmpeg
 from .audio_files import AudioFileError, AudioReader, reason
 from .pending_file import PendingFile
 
-_FORMATS = {
+FORMATS = {
     ".aif": ("AIFF", None),
     ".aiff": ("AIFF", None),
     ".au": ("AU", None),
@@ -155,8 +155,8 @@ def check_output(path: str | os.PathLike) -> Path:
     path = Path(path)
     if path.is_dir():
         raise AudioFileError(f"{path}: is a folder, expected a file name for the output")
-    if path.suffix.lower() not in (*_FORMATS, *ffmpeg.CONTAINERS):
-        known = ", ".join([*_FORMATS, *ffmpeg.CONTAINERS])
+    if path.suffix.lower() not in (*FORMATS, *ffmpeg.CONTAINERS):
+        known = ", ".join([*FORMATS, *ffmpeg.CONTAINERS])
         raise AudioFileError(f"{path}: unknown output format {path.suffix!r}; known are {known}")
     if not path.parent.is_dir():
         raise AudioFileError(f"{path}: the folder {path.parent} does not exist")
@@ -169,7 +169,7 @@ def _encoding(path: Path, like: AudioReader | None, subtype: str | None, num_val
     """libsndfile's names of format and subtype for a new file at `path`."""
     import soundfile
 
-    format_name, fixed = _FORMATS[path.suffix.lower()]
+    format_name, fixed = FORMATS[path.suffix.lower()]
     if like:
         format_name = like.format if format_name == "WAV" and like.format in _WAV_KINDS else format_name
         if like.format == format_name or like.subtype in _SAMPLE_BYTES:  # a WAV file could hold MP3 data

@@ -1,19 +1,21 @@
 """The command `speech-enhance INPUT OUTPUT`."""
 
 import argparse
+import contextlib
+import importlib.util
 import math
 import os
+import shutil
 import sys
-import time
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from .audio_files import AudioFileError, AudioReader, check_input, open_audio
-from .audio_writer import AudioWriter, check_output
-from .schedulers import PRESETS, SCHEDULERS, make_scheduler, preset_settings
-
-
-class UserError(Exception):
-    """Something the caller can mend; its message is the one line they see."""
+from .audio_files import AudioFileError, check_input, open_audio
+from .audio_writer import check_output
+from .file_enhancement import FileReport, PipelineChoice, UserError, enhance_file
+from .folders import FolderJob
+from .schedulers import PRESETS, SCHEDULERS
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -22,16 +24,15 @@ class _OneLineParser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 done, 2 wrong input, 130 interrupted."""
+    """Run the command; returns its exit code: 0 done, 1 some files of a folder failed, 2 wrong input, 130 interrupted."""
     try:
-        run(build_parser().parse_args(arguments))
+        return run(build_parser().parse_args(arguments))
     except (UserError, AudioFileError) as error:
         print(f"speech-enhance: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("speech-enhance: interrupted, nothing written", file=sys.stderr)
         return 130
-    return 0
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -41,9 +42,15 @@ def build_parser() -> argparse.ArgumentParser:
         "channels, length, level and tags.",
     )
     parser.add_argument(
-        "input", metavar="INPUT", help="audio file (WAV, FLAC, Ogg, Opus, MP3, …); with ffmpeg also others, and videos"
+        "input",
+        metavar="INPUT",
+        help="audio file (WAV, FLAC, Ogg, Opus, MP3, …); with ffmpeg also others, and videos; a folder of them; - for stdin",
     )
-    parser.add_argument("output", metavar="OUTPUT", help="file to write; its extension chooses the format")
+    parser.add_argument(
+        "output",
+        metavar="OUTPUT",
+        help="file to write, its extension chooses the format; a folder for a folder; - for stdout",
+    )
     parser.add_argument(
         "--preset",
         choices=PRESETS,
@@ -74,123 +81,134 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="enhance each channel by itself, for channels with different talkers (default: one gain for all)",
     )
+    parser.add_argument(
+        "--plot", metavar="IMAGE", type=_image, help="also draw before, after and the gain (.png, .pdf, .svg)"
+    )
+    parser.add_argument(
+        "--format", choices=("wav", "flac", "ogg", "mp3"), default="wav", help="of stdout (default: wav)"
+    )
+    parser.add_argument(
+        "--workers", type=_number(int, 1, 256), default=1, metavar="N", help="processes for a folder (default: 1)"
+    )
     parser.add_argument("--version", action="version", version=_version())
     return parser
 
 
-def run(options: argparse.Namespace) -> None:
-    """Enhance `options.input` into `options.output`."""
-    source, target = check_input(options.input), check_output(options.output)
-    if target.exists() and os.path.samefile(source, target):
-        raise UserError(f"{target}: output and input are the same file")
-    reader = open_audio(source)
-    pipeline = load_pipeline(options.model, options.device)
-    settings = choose_settings(pipeline, options)
-    started = time.perf_counter()
-    try:
-        writer, num_samples = enhance_file(pipeline, reader, target, settings, options.seed)
-    except AudioFileError:
-        raise
-    except ValueError as error:
-        raise UserError(f"{source}: {error}") from error
-    seconds = time.perf_counter() - started
-    report(writer, num_samples / reader.sampling_rate, seconds, pipeline, settings)
+def run(options: argparse.Namespace) -> int:
+    """Do what the options ask for; returns the exit code."""
+    choice = PipelineChoice(
+        options.model, options.device, options.preset, options.scheduler, options.steps, options.estimates,
+        options.seed, options.attenuation_limit, options.mix, options.independent_channels,
+    )  # fmt: skip
+    if Path(options.input).is_dir():
+        if options.plot:
+            raise UserError("--plot draws one file, not a folder")
+        return run_folder(options, choice)
+    with contextlib.ExitStack() as stack:
+        source = check_input(stack.enter_context(spooled_input()) if options.input == "-" else options.input)
+        target = stack.enter_context(spooled_output(options.format)) if options.output == "-" else options.output
+        target = check_output(target)
+        if target.exists() and os.path.samefile(source, target):
+            raise UserError(f"{target}: output and input are the same file")
+        open_audio(source)  # a bad file is told before the model is loaded
+        pipeline, settings = choice.load()
+        with ProgressBar() as progress:
+            try:
+                report = enhance_file(pipeline, source, target, choice.generator(), progress, options.plot, **settings)
+            except AudioFileError:
+                raise
+            except ValueError as error:
+                raise UserError(f"{options.input}: {error}") from error
+        tell(report, "-" if options.output == "-" else options.output, pipeline, settings)
+    return 0
 
 
-def enhance_file(pipeline, reader: AudioReader, target: Path, settings: dict, seed: int) -> tuple[AudioWriter, int]:
-    """Enhance a recording into the file `target`, block by block; the finished writer and the number of samples."""
-    import torch
-
-    rate, num_samples = reader.sampling_rate, 0
-    expected = 0 if math.isnan(reader.duration) else round(reader.duration * rate)
-    generator = torch.Generator().manual_seed(seed)
-    with (
-        AudioWriter(target, rate, reader.num_channels, like=reader, num_samples=expected) as writer,
-        progress_bar(reader.duration) as progress,
-    ):
-        passes = iter(["measuring", "enhancing"])
-
-        def open_blocks():
-            progress.reset()
-            progress.set_description(next(passes))
-            for block in reader.blocks():
-                if progress.desc.startswith("measuring"):
-                    progress.update(block.shape[1] / rate)
-                yield block
-
-        for block in pipeline.stream(open_blocks, rate, generator=generator, **settings):
-            writer.write(block)
-            num_samples += block.shape[1]
-            progress.update(block.shape[1] / rate)
-    return writer, num_samples
+def run_folder(options: argparse.Namespace, choice: PipelineChoice) -> int:
+    """Enhance the recordings under `options.input`; exit code 1 if any failed."""
+    job = FolderJob(Path(options.input), Path(options.output), choice)
+    waiting, kept = job.plan()
+    if kept:
+        print(f"speech-enhance: {len(kept)} files are done already", file=sys.stderr)
+    outcomes = []
+    for outcome in job.run(waiting, options.workers):
+        outcomes.append(outcome)
+        done = f"{outcome.duration:.1f} s in {outcome.seconds:.1f} s" if outcome.error is None else outcome.error
+        print(f"[{len(outcomes)}/{len(waiting)}] {outcome.file}: {done}", file=sys.stderr)
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    print(
+        f"speech-enhance: {len(outcomes) - len(failed)} files enhanced, {len(failed)} failed, {len(kept)} done before "
+        f"({job.report_path})",
+        file=sys.stderr,
+    )
+    return 1 if failed else 0
 
 
-def progress_bar(duration: float):
-    """Seconds of audio done and the time that is left, on a terminal."""
-    from tqdm import tqdm
+class ProgressBar:
+    """Seconds of audio done and the time that is left, on a terminal; called by [`enhance_file`]."""
 
-    form = "{desc}: {percentage:3.0f}% |{bar}| {n:.0f} of {total:.0f} s of audio, {remaining} left"
-    if math.isnan(duration):
-        duration, form = None, "{desc}: {n:.0f} s of audio in {elapsed}"
-    return tqdm(total=duration, desc="enhancing", bar_format=form, leave=False, disable=not sys.stderr.isatty())
+    def __enter__(self) -> "ProgressBar":
+        self._bar = None
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, stage: str, seconds: float, duration: float) -> None:
+        if not sys.stderr.isatty():
+            return
+        if self._bar is None:
+            from tqdm import tqdm
+
+            form = "{desc}{percentage:3.0f}% |{bar}| {n:.0f} of {total:.0f} s of audio, {remaining} left"
+            if math.isnan(duration):
+                duration, form = None, "{desc}{n:.0f} s of audio in {elapsed}"
+            self._bar = tqdm(total=duration, bar_format=form, leave=False)
+        if self._bar.desc.removesuffix(": ") != stage:
+            self._bar.reset()
+            self._bar.set_description(stage)
+        self._bar.update(seconds - self._bar.n)
 
 
-def report(writer: AudioWriter, duration: float, seconds: float, pipeline, settings: dict) -> None:
+def tell(report: FileReport, name: str, pipeline, settings: dict) -> None:
     """Say on stderr what was done, and what of the recording could not be kept."""
     notes = []
-    if writer.num_limited:
-        notes.append(f"{writer.num_limited} samples over full scale were limited")
-    if writer.lost_tags:
-        notes.append(f"tags that {writer.path.suffix} cannot hold were left out: {', '.join(writer.lost_tags)}")
+    if report.num_limited:
+        notes.append(f"{report.num_limited} samples over full scale were limited")
+    if report.lost_tags:
+        notes.append(f"tags that {report.target.suffix} cannot hold were left out: {', '.join(report.lost_tags)}")
     for note in notes:
         print(f"speech-enhance: {note}", file=sys.stderr)
     print(
-        f"{writer.path}: {duration:.1f} s of audio enhanced in {seconds:.1f} s ({type(pipeline.scheduler).__name__}, "
-        f"{settings['num_inference_steps']} step(s), {settings['num_estimates']} estimate(s))",
+        f"{name}: {report.duration:.1f} s of audio enhanced in {report.seconds:.1f} s "
+        f"({type(pipeline.scheduler).__name__}, {settings['num_inference_steps']} step(s), "
+        f"{settings['num_estimates']} estimate(s))",
         file=sys.stderr,
     )
 
 
-def load_pipeline(model: str | None, device: str | None):
-    """The pipeline of a folder or Hub id (`None`: the bundled checkpoint), on `device` (`None`: a GPU if any)."""
-    import torch
-    from diffusers.utils import logging
-
-    from . import DEFAULT_CHECKPOINT, SpeechEnhancementPipeline
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    name = str(DEFAULT_CHECKPOINT) if model is None else model
-    if Path(name).exists() and not (Path(name) / "model_index.json").is_file():
-        raise UserError(f"{name}: is no pipeline folder (it has no model_index.json)")
-    try:
-        pipeline = SpeechEnhancementPipeline.from_pretrained(name)
-    except Exception as error:  # the loaders of hub, safetensors and torch share no base class
-        raise UserError(f"cannot load the model {name}: {_first_line(error)}") from error
-    finally:
-        logging.enable_progress_bar()
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        pipeline.to(device)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise UserError(f"cannot use the device {device!r}: {_first_line(error)}") from error
-    pipeline.set_progress_bar_config(disable=True)  # the command shows seconds of audio instead of steps
-    return pipeline
+@contextlib.contextmanager
+def spooled_input() -> Iterator[Path]:
+    """A temporary file with all of stdin, which cannot be read twice."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "stdin"
+        with open(path, "wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        try:
+            yield path
+        except AudioFileError as error:
+            raise AudioFileError(str(error).replace(str(path), "stdin")) from error
 
 
-def choose_settings(pipeline, options: argparse.Namespace) -> dict:
-    """Give the pipeline the scheduler the options ask for; returns the other settings of the request."""
-    config = pipeline.scheduler.config
-    pipeline.scheduler, settings = preset_settings(options.preset, config)
-    if options.scheduler:
-        pipeline.scheduler = make_scheduler(options.scheduler, config)
-    chosen = {"num_inference_steps": options.steps, "num_estimates": options.estimates}
-    settings |= {name: value for name, value in chosen.items() if value is not None}
-    return settings | {
-        "attenuation_limit_db": options.attenuation_limit,
-        "mix": options.mix,
-        "independent_channels": options.independent_channels,
-    }
+@contextlib.contextmanager
+def spooled_output(extension: str) -> Iterator[Path]:
+    """A temporary file that goes to stdout when it is complete."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"stdout.{extension}"
+        yield path
+        with open(path, "rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.flush()
 
 
 def _number(kind: type, lowest: float, highest: float):
@@ -207,11 +225,17 @@ def _number(kind: type, lowest: float, highest: float):
     return parse
 
 
+def _image(text: str) -> str:
+    if Path(text).suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise argparse.ArgumentTypeError(f"expected a name that ends in .png, .pdf or .svg, got {text!r}")
+    if not Path(text).parent.is_dir():
+        raise argparse.ArgumentTypeError(f"the folder {Path(text).parent} does not exist")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise argparse.ArgumentTypeError('needs matplotlib: pip install "speech-enhance[plot]"')
+    return text
+
+
 def _version() -> str:
     from . import __version__
 
     return f"speech-enhance {__version__}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -5,6 +5,7 @@ Only local files are opened, whatever a playlist in one of them names.
 
 import contextlib
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -68,8 +69,8 @@ def probe(path: Path) -> Sound:
         raise FfmpegError(_last_line(result.stderr, path))
     found = json.loads(result.stdout)
     track = next((item for item in found.get("streams", []) if item.get("codec_type") == "audio"), None)
-    if track is None or not int(track.get("sample_rate", 0)):
-        raise FfmpegError("it has no sound track")
+    if track is None or "codec_name" not in track or not int(track.get("sample_rate", 0)):
+        raise FfmpegError("it has no sound track" if track is None else "its sound is of no known kind")
     about = found.get("format", {})
     duration = float(track.get("duration") or about.get("duration") or "nan")
     bit_rate = int(track.get("bit_rate", 0)) or None
@@ -182,6 +183,6 @@ def _check(process: subprocess.Popen, messages: IO[bytes], path: Path | None) ->
 
 
 def _last_line(message: str, path: Path | None) -> str:
-    """What ffmpeg said last, without the file's name, which our messages begin with."""
-    lines = message.strip().splitlines() or ["ffmpeg failed"]
-    return lines[-1].removeprefix(f"{_url(path)}: ") if path else lines[-1]
+    """What ffmpeg said last, without the part of it that spoke and the file's name, which our messages begin with."""
+    line = re.sub(r"^\[[^]]*\] ", "", (message.strip().splitlines() or ["ffmpeg failed"])[-1])
+    return line.removeprefix(f"{_url(path)}: ") if path else line

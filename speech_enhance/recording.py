@@ -121,6 +121,7 @@ class Analysis:
                 self._finish()
             else:
                 self.audio.append(block)
+                self._check_length(self.audio.end <= self.survey.num_samples)
                 self._take(self._resampler.push(block))
 
     def forget(self, frame: int, made: int) -> None:
@@ -131,14 +132,17 @@ class Analysis:
         self.audio.forget(made)
 
     def _finish(self) -> None:
-        if self.audio.end != self.survey.num_samples:
+        self._check_length(self.audio.end == self.survey.num_samples)
+        self._take(self._resampler.finish(self.num_model_samples))
+        silence = self._margin + -self.num_model_samples % self.config.hop_length
+        self._take(np.zeros((self.survey.num_channels, silence), np.float32), audible=False)
+
+    def _check_length(self, as_before: bool) -> None:
+        if not as_before:
             raise ValueError(
                 f"the recording changed while it was read: {self.survey.num_samples} samples the first time, "
                 f"{self.audio.end} the second"
             )
-        self._take(self._resampler.finish(self.num_model_samples))
-        silence = self._margin + -self.num_model_samples % self.config.hop_length
-        self._take(np.zeros((self.survey.num_channels, silence), np.float32), audible=False)
 
     def _take(self, block: np.ndarray, audible: bool = True) -> None:
         """Take in audio at the model's rate, and make the frames that can be made."""
@@ -204,7 +208,9 @@ class RecordingStream:
         first, self._decided = self._decided, self._decided + frames.shape[-1]
         clean_mel = self._target.decode(frames, self._analysis.noisy_mel.get(first, self._decided))
         output = clean_mel if self._resynthesis is None else self._resynthesis.push(clean_mel, last)
-        if not last:
+        if last:
+            del self._analysis, self._resynthesis  # one of many recordings must not hold on to its buffers
+        else:
             made = self._analysis.audio.end if self._resynthesis is None else self._resynthesis.num_made
             self._analysis.forget(self._first_frame_needed(), made)
         return output

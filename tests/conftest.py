@@ -59,6 +59,16 @@ def tiny_pipeline(tiny_unet) -> SpeechEnhancementPipeline:
     return quiet(SpeechEnhancementPipeline(tiny_unet, training_scheduler(), window_frames=64, overlap_frames=16))
 
 
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """A folder with a tiny pipeline."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    unet = ConditionalUNet2DModel(**TINY_UNET)
+    SpeechEnhancementPipeline(unet, training_scheduler(), window_frames=64, overlap_frames=16).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
 def oracle_pipeline() -> SpeechEnhancementPipeline:
     """A pipeline around [`OracleUNet`]; with its `share` of 1 it must give every recording back."""

@@ -17,21 +17,6 @@ from test_audio_files import make
 from speech_enhance import cli
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    import torch
-    from conftest import TINY_UNET
-
-    from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
-    from speech_enhance.schedulers import training_scheduler
-
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("model")
-    unet = ConditionalUNet2DModel(**TINY_UNET)
-    SpeechEnhancementPipeline(unet, training_scheduler(), window_frames=64, overlap_frames=16).save_pretrained(folder)
-    return folder
-
-
 def run(*arguments, **options):
     command = [sys.executable, "-m", "speech_enhance", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
@@ -61,10 +46,10 @@ def test_version():
 @pytest.mark.parametrize(
     ("sampling_rate", "channels", "name"), [(8000, 1, "a.wav"), (44100, 2, "b.flac"), (48000, 6, "c.wav")]
 )
-def test_output_has_the_inputs_rate_channels_and_length(tmp_path, model, sampling_rate, channels, name):
+def test_output_has_the_inputs_rate_channels_and_length(tmp_path, tiny_model, sampling_rate, channels, name):
     source = write(tmp_path / name, sampling_rate, channels, subtype="PCM_24")
     target = tmp_path / f"out_{name}"
-    result = run(source, target, "--model", model)
+    result = run(source, target, "--model", tiny_model)
     assert (result.returncode, result.stdout) == (0, "")
     before, after = soundfile.info(source), soundfile.info(target)
     for field in ("samplerate", "channels", "frames", "subtype", "format"):
@@ -72,11 +57,11 @@ def test_output_has_the_inputs_rate_channels_and_length(tmp_path, model, samplin
     assert sorted(item.name for item in tmp_path.iterdir()) == sorted([name, f"out_{name}"])
 
 
-def test_options_reach_the_pipeline(tmp_path, model, capsys):
+def test_options_reach_the_pipeline(tmp_path, tiny_model, capsys):
     source = write(tmp_path / "in.wav")
 
     def output(*options):
-        arguments = [source, tmp_path / "out.wav", "--model", model, *options]
+        arguments = [source, tmp_path / "out.wav", "--model", tiny_model, *options]
         assert cli.main(list(map(str, arguments))) == 0
         return soundfile.read(tmp_path / "out.wav", dtype="int16")[0], capsys.readouterr().err
 
@@ -91,11 +76,11 @@ def test_options_reach_the_pipeline(tmp_path, model, capsys):
     np.testing.assert_allclose(output("--attenuation-limit", 0)[0], original, atol=1)
 
 
-def test_what_is_lost_on_the_way_is_said(tmp_path, model):
+def test_what_is_lost_on_the_way_is_said(tmp_path, tiny_model):
     with soundfile.SoundFile(tmp_path / "in.wav", "w", 16000, 1, "FLOAT") as file:
         file.title, file.artist = "Grüße", "Ada"
         file.write(3 * noise(8000))
-    result = run(tmp_path / "in.wav", tmp_path / "out.mp3", "--model", model, "--mix", 0)
+    result = run(tmp_path / "in.wav", tmp_path / "out.mp3", "--model", tiny_model, "--mix", 0)
     assert result.returncode == 0
     limited, tags, done = result.stderr.splitlines()
     assert limited.endswith("samples over full scale were limited")
@@ -105,9 +90,35 @@ def test_what_is_lost_on_the_way_is_said(tmp_path, model):
         assert (file.artist, file.title) == ("Ada", "")
 
 
-def test_silence_in_gives_silence_out(tmp_path, model):
+def test_plot(tmp_path, tiny_model, capsys):
+    source = write(tmp_path / "in.wav", 44100, 2)
+    arguments = [source, tmp_path / "out.wav", "--model", tiny_model, "--plot", tmp_path / "picture.png"]
+    assert cli.main(list(map(str, arguments))) == 0
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list(tmp_path.iterdir())) == 3
+    assert cli.main([*map(str, arguments[:-1]), str(tmp_path / "picture.wav")]) == 2
+    assert "ends in .png" in capsys.readouterr().err
+    assert cli.main([*map(str, arguments[:-1]), str(tmp_path / "no" / "picture.png")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_pipes(tmp_path, tiny_model):
+    source = write(tmp_path / "in.flac", 44100, 2)
+    command = [sys.executable, "-m", "speech_enhance", "-", "-", "--model", tiny_model, "--format", "flac"]
+    result = subprocess.run(command, input=source.read_bytes(), capture_output=True, timeout=120, check=True)
+    assert run(source, tmp_path / "out.flac", "--model", tiny_model).returncode == 0
+    assert result.stdout == (tmp_path / "out.flac").read_bytes()
+    assert result.stderr.startswith(b"-: 0.5 s of audio enhanced")
+    nothing = subprocess.run(
+        [*command[:4], tmp_path / "x.wav"], input=b"", capture_output=True, timeout=120, check=False
+    )
+    assert nothing.returncode == 2
+    assert nothing.stderr.startswith(b"speech-enhance: error: stdin: is empty")
+
+
+def test_silence_in_gives_silence_out(tmp_path, tiny_model):
     soundfile.write(tmp_path / "in.wav", np.zeros(8000), 16000)
-    assert run(tmp_path / "in.wav", tmp_path / "out.wav", "--model", model).returncode == 0
+    assert run(tmp_path / "in.wav", tmp_path / "out.wav", "--model", tiny_model).returncode == 0
     audio, _ = soundfile.read(tmp_path / "out.wav")
     assert len(audio) == 8000
     assert not audio.any()
@@ -137,10 +148,10 @@ def test_wrong_input_gets_one_line_and_exit_code_2(tmp_path, kind):
         (["--model", str(ROOT / "tests")], "is no pipeline folder"),
     ],
 )
-def test_wrong_options_get_one_line_and_exit_code_2(tmp_path, model, options, message):
+def test_wrong_options_get_one_line_and_exit_code_2(tmp_path, tiny_model, options, message):
     write(tmp_path / "in.wav")
     if "--model" not in options:
-        options = ["--model", str(model), *options]
+        options = ["--model", str(tiny_model), *options]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     result = run(tmp_path / "in.wav", tmp_path / "out.wav", *options, env=environment)
     check_refusal(result, message)
@@ -163,9 +174,9 @@ def test_too_few_arguments():
     check_refusal(run("only.wav"), "OUTPUT")
 
 
-def test_progress_is_shown_on_a_terminal_only(tmp_path, model):
+def test_progress_is_shown_on_a_terminal_only(tmp_path, tiny_model):
     source = write(tmp_path / "in.wav")
-    command = [sys.executable, "-m", "speech_enhance", source, tmp_path / "out.wav", "--model", model]
+    command = [sys.executable, "-m", "speech_enhance", source, tmp_path / "out.wav", "--model", tiny_model]
     terminal, other_end = os.openpty()
     termios.tcsetwinsize(terminal, (24, 80))
     process = subprocess.Popen(command, stderr=other_end)
@@ -180,14 +191,24 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path, model):
     os.close(terminal)
     assert b"enhancing" in shown
     assert re.search(rb"\d+% \|.*\| \d of \d s of audio, .* left", shown)
-    assert "left" not in run(source, tmp_path / "out.wav", "--model", model).stderr
+    assert "left" not in run(source, tmp_path / "out.wav", "--model", tiny_model).stderr
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_stopped_run_leaves_nothing_behind(tmp_path, model, number):
+def test_a_stopped_run_leaves_nothing_behind(tmp_path, tiny_model, number):
     source = write(tmp_path / "in.wav", seconds=300)
-    command = [sys.executable, "-m", "speech_enhance", source, tmp_path / "out.wav", "--model", model, "--steps", "200"]
+    command = [
+        sys.executable,
+        "-m",
+        "speech_enhance",
+        source,
+        tmp_path / "out.wav",
+        "--model",
+        tiny_model,
+        "--steps",
+        "200",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     time.sleep(10)
     assert process.poll() is None

@@ -1,0 +1,190 @@
+"""A recording in one file enhanced into another, and which pipeline is to do it."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .audio_files import AudioFileError, open_audio, reason
+from .audio_writer import AudioWriter
+from .pending_file import PendingFile
+from .strips import Strip
+
+
+class UserError(Exception):
+    """Something the caller can mend; its message is the one line they see."""
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What [`enhance_file`] did.
+
+    Args:
+        target: The new file.
+        duration: Seconds of audio.
+        seconds: It took.
+        num_limited: Samples beyond full scale that had to be limited.
+        lost_tags: Tags of the recording that the new file's format cannot hold.
+    """
+
+    target: Path
+    duration: float
+    seconds: float
+    num_limited: int
+    lost_tags: list[str]
+
+
+def enhance_file(
+    pipeline,
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    generator=None,
+    on_progress: Callable[[str, float, float], None] | None = None,
+    picture: str | os.PathLike | None = None,
+    **settings,
+) -> FileReport:
+    """Enhance the recording `source` into `target`, block by block, in memory that does not grow with its length.
+
+    Args:
+        pipeline: A [`SpeechEnhancementPipeline`].
+        source: Audio file, or video file with sound.
+        target: File to write, which appears whole or not at all; its extension chooses the format.
+        generator: See [`SpeechEnhancementPipeline`].
+        on_progress: Called with `"measuring"` or `"enhancing"`, the seconds of audio done and those of the file (`nan` if
+            its header does not tell). Raise in it to stop.
+        picture: Where to draw what was done, see [`draw_comparison`]; a PNG, PDF or SVG file.
+        settings: See [`~SpeechEnhancementPipeline.stream`].
+
+    Raises:
+        AudioFileError: if a file cannot be read or written, with its name.
+        ValueError: for settings out of range.
+    """
+    started = time.perf_counter()
+    reader = open_audio(source)
+    rate, num_samples = reader.sampling_rate, 0
+    expected = 0 if math.isnan(reader.duration) else round(reader.duration * rate)
+    on_progress = on_progress or (lambda stage, seconds, duration: None)
+    before, after = (Strip(rate), Strip(rate)) if picture else (None, None)
+
+    def measured(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        done = 0
+        for block in blocks:
+            done += block.shape[1]
+            if picture:
+                before.push(block)
+            on_progress("measuring", done / rate, reader.duration)
+            yield block
+
+    passes = iter([measured(reader.blocks()), reader.blocks()])
+    with AudioWriter(target, rate, reader.num_channels, like=reader, num_samples=expected) as writer:
+        for block in pipeline.stream(lambda: next(passes), rate, generator, **settings):
+            writer.write(block)
+            num_samples += block.shape[1]
+            if picture:
+                after.push(block)
+            on_progress("enhancing", num_samples / rate, reader.duration)
+    if picture:
+        draw_picture(before.finish(), after.finish(), Path(picture))
+    duration = num_samples / rate
+    return FileReport(writer.path, duration, time.perf_counter() - started, writer.num_limited, writer.lost_tags)
+
+
+def draw_picture(before: Strip, after: Strip, path: Path) -> None:
+    """Draw a recording and what became of it into an image file, which appears whole or not at all."""
+    from .plotting import draw_comparison
+
+    figure = draw_comparison(before, after, before.sampling_rate)
+    try:
+        with PendingFile(path) as pending, open(pending.descriptor, "wb", closefd=False) as file:
+            figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)
+    except (OSError, ValueError) as error:
+        raise AudioFileError(f"{path}: cannot be written ({reason(error)})") from error
+
+
+@dataclass(frozen=True)
+class PipelineChoice:
+    """A pipeline and how it is to be used, as the command's options say it; it can be sent to another process.
+
+    Args:
+        model: Pipeline folder or Hub id; `None` for the bundled checkpoint.
+        device: `None` for a GPU if there is one.
+        preset: Name of one of [`PRESETS`]; the next three change parts of it.
+        scheduler: Name of one of [`SCHEDULERS`].
+        num_inference_steps, num_estimates, seed, attenuation_limit_db, mix, independent_channels: See
+            [`SpeechEnhancementPipeline`].
+    """
+
+    model: str | None = None
+    device: str | None = None
+    preset: str = "balanced"
+    scheduler: str | None = None
+    num_inference_steps: int | None = None
+    num_estimates: int | None = None
+    seed: int = 0
+    attenuation_limit_db: float | None = None
+    mix: float = 1.0
+    independent_channels: bool = False
+
+    def generator(self):
+        """A fresh generator of the seed."""
+        import torch
+
+        return torch.Generator().manual_seed(self.seed)
+
+    def load(self):
+        """The pipeline, with its scheduler, and the settings of a request.
+
+        Raises:
+            UserError: if there is no such model or device.
+        """
+        from .schedulers import make_scheduler, preset_settings
+
+        pipeline = load_pipeline(self.model, self.device)
+        config = pipeline.scheduler.config
+        pipeline.scheduler, settings = preset_settings(self.preset, config)
+        if self.scheduler:
+            pipeline.scheduler = make_scheduler(self.scheduler, config)
+        chosen = {"num_inference_steps": self.num_inference_steps, "num_estimates": self.num_estimates}
+        settings |= {name: value for name, value in chosen.items() if value is not None}
+        limits = {"attenuation_limit_db": self.attenuation_limit_db, "mix": self.mix}
+        return pipeline, settings | limits | {"independent_channels": self.independent_channels}
+
+
+def load_pipeline(model: str | None = None, device: str | None = None):
+    """The pipeline of a folder or Hub id (`None`: the bundled checkpoint), on `device` (`None`: a GPU if any).
+
+    Raises:
+        UserError: if there is no such model or device.
+    """
+    import torch
+    from diffusers.utils import logging
+
+    from . import DEFAULT_CHECKPOINT, SpeechEnhancementPipeline
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    name = str(DEFAULT_CHECKPOINT) if model is None else model
+    if Path(name).exists() and not (Path(name) / "model_index.json").is_file():
+        raise UserError(f"{name}: is no pipeline folder (it has no model_index.json)")
+    try:
+        pipeline = SpeechEnhancementPipeline.from_pretrained(name)
+    except Exception as error:  # the loaders of hub, safetensors and torch share no base class
+        raise UserError(f"cannot load the model {name}: {first_line(error)}") from error
+    finally:
+        logging.enable_progress_bar()
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        pipeline.to(device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise UserError(f"cannot use the device {device!r}: {first_line(error)}") from error
+    pipeline.set_progress_bar_config(disable=True)  # seconds of audio tell more than steps
+    return pipeline
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,148 @@
+"""What happens to each kind of bad or odd file: the command's exit code and its one line, or what it makes of it."""
+
+import os
+import resource
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import noise
+
+from speech_enhance import cli
+
+SOUND = noise(8000)
+
+
+def header(offset: int, form: str, value: int) -> bytes:
+    """A good WAV file with one number of its header changed."""
+    content = bytearray(encoded("WAV"))
+    content[offset : offset + struct.calcsize(form)] = struct.pack(form, value)
+    return bytes(content)
+
+
+def encoded(
+    format_name: str, audio: np.ndarray = SOUND, sampling_rate: int = 16000, subtype: str | None = None
+) -> bytes:
+    import io
+
+    file = io.BytesIO()
+    soundfile.write(file, audio, sampling_rate, format=format_name, subtype=subtype)
+    return file.getvalue()
+
+
+def floats(audio: np.ndarray) -> bytes:
+    return encoded("WAV", audio.astype(np.float32), subtype="FLOAT")
+
+
+def half(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+REFUSED = {
+    "empty": (b"", "is empty"),
+    "header only": (encoded("WAV")[:44], "holds no audio samples"),
+    "cut off in the header": (encoded("WAV")[:30], "cannot be read as audio"),
+    "cut off FLAC": (half(encoded("FLAC", noise(200000))), "cannot be read as audio"),
+    "random bytes": (np.random.default_rng(0).bytes(5000), "cannot be read as audio"),
+    "random RIFF": (b"RIFF" + np.random.default_rng(0).bytes(5000), "cannot be read as audio"),
+    "random FLAC": (b"fLaC" + np.random.default_rng(0).bytes(5000), "cannot be read as audio"),
+    "zip": (b"PK\x03\x04" + np.random.default_rng(0).bytes(5000), "cannot be read as audio"),
+    "text": (b"hello, this is not audio\n" * 100, "cannot be read as audio"),
+    "NaN": (floats(np.append(SOUND, np.nan)), "NaN or infinite"),
+    "infinite": (floats(np.append(SOUND, np.inf)), "NaN or infinite"),
+    "beyond single precision": (encoded("WAV", SOUND.astype(float) * 1e300, subtype="DOUBLE"), "NaN or infinite"),
+    "0 Hz": (header(24, "<I", 0), "cannot be read as audio"),
+    "1 Hz": (header(24, "<I", 1), "(1000 to 768000), got 1"),
+    "2 MHz": (header(24, "<I", 2_000_000), "(1000 to 768000), got 2000000"),
+    "no channels": (header(22, "<H", 0), "cannot be read as audio"),
+    "1000 channels": (header(22, "<H", 1000), "1000 channels, expected 1 to 64"),
+    "65 channels": (encoded("WAV", noise(400, channels=65).T), "65 channels, expected 1 to 64"),
+    "0 bits": (header(34, "<H", 0), "cannot be read as audio"),
+}
+ENHANCED = {
+    "cut off WAV": (half(encoded("WAV")), None),
+    "claims 4 GB": (header(40, "<I", 2**32 - 1), SOUND.shape),
+    "constant offset": (floats(SOUND + 0.5), SOUND.shape),
+    "one sample": (floats(SOUND[:1]), (1,)),
+    "full-scale square wave": (floats(np.sign(np.sin(0.3 * np.arange(8000)))), SOUND.shape),
+    "a million times full scale": (floats(SOUND * 1e7), SOUND.shape),
+    "hardly above nothing": (floats(SOUND * 1e-37), SOUND.shape),
+    "64 channels": (encoded("WAV", noise(400, channels=64).T), (400, 64)),
+}
+
+
+def enhance(folder, model, name="in.wav", *options) -> int:
+    return cli.main(["--model", str(model), *options, "--", str(folder / name), str(folder / "out.wav")])
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_enhanced_is_refused_in_one_line(tmp_path, tiny_model, capsys, kind):
+    content, message = REFUSED[kind]
+    (tmp_path / "in.wav").write_bytes(content)
+    assert enhance(tmp_path, tiny_model) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"speech-enhance: error: {tmp_path / 'in.wav'}: ")
+    assert message in line
+    assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
+
+
+@pytest.mark.parametrize("kind", ENHANCED)
+def test_what_is_odd_is_enhanced_all_the_same(tmp_path, tiny_model, kind):
+    content, shape = ENHANCED[kind]
+    (tmp_path / "in.wav").write_bytes(content)
+    assert enhance(tmp_path, tiny_model) == 0
+    output, _ = soundfile.read(tmp_path / "out.wav")
+    original, _ = soundfile.read(tmp_path / "in.wav")
+    assert output.shape == original.shape
+    assert shape in (None, output.shape)
+    assert np.isfinite(output).all()
+    assert np.square(output).sum() <= 1.01 * np.square(original).sum()
+
+
+@pytest.mark.parametrize("name", ["new\nline.wav", "-dash.wav", "ünï 音.wav", "x" * 240 + ".wav", "a'b\"$(c).wav"])
+def test_names(tmp_path, tiny_model, monkeypatch, name):
+    (tmp_path / name).write_bytes(encoded("WAV"))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["--model", str(tiny_model), "--", name, "out.wav"]) == 0
+    assert cli.main(["--model", str(tiny_model), "--", "out.wav", name]) == 0
+    assert soundfile.info(tmp_path / name).frames == 8000
+
+
+@pytest.mark.parametrize("target", ["loop.wav", "nowhere"])
+def test_links_to_nothing(tmp_path, tiny_model, capsys, target):
+    (tmp_path / "loop.wav").symlink_to(target)
+    assert enhance(tmp_path, tiny_model, "loop.wav") == 2
+    assert "loop.wav: " in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path, tiny_model):
+    """A limit on the size of files stands for it."""
+    soundfile.write(tmp_path / "in.wav", noise(160000), 16000)
+    (tmp_path / "out.wav").write_bytes(b"precious")
+    command = [sys.executable, "-m", "speech_enhance", "--model", tiny_model, "in.wav", "out.wav"]
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))
+
+    result = subprocess.run(command, cwd=tmp_path, preexec_fn=limit, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 2
+    assert "out.wav: cannot be written" in result.stderr
+    assert (tmp_path / "out.wav").read_bytes() == b"precious"
+    assert sorted(os.listdir(tmp_path)) == ["in.wav", "out.wav"]
+
+
+def test_a_file_that_grows_while_it_is_read(tmp_path, tiny_pipeline):
+    from speech_enhance import enhance_file
+
+    soundfile.write(tmp_path / "in.wav", SOUND, 16000)
+
+    def append(stage, seconds, duration):
+        if stage == "measuring" and seconds == duration:
+            soundfile.write(tmp_path / "in.wav", noise(9000), 16000)
+
+    with pytest.raises(ValueError, match="changed while it was read"):
+        enhance_file(tiny_pipeline, tmp_path / "in.wav", tmp_path / "out.wav", on_progress=append)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
