@@ -1,0 +1,41 @@
+"""The web demo: `python spaces/app.py`, then open the address it prints.
+
+Settings are environment variables: GRADIO_SERVER_NAME and GRADIO_SERVER_PORT; MODEL_ID, a pipeline folder or Hub id
+(default: the model in the package); CODE_URL, where the code lives; and the limits of `speech_enhance.serving.Limits`.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "0")
+os.environ.setdefault("GRADIO_TEMP_DIR", tempfile.mkdtemp(prefix="speech-enhance-"))
+
+import gradio as gr
+from handlers import Handlers
+from page import build_page
+
+from speech_enhance.serving import Limits
+
+FOLDER = Path(__file__).parent
+
+
+def main() -> None:
+    limits = Limits.from_environment()
+    handlers = Handlers(os.environ.get("MODEL_ID"), limits, Path(os.environ["GRADIO_TEMP_DIR"]))
+    demo = build_page(handlers, limits, FOLDER, os.environ.get("MODEL_ID"), os.environ.get("CODE_URL"))
+    demo.queue(max_size=limits.max_queue, default_concurrency_limit=limits.concurrent_runs)
+    demo.launch(
+        theme=gr.themes.Soft(
+            primary_hue="orange", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+        ),
+        css_paths=FOLDER / "page.css",
+        allowed_paths=[str(FOLDER / "examples")],
+        max_file_size=limits.max_file_mb * 10**6,
+        ssr_mode=False,
+        footer_links=["api", "settings"],
+    )
+
+
+if __name__ == "__main__":
+    main()
