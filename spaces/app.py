@@ -4,7 +4,9 @@ Settings are environment variables: GRADIO_SERVER_NAME and GRADIO_SERVER_PORT; M
 (default: the model in the package); CODE_URL, where the code lives; and the limits of `speech_enhance.serving.Limits`.
 """
 
+import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,21 +17,32 @@ import gradio as gr
 from handlers import Handlers
 from page import build_page
 
+from speech_enhance.cli import UserError
 from speech_enhance.serving import Limits
 
 FOLDER = Path(__file__).parent
 
 
+def setting(name: str) -> str | None:
+    """A variable of the environment, else what `deploy.py` wrote beside this file."""
+    written = FOLDER / "settings.json"
+    settings = json.loads(written.read_text(encoding="utf-8")) if written.exists() else {}
+    return os.environ.get(name) or settings.get(name)
+
+
 def main() -> None:
-    limits = Limits.from_environment()
-    handlers = Handlers(os.environ.get("MODEL_ID"), limits, Path(os.environ["GRADIO_TEMP_DIR"]))
-    demo = build_page(handlers, limits, FOLDER, os.environ.get("MODEL_ID"), os.environ.get("CODE_URL"))
+    try:
+        limits = Limits.from_environment()
+        handlers = Handlers(setting("MODEL_ID"), limits, Path(os.environ["GRADIO_TEMP_DIR"]))
+    except (ValueError, UserError) as error:
+        sys.exit(f"app.py: error: {error}")
+    demo = build_page(handlers, limits, FOLDER, setting("MODEL_ID"), setting("CODE_URL"))
     demo.queue(max_size=limits.max_queue, default_concurrency_limit=limits.concurrent_runs)
     demo.launch(
         theme=gr.themes.Soft(
             primary_hue="orange", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
         ),
-        css_paths=FOLDER / "page.css",
+        head=f"<style>{(FOLDER / 'page.css').read_text(encoding='utf-8')}</style>",
         allowed_paths=[str(FOLDER / "examples")],
         max_file_size=limits.max_file_mb * 10**6,
         ssr_mode=False,

@@ -1,11 +1,11 @@
 """What the server does for each event of the page and of the API."""
 
-import hashlib
 import importlib
 import tempfile
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 import gradio as gr
 from results import decibel, facts, message, player, table
@@ -22,6 +22,7 @@ from speech_enhance.serving import (
     open_upload,
 )
 
+STOPPED = "Stopped; nothing was kept."
 NO_LIMIT_DB = 60  # the right end of the page's slider
 
 
@@ -48,6 +49,8 @@ class Handlers:
         self.folder = folder
         self.enhancer = Enhancer(model)
         self.run = zero_gpu(self._run)
+        self.running: dict[Path, str] = {}  # session of every run, by the path that stops it
+        folder.mkdir(parents=True, exist_ok=True)
 
     def enhance(self, path, scheduler, steps, estimates, seed, limit_db, mix, client, request: gr.Request):
         """Values of status, player, facts and download."""
@@ -113,7 +116,7 @@ class Handlers:
         except RequestError as error:
             raise gr.Error(str(error), print_exception=False) from None
         except Stopped:
-            raise gr.Error("Stopped.", print_exception=False) from None
+            raise gr.Error(STOPPED, print_exception=False) from None
         seconds = recording.audio.shape[1] / recording.sampling_rate
         return str(target), {
             "duration": seconds,
@@ -128,7 +131,14 @@ class Handlers:
 
     def stop(self, request: gr.Request) -> None:
         """The visitor pressed cancel or closed the page."""
-        self.stop_file(request).touch()
+        for path, session in list(self.running.items()):
+            if session == request.session_hash:
+                path.touch()
+
+    def cancel(self, request: gr.Request):
+        """[`stop`], and what the page shows then: status, button to start, button to cancel."""
+        self.stop(request)
+        return message("hint", STOPPED), gr.Button(interactive=True), gr.Button(interactive=False)
 
     def _run(
         self, audio, sampling_rate: int, settings: Settings, stop_file: Path, desc: str, part: tuple[int, int]
@@ -144,25 +154,21 @@ class Handlers:
 
         def on_step(done: int, total: int) -> None:
             if stop_file.exists():
-                raise Stopped("Stopped; nothing was kept.")
+                raise Stopped(STOPPED)
             progress((index + done / total) / parts, desc=desc)
 
         return self.enhancer.enhance(audio, sampling_rate, settings, on_step)
 
     @contextmanager
     def stoppable(self, request: gr.Request):
-        """Path whose existence means that the request shall stop; gone afterwards."""
-        path = self.stop_file(request)
-        path.unlink(missing_ok=True)
+        """Path whose existence means that this run of the visitor shall stop; gone afterwards."""
+        path = self.folder / f"{uuid4().hex}.stop"
+        self.running[path] = request.session_hash
         try:
             yield path
         finally:
+            del self.running[path]
             path.unlink(missing_ok=True)
-
-    def stop_file(self, request: gr.Request) -> Path:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # the browser chooses the session's name, which could be a path
-        return self.folder / (hashlib.sha256(str(request.session_hash).encode()).hexdigest() + ".stop")
 
     def new_folder(self) -> Path:
         """A folder with a name that cannot be guessed; Gradio deletes what is in it, this the empty ones of the past."""

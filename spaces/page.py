@@ -160,7 +160,8 @@ def wire(trigger, event: dict, outputs: list, start: gr.Button, cancel: gr.Butto
         trigger_mode="once",
     )
     run.then(lambda: (gr.Button(interactive=True), gr.Button(interactive=False)), None, [start, cancel], **quiet)
-    cancel.click(handlers.stop, None, None, **quiet)
+    # a run that waits in the queue is taken out of it, one that computes is stopped
+    cancel.click(handlers.cancel, None, [status, start, cancel], cancels=[run], **quiet)
 
 
 def preset_labels() -> dict[str, str]:

@@ -69,7 +69,7 @@ function build(value) {
   const note = document.createElement("p");
   note.className = "note";
   note.textContent = value.note;
-  root.append(choices, transport, note, figure);
+  root.append(choices, transport, note, figure, ...audios);
   element.append(root);
 
   root.addEventListener("keydown", (event) => {

@@ -87,7 +87,7 @@ def player(
     span = None
     if columns == 1:
         box = next(axis for axis in figure.axes if axis.get_label() == "waveform").get_position()
-        span = [box.x0, box.x1]
+        span = [float(box.x0), float(box.x1)]
     matched = ", ".join(decibel(20 * math.log10(scales[i + 1] / scales[0])) for i in range(len(others)))
     return {
         "tracks": tracks,

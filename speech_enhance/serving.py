@@ -113,7 +113,9 @@ def open_upload(path: str | os.PathLike | None, limits: Limits) -> AudioFile:
         RequestError: a sentence that names the file, not its place on the server.
     """
     if not path:
-        raise RequestError("There is no recording yet: upload one, record one, or take an example.")
+        raise RequestError(
+            "There is no recording yet: upload or record one, wait until it is shown, or take an example."
+        )
     path = Path(path)
     if not path.is_file():
         raise RequestError(
