@@ -52,7 +52,7 @@ class Handlers:
         self.running: dict[Path, str] = {}  # session of every run, by the path that stops it
         folder.mkdir(parents=True, exist_ok=True)
 
-    def enhance(self, path, scheduler, steps, estimates, seed, limit_db, mix, client, request: gr.Request):
+    def show_enhanced(self, path, scheduler, steps, estimates, seed, limit_db, mix, client, request: gr.Request):
         """Values of status, player, facts and download."""
         try:
             with self.stoppable(request) as stop_file:
@@ -72,7 +72,7 @@ class Handlers:
         button = gr.DownloadButton(f"Download {target.name}", value=str(target), visible=True)
         return done, shown, facts(recording, run, settings), button
 
-    def compare(self, path, schedulers, steps, seed, client, request: gr.Request):
+    def show_comparison(self, path, schedulers, steps, seed, client, request: gr.Request):
         """Values of status, player and table."""
         try:
             with self.stoppable(request) as stop_file:
@@ -103,7 +103,7 @@ class Handlers:
             table(rows, heading),
         )
 
-    def enhance_file(
+    def enhance(
         self, audio, scheduler, num_inference_steps, num_estimates, seed, attenuation_limit_db, mix, request: gr.Request
     ):
         """The API: `(enhanced file, facts)`; raises `gr.Error` with a sentence for what cannot be served."""

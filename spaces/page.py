@@ -67,7 +67,7 @@ def enhance_tab(handlers: Handlers, limits: Limits, script: str, audio: gr.Audio
         [(label, name) for name, label in preset_labels().items()],
         value=DEFAULT,
         label="Preset",
-        info="Speed against quality; Advanced shows and changes what is behind a preset.",
+        info="Speed against quality; Advanced shows what is behind a preset, and changes it.",
     )
     with gr.Accordion("Advanced", open=False):
         scheduler, steps, estimates = preset_controls(limits)
@@ -89,14 +89,14 @@ def enhance_tab(handlers: Handlers, limits: Limits, script: str, audio: gr.Audio
     preset.input(None, preset, [scheduler, steps, estimates], js=fill, api_visibility="private")
 
     def runs(trigger):
-        event = {"fn": handlers.enhance, "inputs": [audio, *settings, client], "js": TELL_CLIENT}
+        event = {"fn": handlers.show_enhanced, "inputs": [audio, *settings, client], "js": TELL_CLIENT}
         outputs = [status, player, table, download]
         wire(trigger, event, outputs, start, cancel, handlers)
 
     runs(start.click)
-    # the same as a function for programs: page.enhance is private, its values are the page's
+    # the same as a function for programs
     gr.Button(visible=False).click(
-        handlers.enhance_file,
+        handlers.enhance,
         [audio, *settings],
         [gr.File(label="enhanced", visible=False), gr.JSON(label="facts", visible=False)],
         api_name="enhance",
@@ -140,7 +140,7 @@ def compare_tab(handlers: Handlers, limits: Limits, script: str, audio: gr.Audio
     status = gr.HTML(message("hint", COMPARE_HINT), elem_id="compare-status")
     table = gr.HTML("", elem_id="compare-table")
     player = gr.HTML(None, html_template="", js_on_load=script, elem_id="compare-player")
-    event = {"fn": handlers.compare, "inputs": [audio, schedulers, steps, seed, client], "js": TELL_CLIENT}
+    event = {"fn": handlers.show_comparison, "inputs": [audio, schedulers, steps, seed, client], "js": TELL_CLIENT}
     wire(start.click, event, [status, player, table], start, cancel, handlers)
 
 

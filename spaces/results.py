@@ -45,7 +45,7 @@ def facts(recording: AudioFile, run: Run, settings: Settings) -> str:
     rows = {
         "Recording": f"{seconds:.1f} s, {recording.sampling_rate / 1000:g} kHz, {channels}",
         "Scheduler": f"{settings.scheduler}, steps: {settings.num_inference_steps}, estimates: {settings.num_estimates}",
-        "Evaluations of the network": f"{run.evaluations} for every 3 s window",
+        "Evaluations of the network": f"{run.evaluations} per window of the recording",
         "Computing time": f"{run.seconds:.2f} s, {seconds / run.seconds:.0f} times real time",
         "Level in the pauses": decibel(pauses),
         "Level of the speech": decibel(speech),

@@ -70,7 +70,7 @@ def test_upload_enhance_download(page, tmp_path):
     assert page.get_by_role("button", name="Enhance").is_enabled()
     assert page.locator("#cancel").is_disabled()
     facts = page.locator("#facts").inner_text()
-    for text in ("3.0 s, 16 kHz, mono", "ddim, steps: 1, estimates: 16", "16 for every", "times real time"):
+    for text in ("3.0 s, 16 kHz, mono", "ddim, steps: 1, estimates: 16", "16 per window", "times real time"):
         assert text in facts
     with page.expect_download() as started:
         page.get_by_role("button", name="Download noisy-enhanced.wav").click()

@@ -41,7 +41,16 @@ def test_front_matter_fits_the_versions_in_use():
     assert isinstance(card["python_version"], str)
     assert card["license"] == "apache-2.0"
     assert len(card["short_description"]) <= 60
-    assert {card["colorFrom"], card["colorTo"]} <= {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
+    assert {card["colorFrom"], card["colorTo"]} <= {
+        "red",
+        "yellow",
+        "green",
+        "blue",
+        "indigo",
+        "purple",
+        "pink",
+        "gray",
+    }
 
 
 def test_requirements_ask_for_this_version():
