@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import gradio as gr
-from results import decibel, facts, message, player, table
+from results import comparison, facts, message, player
 
 from speech_enhance.audio_files import AudioFile, AudioFileError, write_audio
 from speech_enhance.serving import (
@@ -18,7 +18,6 @@ from speech_enhance.serving import (
     Run,
     Settings,
     Stopped,
-    level_change_db,
     open_upload,
 )
 
@@ -47,8 +46,8 @@ class Handlers:
     def __init__(self, model: str | None, limits: Limits, folder: Path):
         self.limits = limits
         self.folder = folder
+        self.run = zero_gpu(self._run)  # first: ZeroGPU prepares the process for a model that is loaded later
         self.enhancer = Enhancer(model)
-        self.run = zero_gpu(self._run)
         self.running: dict[Path, str] = {}  # session of every run, by the path that stops it
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -66,11 +65,9 @@ class Handlers:
         except (RequestError, Stopped) as reason:
             return refusal(reason), None, "", gr.DownloadButton(visible=False)
         seconds = recording.audio.shape[1] / recording.sampling_rate
-        done = message(
-            "done", f"Done: {seconds:.1f} s of audio in {run.seconds:.1f} s. Switch between the two while it plays."
-        )
+        text = f"Done: {seconds:.1f} s of audio in {run.seconds:.1f} s. Switch between the two while it plays."
         button = gr.DownloadButton(f"Download {target.name}", value=str(target), visible=True)
-        return done, shown, facts(recording, run, settings), button
+        return message("done", text), shown, facts(recording, run, settings), button
 
     def show_comparison(self, path, schedulers, steps, seed, client, request: gr.Request):
         """Values of status, player and table."""
@@ -88,20 +85,10 @@ class Handlers:
                 shown = player(versions, rate, self.new_folder(), client, columns=2 if len(runs) == 3 else 3)
         except (RequestError, Stopped) as reason:
             return refusal(reason), None, ""
-        rows = []
-        for name, run in runs.items():
-            pauses, speech = level_change_db(audio, run.audio, rate)
-            speed = audio.shape[1] / rate / run.seconds
-            rows.append([name, str(run.evaluations), f"{run.seconds:.2f} s", f"{speed:.0f} ×", decibel(pauses), decibel(speech)])  # fmt: skip
-        heading = ["Setting", "Network evaluations", "Time", "Times real time", "Level in pauses", "Level of speech"]
-        heard = (
-            f"the first {self.limits.compare_seconds} s" if audio.shape != recording.audio.shape else "the recording"
-        )
-        return (
-            message("done", f"{len(runs)} settings on {heard}: listen, look, compare the cost."),
-            shown,
-            table(rows, heading),
-        )
+        cut = audio.shape != recording.audio.shape
+        heard = f"the first {self.limits.compare_seconds} s" if cut else "the recording"
+        done = message("done", f"{len(runs)} settings on {heard}: listen, look, compare the cost.")
+        return done, shown, comparison(audio, rate, runs)
 
     def enhance(
         self, audio, scheduler, num_inference_steps, num_estimates, seed, attenuation_limit_db, mix, request: gr.Request

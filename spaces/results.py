@@ -46,11 +46,22 @@ def facts(recording: AudioFile, run: Run, settings: Settings) -> str:
         "Recording": f"{seconds:.1f} s, {recording.sampling_rate / 1000:g} kHz, {channels}",
         "Scheduler": f"{settings.scheduler}, steps: {settings.num_inference_steps}, estimates: {settings.num_estimates}",
         "Evaluations of the network": f"{run.evaluations} per window of the recording",
-        "Computing time": f"{run.seconds:.2f} s, {seconds / run.seconds:.0f} times real time",
+        "Computing time": f"{run.seconds:.2f} s, {seconds / run.seconds:.3g} times real time",
         "Level in the pauses": decibel(pauses),
         "Level of the speech": decibel(speech),
     }
     return table([list(row) for row in rows.items()])
+
+
+def comparison(audio: np.ndarray, sampling_rate: int, runs: dict[str, Run]) -> str:
+    """Table of several runs on the same `audio` `(channels, samples)`, by their names."""
+    rows = []
+    for name, run in runs.items():
+        speed = audio.shape[1] / sampling_rate / run.seconds
+        levels = [decibel(value) for value in level_change_db(audio, run.audio, sampling_rate)]
+        rows.append([name, str(run.evaluations), f"{run.seconds:.2f} s", f"{speed:.3g} ×", *levels])
+    heading = ["Setting", "Network evaluations", "Time", "Times real time", "Level in pauses", "Level of speech"]
+    return table(rows, heading)
 
 
 def parse_client(text: str | None) -> tuple[int, bool]:

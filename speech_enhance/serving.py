@@ -193,6 +193,9 @@ class Enhancer:
             settings: What to do.
             on_step: Called as `on_step(done, total)` after every step of every batch of windows; what it raises, such
                 as [`Stopped`], ends the run.
+
+        Raises:
+            RequestError: for settings that this model does not have.
         """
         from torch import Generator
 
@@ -206,18 +209,21 @@ class Enhancer:
                 on_step(min(step + 1, total), total)
 
         started = time.perf_counter()
-        enhanced = pipeline(
-            audio,
-            sampling_rate,
-            num_inference_steps=settings.num_inference_steps,
-            num_estimates=settings.num_estimates,
-            generator=Generator().manual_seed(settings.seed),
-            attenuation_limit_db=settings.attenuation_limit_db,
-            mix=settings.mix,
-            window_batch_size=WINDOW_BATCH_SIZE,
-            callback_on_step_end=after_step,
-            callback_on_step_end_tensor_inputs=[],
-        ).audios
+        try:
+            enhanced = pipeline(
+                audio,
+                sampling_rate,
+                num_inference_steps=settings.num_inference_steps,
+                num_estimates=settings.num_estimates,
+                generator=Generator().manual_seed(settings.seed),
+                attenuation_limit_db=settings.attenuation_limit_db,
+                mix=settings.mix,
+                window_batch_size=WINDOW_BATCH_SIZE,
+                callback_on_step_end=after_step,
+                callback_on_step_end_tensor_inputs=[],
+            ).audios
+        except ValueError as error:  # what a model does not do, such as more than one step of a regressor
+            raise RequestError(f"This cannot be enhanced: {error}.") from error
         return Run(enhanced, steps * settings.num_estimates, time.perf_counter() - started)
 
     def _num_batches(self, num_samples: int, sampling_rate: int, num_estimates: int) -> int:
