@@ -49,6 +49,7 @@ def serve(folder: Path) -> None:
         head=f"<style>{(FOLDER / 'page.css').read_text(encoding='utf-8')}</style>",
         allowed_paths=[str(FOLDER / "examples")],
         max_file_size=limits.max_file_mb * 10**6,
+        max_threads=limits.concurrent_runs + 6,  # every thread that has computed keeps memory; six for short answers
         ssr_mode=False,
         footer_links=["api", "settings"],
     )

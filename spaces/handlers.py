@@ -46,7 +46,7 @@ class Handlers:
     def __init__(self, model: str | None, limits: Limits, folder: Path):
         self.limits = limits
         self.folder = folder
-        self.run = zero_gpu(self._run)  # first: ZeroGPU prepares the process for a model that is loaded later
+        self._on_gpu = zero_gpu(self._run)  # first: ZeroGPU prepares the process for a model that is loaded later
         self.enhancer = Enhancer(model)
         self.running: dict[Path, str] = {}  # session of every run, by the path that stops it
         folder.mkdir(parents=True, exist_ok=True)
@@ -127,13 +127,20 @@ class Handlers:
         self.stop(request)
         return message("hint", STOPPED), gr.Button(interactive=True), gr.Button(interactive=False)
 
+    def run(self, *arguments) -> Run:
+        """[`_run`], on ZeroGPU in a process of its own; raises the reason it gives."""
+        result = self._on_gpu(*arguments)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
     def _run(
         self, audio, sampling_rate: int, settings: Settings, stop_file: Path, desc: str, part: tuple[int, int]
-    ) -> Run:
-        """Enhance as `part` (index, of how many) of a request, with progress in the page.
+    ) -> Run | Exception:
+        """Enhance as `part` (index, of how many) of a request, with progress in the page, until `stop_file` exists.
 
-        It stops as soon as `stop_file` exists: ZeroGPU runs this in a process of its own, which shares files, not
-        memory, with the one that serves the page.
+        For ZeroGPU's sake a process of its own must do: it shares files, not memory, with the one that serves the page,
+        and exceptions do not get through, so the reason for no result is returned.
         """
         progress = gr.Progress()
         index, parts = part
@@ -144,7 +151,10 @@ class Handlers:
                 raise Stopped(STOPPED)
             progress((index + done / total) / parts, desc=desc)
 
-        return self.enhancer.enhance(audio, sampling_rate, settings, on_step)
+        try:
+            return self.enhancer.enhance(audio, sampling_rate, settings, on_step)
+        except (RequestError, Stopped) as reason:
+            return reason
 
     @contextmanager
     def stoppable(self, request: gr.Request):

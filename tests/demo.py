@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -42,16 +41,19 @@ class Server:
 
 @contextmanager
 def serve(work: Path, folder: Path = ROOT / "spaces", python: str = sys.executable, **environment: str):
-    """Run `app.py` of `folder` as Spaces does, from that folder, with variables of the environment added."""
+    """Run `app.py` of `folder` as Spaces does, from that folder, with variables of the environment added; afterwards
+    nothing may be left of its temporary files."""
     work.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GRADIO_", "MAX_"))}
-    variables = kept | {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(work / "files"), "HF_HUB_OFFLINE": "1"}
+    files = work / "files"
+    files.mkdir()
+    variables = kept | {"GRADIO_SERVER_PORT": str(port), "TMPDIR": str(files), "HF_HUB_OFFLINE": "1"}
     if python == sys.executable:
         variables["PYTHONPATH"] = str(ROOT)
-    server = Server(f"http://127.0.0.1:{port}", work / "files", None, work / "log.txt")
+    server = Server(f"http://127.0.0.1:{port}", files, None, work / "log.txt")
     with open(server.log, "wb") as log:
         server.process = subprocess.Popen(
             [python, "app.py"], cwd=folder, env=variables | environment, stdout=log, stderr=subprocess.STDOUT
@@ -61,12 +63,13 @@ def serve(work: Path, folder: Path = ROOT / "spaces", python: str = sys.executab
         assert server.process.poll() is None, server.printed
         yield server
     finally:
-        server.process.send_signal(signal.SIGINT)
+        server.process.terminate()
         try:
             server.process.wait(30)
         except subprocess.TimeoutExpired:
             server.process.kill()
             raise
+    assert server.files_left() == []
 
 
 def answers(url: str) -> bool:

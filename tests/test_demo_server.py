@@ -192,6 +192,9 @@ def test_files_are_deleted_in_time(client, server, tmp_path):
 
 def test_wrong_settings_of_the_server(tmp_path):
     for variables, sentence in [({"MAX_QUEUE": "many"}, "MAX_QUEUE must be a whole number"), ({"MODEL_ID": str(tmp_path)}, "is no pipeline folder")]:  # fmt: skip
-        with pytest.raises(AssertionError, match=sentence) as caught, serve(tmp_path / "demo", **variables):
+        with (
+            pytest.raises(AssertionError, match=sentence) as caught,
+            serve(tmp_path / next(iter(variables)), **variables),
+        ):
             pass
         assert "Traceback" not in str(caught.value)
