@@ -1,0 +1,221 @@
+"""What the server does for each event of the page and of the API."""
+
+import importlib
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+import gradio as gr
+from results import comparison, facts, message, player
+
+from speech_enhance.audio_files import AudioFile, AudioFileError, write_audio
+from speech_enhance.serving import (
+    Enhancer,
+    Limits,
+    RequestError,
+    Run,
+    Settings,
+    Stopped,
+    open_upload,
+)
+
+STOPPED = "Stopped; nothing was kept."
+NO_LIMIT_DB = 60  # the right end of the page's slider
+
+
+def zero_gpu(function):
+    """`function` with a GPU of its own for each call on Hugging Face's ZeroGPU, as it is elsewhere."""
+    try:
+        decorate = getattr(importlib.import_module("spaces"), "GPU", None)
+    except ImportError:
+        decorate = None
+    return decorate(function) if decorate else function
+
+
+class Handlers:
+    """Answers to events, around one model that all visitors share.
+
+    Args:
+        model: Folder or Hub id, `None` for the bundled one.
+        limits: What is accepted.
+        folder: Where Gradio keeps temporary files; what is written below it is served to those who know its name.
+    """
+
+    def __init__(self, model: str | None, limits: Limits, folder: Path):
+        self.limits = limits
+        self.folder = folder
+        self._on_gpu = zero_gpu(self._run)  # first: ZeroGPU prepares the process for a model that is loaded later
+        self.enhancer = Enhancer(model)
+        self.running: dict[Path, str] = {}  # session of every run, by the path that stops it
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def show_enhanced(self, path, scheduler, steps, estimates, seed, limit_db, mix, client, request: gr.Request):
+        """Values of status, player, facts and download."""
+        try:
+            with self.stoppable(request) as stop_file:
+                settings = self.settings(scheduler, steps, estimates, seed, limit_db, mix)
+                recording = open_upload(path, self.limits)
+                run = self.run(recording.audio, recording.sampling_rate, settings, stop_file, "Enhancing", (0, 1))
+                folder = self.new_folder()
+                versions = {"Original": recording.audio, "Enhanced": run.audio}
+                shown = player(versions, recording.sampling_rate, folder, client, columns=1)
+                target = save(Path(path), recording, run, folder)
+        except (RequestError, Stopped) as reason:
+            return refusal(reason), None, "", gr.DownloadButton(visible=False)
+        seconds = recording.audio.shape[1] / recording.sampling_rate
+        text = f"Done: {seconds:.1f} s of audio in {run.seconds:.1f} s. Switch between the two while it plays."
+        button = gr.DownloadButton(f"Download {target.name}", value=str(target), visible=True)
+        return message("done", text), shown, facts(recording, run, settings), button
+
+    def show_comparison(self, path, schedulers, steps, seed, client, request: gr.Request):
+        """Values of status, player and table."""
+        try:
+            with self.stoppable(request) as stop_file:
+                all_settings = self.comparisons(schedulers, steps, seed)
+                recording = open_upload(path, self.limits)
+                rate = recording.sampling_rate
+                audio = recording.audio[:, : self.limits.compare_seconds * rate]
+                runs = {}
+                for index, (name, settings) in enumerate(all_settings.items()):
+                    part = (index, len(all_settings))
+                    runs[name] = self.run(audio, rate, settings, stop_file, name, part)
+                versions = {"Original": audio} | {name: run.audio for name, run in runs.items()}
+                shown = player(versions, rate, self.new_folder(), client, columns=2 if len(runs) == 3 else 3)
+        except (RequestError, Stopped) as reason:
+            return refusal(reason), None, ""
+        cut = audio.shape != recording.audio.shape
+        heard = f"the first {self.limits.compare_seconds} s" if cut else "the recording"
+        done = message("done", f"{len(runs)} settings on {heard}: listen, look, compare the cost.")
+        return done, shown, comparison(audio, rate, runs)
+
+    def enhance(
+        self, audio, scheduler, num_inference_steps, num_estimates, seed, attenuation_limit_db, mix, request: gr.Request
+    ):
+        """The API: `(enhanced file, facts)`; raises `gr.Error` with a sentence for what cannot be served."""
+        try:
+            with self.stoppable(request) as stop_file:
+                settings = self.settings(scheduler, num_inference_steps, num_estimates, seed, attenuation_limit_db, mix)
+                recording = open_upload(audio, self.limits)
+                run = self.run(recording.audio, recording.sampling_rate, settings, stop_file, "Enhancing", (0, 1))
+                target = save(Path(audio), recording, run, self.new_folder())
+        except RequestError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        except Stopped:
+            raise gr.Error(STOPPED, print_exception=False) from None
+        seconds = recording.audio.shape[1] / recording.sampling_rate
+        return str(target), {
+            "duration": seconds,
+            "sampling_rate": recording.sampling_rate,
+            "channels": len(recording.audio),
+            "scheduler": settings.scheduler,
+            "num_inference_steps": settings.num_inference_steps,
+            "num_estimates": settings.num_estimates,
+            "evaluations": run.evaluations,
+            "seconds": run.seconds,
+        }
+
+    def stop(self, request: gr.Request) -> None:
+        """The visitor pressed cancel or closed the page."""
+        for path, session in list(self.running.items()):
+            if session == request.session_hash:
+                path.touch()
+
+    def cancel(self, request: gr.Request):
+        """[`stop`], and what the page shows then: status, button to start, button to cancel."""
+        self.stop(request)
+        return message("hint", STOPPED), gr.Button(interactive=True), gr.Button(interactive=False)
+
+    def run(self, *arguments) -> Run:
+        """[`_run`], on ZeroGPU in a process of its own; raises the reason it gives."""
+        result = self._on_gpu(*arguments)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def _run(
+        self, audio, sampling_rate: int, settings: Settings, stop_file: Path, desc: str, part: tuple[int, int]
+    ) -> Run | Exception:
+        """Enhance as `part` (index, of how many) of a request, with progress in the page, until `stop_file` exists.
+
+        For ZeroGPU's sake a process of its own must do: it shares files, not memory, with the one that serves the page,
+        and exceptions do not get through, so the reason for no result is returned.
+        """
+        progress = gr.Progress()
+        index, parts = part
+        progress(index / parts, desc=desc)
+
+        def on_step(done: int, total: int) -> None:
+            if stop_file.exists():
+                raise Stopped(STOPPED)
+            progress((index + done / total) / parts, desc=desc)
+
+        try:
+            return self.enhancer.enhance(audio, sampling_rate, settings, on_step)
+        except (RequestError, Stopped) as reason:
+            return reason
+
+    @contextmanager
+    def stoppable(self, request: gr.Request):
+        """Path whose existence means that this run of the visitor shall stop; gone afterwards."""
+        path = self.folder / f"{uuid4().hex}.stop"
+        self.running[path] = request.session_hash
+        try:
+            yield path
+        finally:
+            del self.running[path]
+            path.unlink(missing_ok=True)
+
+    def new_folder(self) -> Path:
+        """A folder with a name that cannot be guessed; Gradio deletes what is in it, this the empty ones of the past."""
+        for path in self.folder.iterdir():
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > 60:
+                    path.rmdir()
+        return Path(tempfile.mkdtemp(dir=self.folder))
+
+    def settings(self, scheduler, steps, estimates, seed, limit_db, mix) -> Settings:
+        limit = None if limit_db is None or limit_db >= NO_LIMIT_DB else limit_db
+        settings = Settings(scheduler, _whole(steps), _whole(estimates), _whole(seed), limit, mix)
+        settings.check(self.limits)
+        return settings
+
+    def comparisons(self, schedulers: list[str], steps: list[int], seed) -> dict[str, Settings]:
+        """Settings to compare by their names; one step is the same with every scheduler and stands there once."""
+        named = {}
+        for count in sorted(steps or []):
+            for scheduler in schedulers or []:
+                name = f"{scheduler}, {count} steps" if count > 1 else "any scheduler, 1 step"
+                named.setdefault(name, Settings(scheduler, _whole(count), 1, _whole(seed)))
+        if len(named) < 2:
+            raise RequestError(
+                "Choose at least two settings: two step counts, or two schedulers with more than one step."
+            )
+        if len(named) > self.limits.max_comparisons:
+            raise RequestError(
+                f"These are {len(named)} settings; at most {self.limits.max_comparisons} can be compared at once."
+            )
+        for settings in named.values():
+            settings.check(self.limits)
+        return named
+
+
+def refusal(reason: Exception) -> str:
+    """The message for a request that was not served."""
+    return message("hint" if isinstance(reason, Stopped) else "error", str(reason))
+
+
+def save(source: Path, recording: AudioFile, run: Run, folder: Path) -> Path:
+    """Write the result in the format of the upload, or as WAV where libsndfile cannot write that format."""
+    for suffix in (source.suffix.lower(), ".wav"):
+        target = folder / f"{source.stem[:80]}-enhanced{suffix}"
+        with suppress(AudioFileError):
+            write_audio(target, run.audio, recording.sampling_rate, recording.subtype)
+            break
+    return target
+
+
+def _whole(value) -> int | float | None:
+    """The whole number that a slider sent as a float; anything else is left to the check of the settings."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,165 @@
+"""Load test of the demo on loopback: many visitors at once, the real server, answers checked.
+
+    python spaces/load_test.py --output training/results/demo
+
+Starts a server of its own and stops it. Every visitor sends another recording and must get that one back enhanced; a
+wrong answer is a failure.
+"""
+
+import argparse
+import os
+import platform
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import psutil
+import soundfile
+
+FOLDER = Path(__file__).resolve().parent
+sys.path.append(str(FOLDER.parent))
+
+
+class Load:
+    """Counts of a run: seconds of every answer, failures with their reason, memory of the server in MB by time."""
+
+    def __init__(self, num_requests: int):
+        self.left = num_requests
+        self.seconds: list[float] = []
+        self.failures: list[str] = []
+        self.memory: list[float] = []
+        self.lock = threading.Lock()
+
+    def take(self) -> bool:
+        """Whether there is one more request to make."""
+        with self.lock:
+            self.left -= 1
+            return self.left >= 0
+
+
+def visitor(url: str, number: int, load: Load, process: psutil.Process, folder: Path) -> None:
+    """Send requests one after the other until all are made."""
+    from gradio_client import Client, handle_file
+
+    noisy, rate = soundfile.read(FOLDER.parent / "samples" / "noisy.wav", dtype="float32")
+    noisy = noisy[: len(noisy) - 1000 * number]
+    source = folder / f"{number}.wav"
+    soundfile.write(source, noisy, rate)
+    client = Client(url, verbose=False, download_files=str(folder / str(number)))
+    while load.take():
+        started = time.perf_counter()
+        try:
+            path, _ = client.predict(audio=handle_file(source), api_name="/enhance")
+            enhanced, _ = soundfile.read(path, dtype="float32")
+            wrong = len(enhanced) != len(noisy) or not 0.7 < np.corrcoef(enhanced, noisy)[0, 1] < 0.999
+            reason = "not the own recording, enhanced" if wrong else None
+        except Exception as error:  # whatever it is, it is counted
+            reason = f"{type(error).__name__}: {error}"
+        with load.lock:
+            load.seconds.append(time.perf_counter() - started)
+            load.memory.append(process.memory_info().rss / 1e6)
+            if reason:
+                load.failures.append(reason)
+    client.close()
+
+
+def run(url: str, process: psutil.Process, num_requests: int, num_visitors: int, folder: Path) -> Load:
+    """Make `num_requests` by `num_visitors` at once."""
+    load = Load(num_requests)
+    threads = [
+        threading.Thread(target=visitor, args=(url, number, load, process, folder)) for number in range(num_visitors)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return load
+
+
+def start(folder: Path) -> tuple[str, subprocess.Popen]:
+    """A server on a free port, its temporary files in `folder`; returns its address and process once it answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    environment = os.environ | {"GRADIO_SERVER_PORT": port, "GRADIO_TEMP_DIR": str(folder / "files")}
+    process = subprocess.Popen([sys.executable, FOLDER / "app.py"], env=environment, stdout=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(600):
+        if process.poll() is not None:
+            raise RuntimeError(f"the server ended with code {process.returncode}")
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return url, process
+        except OSError:
+            time.sleep(0.3)
+    process.kill()
+    raise RuntimeError("the server did not answer within minutes")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    from training.reports import write_report
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=200)
+    parser.add_argument("--visitors", type=int, default=4, help="at the same time")
+    parser.add_argument("--output", help="path of the report without extension")
+    options = parser.parse_args(arguments)
+    if min(options.requests, options.visitors) < 1:
+        parser.error("--requests and --visitors must be at least 1")
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            url, server = start(Path(folder))
+        except RuntimeError as error:
+            parser.error(str(error))
+        try:
+            process = psutil.Process(server.pid)
+            run(url, process, 2 * options.visitors, options.visitors, Path(folder))  # warm-up
+            before = process.memory_info().rss / 1e6
+            started = time.perf_counter()
+            load = run(url, process, options.requests, options.visitors, Path(folder))
+            elapsed = time.perf_counter() - started
+        finally:
+            server.terminate()
+            server.wait()
+
+    fifth = max(1, options.requests // 5)
+    results = {
+        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} of {os.cpu_count()} cores for server and visitors",
+        "requests": options.requests,
+        "visitors": options.visitors,
+        "failures": load.failures,
+        "seconds": elapsed,
+        "median_seconds": statistics.median(load.seconds),
+        "percentile_95_seconds": float(np.percentile(load.seconds, 95)),
+        "memory_mb": {
+            "after warm-up": before,
+            "first fifth, mean": statistics.mean(load.memory[:fifth]),
+            "last fifth, mean": statistics.mean(load.memory[-fifth:]),
+            "largest": max(load.memory),
+        },
+        "memory_mb_after_every_tenth": load.memory[9::10],
+    }
+    rows = {
+        "requests, visitors at once": f"{options.requests}, {options.visitors}",
+        "failures": str(len(load.failures)),
+        "requests per second": f"{options.requests / elapsed:.2f}",
+        "median answer": f"{results['median_seconds']:.2f} s",
+        "95th percentile": f"{results['percentile_95_seconds']:.2f} s",
+    } | {f"memory of the server, {name}": f"{value:.0f} MB" for name, value in results["memory_mb"].items()}
+    title = f"# Load test of the demo: 7 s recordings, `balanced` ({results['machine']})"
+    text = "\n".join([title, "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+    write_report(options.output, results, text)
+    if load.failures:
+        parser.exit(1, f"{len(load.failures)} requests failed, the first: {load.failures[0]}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Make the examples of the page: synthetic speech in synthetic noise, so nobody else has rights in them.
+
+Needs the program `espeak-ng`. Usage: `python spaces/make_examples.py`.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+if not __package__:  # run as a script: the repository is the import root
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from samples.make_samples import SAMPLING_RATE, speak, workshop_noise
+
+FOLDER = Path(__file__).parent / "examples"
+STREET_RATE = 44100
+
+
+def mix(clean: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
+    """`clean` in `noise` at `snr_db` over the active samples, peak 0.9."""
+    active = np.abs(clean) > 0.01
+    noisy = clean + noise / noise.std() * np.sqrt(np.mean(clean[active] ** 2)) * 10 ** (-snr_db / 20)
+    return noisy / np.abs(noisy).max() * 0.9
+
+
+def hiss(num_samples: int, rng: np.random.Generator, slope: float) -> np.ndarray:
+    """Noise whose magnitude falls with frequency to the power of `slope`."""
+    spectrum = np.fft.rfft(rng.standard_normal(num_samples))
+    return np.fft.irfft(spectrum * np.maximum(np.arange(len(spectrum)), 50.0) ** -slope, num_samples)
+
+
+def street(rng: np.random.Generator) -> np.ndarray:
+    """Stereo at 44.1 kHz: a voice left of the middle, traffic that passes from right to left."""
+    voice = soxr.resample(speak("The bus to the station leaves in five minutes, please wait at the corner."), SAMPLING_RATE, STREET_RATE)  # fmt: skip
+    time = np.arange(len(voice)) / STREET_RATE
+    passing = np.exp(-(((time - time[-1] / 2) / (time[-1] / 4)) ** 2))
+    rumble, wind = hiss(len(voice), rng, 1.0), hiss(len(voice), rng, 0.5)
+    place = np.clip(time / time[-1], 0, 1)
+    sides = []
+    for voice_share, share in ((1.0, place), (0.6, 1 - place)):
+        sides.append(
+            mix(voice, rumble / rumble.std() * (0.4 + passing * share) + 0.4 * wind / wind.std(), 6) * voice_share
+        )
+    return np.stack(sides, axis=1)
+
+
+def telephone(rng: np.random.Generator) -> np.ndarray:
+    """8 kHz: a voice on a hissing line with hum."""
+    voice = soxr.resample(speak("Hello, this is a message for the workshop. Please call me back after lunch."), SAMPLING_RATE, 8000)  # fmt: skip
+    hum = np.sin(2 * np.pi * 50 * np.arange(len(voice)) / 8000)
+    line = hiss(len(voice), rng, 0.2)
+    return mix(voice, line / line.std() + 0.5 * hum, 5)
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    voice = speak("Good morning. Can you hear me over the fan? The new parts arrive on Thursday at nine.")
+    workshop = mix(voice, workshop_noise(len(voice), np.random.default_rng(0)), 4)
+    sounds = {
+        "workshop": (workshop, SAMPLING_RATE),
+        "street": (street(np.random.default_rng(1)), STREET_RATE),
+        "telephone": (telephone(np.random.default_rng(2)), 8000),
+    }
+    for name, (audio, rate) in sounds.items():
+        soundfile.write(FOLDER / f"{name}.flac", audio, rate, subtype="PCM_16")
+
+
+if __name__ == "__main__":
+    main()

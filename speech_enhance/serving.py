@@ -1,0 +1,257 @@
+"""What a server around the model needs: limits, checks before anything is decoded, one model for all requests.
+
+Nothing here knows how requests arrive; `spaces/app.py` puts a web page in front of it.
+"""
+
+import copy
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from .audio_files import AudioFile, AudioFileError, read_audio
+from .schedulers import PRESETS, SCHEDULERS, make_scheduler
+
+WINDOW_BATCH_SIZE = 2  # a request can be stopped after every step of so many windows: some 50 ms on a CPU
+FULL_SCALE_RATE = 96000
+
+
+class RequestError(ValueError):
+    """A request that cannot be served; the message is a sentence for the person who made it."""
+
+
+class Stopped(Exception):
+    """The person who made the request does not want it any more."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one server accepts; each field is read from the environment variable of its name in capitals.
+
+    Args:
+        max_seconds: Longest recording.
+        max_file_mb: Largest file, in units of 10⁶ bytes.
+        max_channels: Most channels.
+        max_steps: Most steps of a scheduler.
+        max_estimates: Most estimates to average.
+        max_comparisons: Most settings in one comparison.
+        compare_seconds: What a comparison hears of a recording.
+        concurrent_runs: Requests computed at the same time.
+        max_queue: Requests that may wait; further ones are turned away.
+        delete_after_seconds: Age at which every file of a visitor is deleted.
+    """
+
+    max_seconds: int = 300
+    max_file_mb: int = 50
+    max_channels: int = 8
+    max_steps: int = 50
+    max_estimates: int = 16
+    max_comparisons: int = 6
+    compare_seconds: int = 15
+    concurrent_runs: int = 2
+    max_queue: int = 16
+    delete_after_seconds: int = 1800
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Limits":
+        """Raises `ValueError` for a variable that is no whole number above 0, named with its value."""
+        values = {}
+        for field in fields(cls):
+            text = environment.get(field.name.upper(), str(field.default))
+            if not text.isdecimal() or int(text) < 1:
+                raise ValueError(f"{field.name.upper()} must be a whole number of at least 1, got {text!r}")
+            values[field.name] = int(text)
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to enhance; see the arguments of [`SpeechEnhancementPipeline`] of the same names."""
+
+    scheduler: str = PRESETS["balanced"].scheduler
+    num_inference_steps: int = PRESETS["balanced"].num_inference_steps
+    num_estimates: int = PRESETS["balanced"].num_estimates
+    seed: int = 0
+    attenuation_limit_db: float | None = None
+    mix: float = 1.0
+
+    def check(self, limits: Limits) -> None:
+        """Raise [`RequestError`] for what the server does not do."""
+        if self.scheduler not in SCHEDULERS:
+            raise RequestError(f"There is no scheduler {self.scheduler!r}; choose from {', '.join(SCHEDULERS)}.")
+        ranges = {
+            "Steps": (self.num_inference_steps, 1, limits.max_steps),
+            "Estimates": (self.num_estimates, 1, limits.max_estimates),
+            "The seed": (self.seed, 0, 2**32 - 1),
+        }
+        for name, (value, lowest, highest) in ranges.items():
+            if not isinstance(value, int) or not lowest <= value <= highest:
+                raise RequestError(f"{name} must be a whole number from {lowest} to {highest}, got {value!r}.")
+        if not isinstance(self.mix, (int, float)) or not 0 <= self.mix <= 1:
+            raise RequestError(f"The wet/dry mix must be between 0 and 1, got {self.mix!r}.")
+        limit = self.attenuation_limit_db
+        if limit is not None and (not isinstance(limit, (int, float)) or not 0 <= limit <= 1000):
+            raise RequestError(f"The attenuation limit must be at least 0 dB, got {limit!r}.")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished request: audio `(channels, samples)`, evaluations of the network per window, and seconds it took."""
+
+    audio: np.ndarray
+    evaluations: int
+    seconds: float
+
+
+def open_upload(path: str | os.PathLike | None, limits: Limits) -> AudioFile:
+    """Decode an uploaded file, after its size and header were found to be within `limits`.
+
+    Raises:
+        RequestError: a sentence that names the file, not its place on the server.
+    """
+    if not path:
+        raise RequestError(
+            "There is no recording yet: upload or record one, wait until it is shown, or take an example."
+        )
+    path = Path(path)
+    if not path.is_file():
+        raise RequestError(
+            "The recording is not on the server any more: files are deleted after a while. Upload it again."
+        )
+    try:
+        check_header(path, limits)
+        recording = read_audio(path)
+    except AudioFileError as error:
+        raise RequestError(str(error).replace(str(path), f"“{path.name}”", 1) + ".") from error
+    if not recording.audio.any():
+        raise RequestError(f"“{path.name}” holds nothing but digital silence: there is no speech to enhance.")
+    return recording
+
+
+def check_header(path: Path, limits: Limits) -> None:
+    """Raise [`RequestError`] for a file that is no audio or beyond `limits`, judged by its size and header alone."""
+    import soundfile
+
+    name, size = f"“{path.name}”", path.stat().st_size
+    if size == 0:
+        raise RequestError(f"{name} is empty.")
+    if size > limits.max_file_mb * 10**6:
+        raise RequestError(f"{name} has {size / 1e6:.0f} MB; the limit of this page is {limits.max_file_mb} MB.")
+    try:
+        header = soundfile.info(path)
+    except soundfile.SoundFileError as error:
+        raise RequestError(
+            f"{name} cannot be read as audio. This page takes WAV, FLAC, Ogg, Opus, MP3 and AIFF; other formats, such as "
+            "M4A or a video, need to be converted first."
+        ) from error
+    seconds = header.frames / header.samplerate
+    if header.channels > limits.max_channels:
+        raise RequestError(f"{name} has {header.channels} channels; the limit of this page is {limits.max_channels}.")
+    if seconds > limits.max_seconds:
+        raise RequestError(
+            f"{name} is {_duration(seconds)} long; the limit of this page is {_duration(limits.max_seconds)}. "
+            "The command line has no limit."
+        )
+    if not 1000 <= header.samplerate <= 768000:
+        raise RequestError(f"{name} has {header.samplerate} samples per second; 1000 to 768000 are possible.")
+    if header.frames * header.channels > limits.max_seconds * FULL_SCALE_RATE:
+        raise RequestError(f"{name} holds too many samples in all its channels; shorten it or lower its sampling rate.")
+
+
+class Enhancer:
+    """One model in memory for all requests; each has its own scheduler, so any number may run at the same time.
+
+    Args:
+        model: Pipeline folder or Hub id; `None` is the bundled checkpoint.
+        device: Such as `cuda`; `None` takes a GPU if there is one.
+
+    Raises:
+        UserError: if the model cannot be loaded, with a line that says why.
+    """
+
+    def __init__(self, model: str | None = None, device: str | None = None):
+        from .cli import load_pipeline
+
+        self.pipeline = load_pipeline(model, device)
+        self.pipeline.set_progress_bar_config(disable=True)
+
+    def enhance(
+        self,
+        audio: np.ndarray,
+        sampling_rate: int,
+        settings: Settings,
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> Run:
+        """Enhance `(channels, samples)`.
+
+        Args:
+            audio: float32, full scale ±1.
+            sampling_rate: Samples per second.
+            settings: What to do.
+            on_step: Called as `on_step(done, total)` after every step of every batch of windows; what it raises, such
+                as [`Stopped`], ends the run.
+
+        Raises:
+            RequestError: for settings that this model does not have.
+        """
+        from torch import Generator
+
+        pipeline = copy.copy(self.pipeline)
+        pipeline.scheduler = make_scheduler(settings.scheduler, self.pipeline.scheduler.config)
+        steps = len(pipeline.prepare_scheduler(settings.num_inference_steps).timesteps)
+        total = steps * self._num_batches(audio.shape[1], sampling_rate, settings.num_estimates)
+
+        def after_step(_pipeline, step, _timestep, _tensors):
+            if on_step is not None:
+                on_step(min(step + 1, total), total)
+
+        started = time.perf_counter()
+        try:
+            enhanced = pipeline(
+                audio,
+                sampling_rate,
+                num_inference_steps=settings.num_inference_steps,
+                num_estimates=settings.num_estimates,
+                generator=Generator().manual_seed(settings.seed),
+                attenuation_limit_db=settings.attenuation_limit_db,
+                mix=settings.mix,
+                window_batch_size=WINDOW_BATCH_SIZE,
+                callback_on_step_end=after_step,
+                callback_on_step_end_tensor_inputs=[],
+            ).audios
+        except ValueError as error:  # what a model does not do, such as more than one step of a regressor
+            raise RequestError(f"This cannot be enhanced: {error}.") from error
+        return Run(enhanced, steps * settings.num_estimates, time.perf_counter() - started)
+
+    def _num_batches(self, num_samples: int, sampling_rate: int, num_estimates: int) -> int:
+        from .windows import window_starts
+
+        config = self.pipeline.config
+        frames = self.pipeline.mel_config.num_frames(-(-num_samples * config.sampling_rate // sampling_rate))
+        windows = len(window_starts(frames, config.window_frames, config.overlap_frames))
+        return -(-windows * num_estimates // WINDOW_BATCH_SIZE)
+
+
+def level_change_db(noisy: np.ndarray, enhanced: np.ndarray, sampling_rate: int) -> tuple[float, float]:
+    """How much quieter pauses and speech became: change in dB of the mean power of the recording's quietest and loudest
+    tenth of 32 ms frames, each at most 0 where the model only turns down; `nan` for less than ten frames."""
+    length = max(1, round(0.032 * sampling_rate))
+    before, after = (
+        np.square(item[:, : item.shape[1] // length * length].astype(np.float64)).mean(axis=0).reshape(-1, length).mean(axis=1)
+        for item in (noisy, enhanced)
+    )  # fmt: skip
+    tenth = len(before) // 10
+    if tenth == 0:
+        return float("nan"), float("nan")
+    order = before.argsort()
+    quiet, loud = order[:tenth], order[-tenth:]
+    return tuple(float(10 * np.log10((after[at].mean() + 1e-12) / (before[at].mean() + 1e-12))) for at in (quiet, loud))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,129 @@
+"""The web demo for tests: the real server on loopback, a real browser in front of it."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+SCREENSHOTS = ROOT / ".ci" / "work" / "screenshots"
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
+    "--disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
+)
+
+
+@dataclass
+class Server:
+    """A running demo: its address, the folder of its temporary files, its process, and all that it printed so far."""
+
+    url: str
+    files: Path
+    process: subprocess.Popen
+    log: Path
+
+    @property
+    def printed(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def files_left(self) -> list[Path]:
+        return [path for path in self.files.rglob("*") if path.is_file()]
+
+
+@contextmanager
+def serve(work: Path, folder: Path = ROOT / "spaces", python: str = sys.executable, **environment: str):
+    """Run `app.py` of `folder` as Spaces does, from that folder, with variables of the environment added; afterwards
+    nothing may be left of its temporary files."""
+    work.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GRADIO_", "MAX_"))}
+    files = work / "files"
+    files.mkdir()
+    variables = kept | {"GRADIO_SERVER_PORT": str(port), "TMPDIR": str(files), "HF_HUB_OFFLINE": "1"}
+    if python == sys.executable:
+        variables["PYTHONPATH"] = str(ROOT)
+    server = Server(f"http://127.0.0.1:{port}", files, None, work / "log.txt")
+    with open(server.log, "wb") as log:
+        server.process = subprocess.Popen(
+            [python, "app.py"], cwd=folder, env=variables | environment, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_for(lambda: answers(server.url) or server.process.poll() is not None, 180)
+        assert server.process.poll() is None, server.printed
+        yield server
+    finally:
+        server.process.terminate()
+        try:
+            server.process.wait(30)
+        except subprocess.TimeoutExpired:
+            server.process.kill()
+            raise
+    assert server.files_left() == []
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+def wait_for(condition, seconds: float = 20.0):
+    """Poll until `condition()` is true; returns its value."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
+    return value
+
+
+@contextmanager
+def browse():
+    """A headless browser; without one the test is skipped, in CI it fails."""
+    program = next((path for path in map(shutil.which, BROWSERS) if path), None)
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"no browser: none of {', '.join(BROWSERS)} is installed")
+        pytest.skip(f"needs one of {', '.join(BROWSERS)}")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, headless=True, args=FLAGS.split())
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def visit(browser, server: Server, **options):
+    """A page of a new visitor; afterwards nothing may have been asked of another host and no script have failed."""
+    context = browser.new_context(**({"viewport": {"width": 1200, "height": 900}} | options))
+    context.set_default_timeout(60000)
+    page = context.new_page()
+    asked, errors = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("websocket", lambda socket: asked.append(socket.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(server.url)
+    page.get_by_role("button", name="Enhance").wait_for()
+    yield page
+    context.close()
+    assert any(url.startswith(server.url) for url in asked)
+    assert [url for url in asked if not url.startswith((server.url, "data:", "blob:"))] == []
+    assert errors == []
+
+
+def screenshot(page, name: str) -> None:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)

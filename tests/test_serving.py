@@ -1,0 +1,165 @@
+import threading
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import noise
+
+from speech_enhance.serving import Enhancer, Limits, RequestError, Settings, Stopped, level_change_db, open_upload
+
+
+@pytest.fixture
+def enhancer(tiny_pipeline, tmp_path) -> Enhancer:
+    tiny_pipeline.save_pretrained(tmp_path / "model")
+    return Enhancer(str(tmp_path / "model"), "cpu")
+
+
+def write(path, audio, sampling_rate=16000, **options):
+    soundfile.write(path, audio.T, sampling_rate, **options)
+    return path
+
+
+def test_limits_come_from_the_environment():
+    limits = Limits.from_environment({"MAX_SECONDS": "7", "HOME": "x"})
+    assert limits.max_seconds == 7
+    assert limits.max_file_mb == Limits().max_file_mb
+    for text in ("0", "-1", "1.5", "many", ""):
+        with pytest.raises(ValueError, match="MAX_QUEUE must be a whole number"):
+            Limits.from_environment({"MAX_QUEUE": text})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scheduler": "magic"}, "no scheduler 'magic'"),
+        ({"num_inference_steps": 51}, "Steps.*1 to 50, got 51"),
+        ({"num_inference_steps": 1.5}, "Steps.*1.5"),
+        ({"num_estimates": 0}, "Estimates.*got 0"),
+        ({"seed": None}, "seed.*None"),
+        ({"seed": -1}, "seed.*-1"),
+        ({"mix": 2}, "mix.*2"),
+        ({"mix": None}, "mix.*None"),
+        ({"attenuation_limit_db": -1}, "attenuation limit.*-1"),
+    ],
+)
+def test_settings_out_of_range_are_named(arguments, message):
+    Settings().check(Limits())
+    with pytest.raises(RequestError, match=message):
+        Settings(**arguments).check(Limits())
+
+
+def test_an_upload_is_decoded(tmp_path):
+    audio = noise(8000, channels=2)
+    recording = open_upload(write(tmp_path / "a.flac", audio, 44100), Limits())
+    assert recording.sampling_rate == 44100
+    np.testing.assert_allclose(recording.audio, audio, atol=1e-4)
+
+
+def test_what_cannot_be_served_is_told_in_a_sentence(tmp_path):
+    limits = Limits(max_seconds=2, max_file_mb=2, max_channels=2)
+    cases = {
+        "notes.wav": (b"these are my notes\n", "cannot be read as audio. This page takes WAV"),
+        "empty.wav": (b"", "is empty"),
+        "pack.zip": (b"PK\x03\x04" + bytes(500), "cannot be read as audio"),
+        "big.wav": (bytes(2_100_000), "2 MB; the limit"),
+        "silence.wav": (np.zeros((1, 8000)), "nothing but digital silence"),
+        "none.wav": (np.zeros((1, 0)), "holds no audio samples"),
+        "wide.wav": (noise(800, channels=3), "3 channels; the limit of this page is 2"),
+        "long.wav": (noise(40000), "2.5 s long; the limit of this page is 2 s"),
+        "fast.wav": (noise(190000, channels=2), "too many samples"),
+        "nan.wav": (np.full((1, 10), np.nan), "NaN"),
+    }
+    for name, (content, message) in cases.items():
+        path = tmp_path / "server" / name
+        path.parent.mkdir(exist_ok=True)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            write(path, content, 96000 if name == "fast.wav" else 16000, subtype="FLOAT")
+        with pytest.raises(RequestError, match=message) as caught:
+            open_upload(path, limits)
+        assert name in str(caught.value)
+        assert str(tmp_path) not in str(caught.value)
+    for missing in (None, "", tmp_path / "gone.wav"):
+        with pytest.raises(RequestError, match=r"[Uu]pload"):
+            open_upload(missing, limits)
+
+
+def test_length_is_judged_before_anything_is_decoded(tmp_path):
+    """Ten hours of FLAC silence are a small file and 2 GB decoded."""
+    path = tmp_path / "day.flac"
+    with soundfile.SoundFile(path, "w", 16000, 1, "PCM_16") as file:
+        for _ in range(600):
+            file.write(np.zeros(16000 * 60, np.int16))
+    assert path.stat().st_size < 10**7
+    with pytest.raises(RequestError, match=r"10.0 h long; the limit of this page is 5 min"):
+        open_upload(path, Limits())
+
+
+def test_settings_are_those_of_the_pipeline(enhancer):
+    from torch import Generator
+
+    from speech_enhance import make_scheduler
+
+    audio = noise(20000, channels=2)
+    pipeline = enhancer.pipeline
+    own = pipeline.scheduler
+    run = enhancer.enhance(audio, 16000, Settings("heun", 3, 2, seed=5, attenuation_limit_db=9.0, mix=0.5))
+    assert pipeline.scheduler is own
+    pipeline.scheduler = make_scheduler("heun", own.config)
+    arguments = {"attenuation_limit_db": 9.0, "mix": 0.5, "generator": Generator().manual_seed(5)}
+    expected = pipeline(audio, 16000, num_inference_steps=3, num_estimates=2, **arguments).audios
+    np.testing.assert_allclose(run.audio, expected, atol=1e-5)
+    assert run.evaluations == 5 * 2
+    assert run.seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("sampling_rate", "num_samples"), [(16000, 100), (16000, 50000), (44100, 90001), (8000, 30000)]
+)
+def test_progress_counts_to_the_end(enhancer, sampling_rate, num_samples):
+    seen = []
+    enhancer.enhance(noise(num_samples, channels=1), sampling_rate, Settings("ddim", 3, 3), lambda *at: seen.append(at))
+    done, totals = zip(*seen, strict=True)
+    assert set(totals) == {len(seen)}
+    assert list(done) == list(range(1, len(seen) + 1))
+
+
+def test_a_run_can_be_stopped(enhancer):
+    seen = []
+
+    def on_step(done, total):
+        seen.append(done)
+        if done == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        enhancer.enhance(noise(50000, channels=1), 16000, Settings("ddim", 9), on_step)
+    assert seen == [1, 2]
+
+
+def test_requests_at_the_same_time_do_not_meet(enhancer):
+    """Each thread must get what it would get alone: another scheduler, other steps, another recording."""
+    jobs = [(noise(20000 + 999 * i, channels=1, seed=i), Settings(name, i + 1, seed=i)) for i, name in enumerate(["ddim", "dpmsolver++", "euler", "lcm"])]  # fmt: skip
+    alone = [enhancer.enhance(audio, 16000, settings).audio for audio, settings in jobs]
+    together = [None] * len(jobs)
+
+    def work(index):
+        together[index] = enhancer.enhance(jobs[index][0], 16000, jobs[index][1]).audio
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(jobs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_level_change():
+    loud = np.repeat([0.01, 1.0], 16000)[None] * noise(32000, channels=1)
+    gain = np.repeat([0.1, 0.5], 16000)[None]
+    pauses, speech = level_change_db(loud, gain * loud, 16000)
+    assert pauses == pytest.approx(-20, abs=0.1)
+    assert speech == pytest.approx(-6.02, abs=0.1)
+    assert np.isnan(level_change_db(loud[:, :100], loud[:, :100], 16000)).all()
