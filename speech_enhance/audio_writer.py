@@ -27,6 +27,7 @@ FORMATS = {
 _TAGS = ("title", "copyright", "software", "artist", "comment", "date", "album", "license", "tracknumber", "genre")
 _WAV_KINDS = ("WAV", "WAVEX", "RF64")
 _WAV_BYTES = 2**32 - 2**20  # of samples; beyond, a WAV file must be an RF64
+_VORBIS_RATE = 192000  # above 200,000 Hz libsndfile 1.2.2 crashes
 _PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 _SAMPLE_BYTES = {"FLOAT": 4, "DOUBLE": 8} | {name: bits // 8 for name, bits in _PCM_BITS.items()}
 
@@ -60,6 +61,8 @@ class AudioWriter:
         self._format, self._subtype = "ffmpeg", "lossy"
         if not self._by_ffmpeg:
             self._format, self._subtype = _encoding(self.path, like, subtype, num_samples * num_channels)
+        if self._subtype == "VORBIS" and sampling_rate > _VORBIS_RATE:
+            raise AudioFileError(f"{self.path}: Ogg Vorbis has no {sampling_rate} Hz (at most {_VORBIS_RATE})")
         self._pending = PendingFile(self.path)
 
     @property

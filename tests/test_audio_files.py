@@ -96,6 +96,12 @@ def test_reading_in_blocks_equals_reading_at_once(tmp_path):
         np.testing.assert_array_equal(np.concatenate(blocks, axis=1), read_audio(tmp_path / "a.flac").audio)
 
 
+def test_a_rate_at_which_the_library_would_crash_is_refused(tmp_path):
+    write_audio(tmp_path / "a.ogg", noise(1000, channels=1), 192000)
+    with pytest.raises(AudioFileError, match="no 300000 Hz"):
+        write_audio(tmp_path / "b.ogg", noise(1000, channels=1), 300000)
+
+
 def test_wav_beyond_4_gb_becomes_rf64(tmp_path):
     """Only the header is written: what decides is how many samples are announced."""
     for num_samples, format_name in ((2**29, "WAV"), (2**30, "RF64")):
