@@ -200,6 +200,8 @@ def test_on_a_phone(browser, server, scheme):
         page.wait_for_timeout(700)
         assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
         assert page.get_by_role("radio", name="Original").get_attribute("aria-checked") == "true"
+        colour = "(element) => getComputedStyle(element).backgroundColor"
+        assert page.get_by_role("radio", name="Original").evaluate(colour) == page.locator("#enhance").evaluate(colour)
         for button in page.locator("#player button, #enhance, #cancel").all():
             assert button.bounding_box()["height"] >= 40
         screenshot(page, f"phone-{scheme}")

@@ -38,6 +38,7 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, model):
     limits = {"MAX_SECONDS": "20", "MAX_FILE_MB": "2", "MAX_CHANNELS": "2", "DELETE_AFTER_SECONDS": "5"}
+    limits |= {"CONCURRENT_RUNS": "1", "MAX_QUEUE": "4"}
     with serve(tmp_path_factory.mktemp("demo"), MODEL_ID=str(model), **limits) as server:
         yield server
 
@@ -180,6 +181,18 @@ def test_visitors_do_not_meet(server, tmp_path):
     for index in range(4):
         for audio in results[index]:
             np.testing.assert_allclose(audio, noise(8000 + 100 * index, seed=index), atol=1e-6)
+
+
+def test_a_full_queue_turns_further_requests_away(client, tmp_path):
+    from gradio_client import handle_file
+
+    soundfile.write(tmp_path / "long.wav", noise(16000 * 10), 16000)
+    audio = handle_file(tmp_path / "long.wav")
+    jobs = [client.submit(audio=audio, num_inference_steps=20, api_name="/enhance") for _ in range(10)]
+    refusals = [str(error) for error in (job.exception(timeout=120) for job in jobs) if error]
+    assert 1 <= len(refusals) <= 5
+    for text in refusals:
+        assert "full" in text.lower()
 
 
 def test_files_are_deleted_in_time(client, server, tmp_path):
