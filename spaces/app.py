@@ -31,7 +31,12 @@ def setting(name: str) -> str | None:
 def theme() -> gr.themes.Base:
     """Gradio's Soft with fonts of the visitor's system, so nothing is fetched, and grey text dark enough to read."""
     soft = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    return soft.set(body_text_color_subdued="*neutral_600", block_info_text_color="*neutral_600")
+    # `set` forgets the background that Soft has chosen
+    return soft.set(
+        background_fill_primary="*neutral_50",
+        body_text_color_subdued="*neutral_600",
+        block_info_text_color="*neutral_600",
+    )
 
 
 def serve(folder: Path) -> None:

@@ -36,7 +36,8 @@ class Server:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def files_left(self) -> list[Path]:
-        return [path for path in self.files.rglob("*") if path.is_file()]
+        """Temporary files; `.ses` is one that ONNX Runtime writes when it is imported."""
+        return [path for path in self.files.rglob("*") if path.is_file() and path.name != ".ses"]
 
 
 @contextmanager
@@ -69,7 +70,7 @@ def serve(work: Path, folder: Path = ROOT / "spaces", python: str = sys.executab
         except subprocess.TimeoutExpired:
             server.process.kill()
             raise
-    assert server.files_left() == []
+    assert not server.files_left(), server.files_left()
 
 
 def answers(url: str) -> bool:

@@ -102,12 +102,13 @@ def test_switching_keeps_the_position_and_the_loudness(page):
     wait_for(lambda: play_state(page)["times"][1] > 0.7)
     state = play_state(page)
     assert state["muted"] == [True, False]
-    assert abs(state["times"][0] - state["times"][1]) < 0.15
+    assert abs(state["times"][0] - state["times"][1]) < 0.3
     original.click()
     after = play_state(page)
     assert after["muted"] == [False, True]
     assert after["paused"] == [False, False]
-    assert -0.1 < after["times"][0] - state["times"][1] < 1.5
+    assert after["times"][0] > state["times"][1] - 0.1
+    assert abs(after["times"][0] - after["times"][1]) < 0.3
     assert original.get_attribute("aria-checked") == "true"
     page.locator("#player .play").click()
     assert play_state(page)["paused"] == [True, True]
@@ -199,6 +200,8 @@ def test_on_a_phone(browser, server, scheme):
         page.wait_for_timeout(700)
         assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
         assert page.get_by_role("radio", name="Original").get_attribute("aria-checked") == "true"
+        colour = "(element) => getComputedStyle(element).backgroundColor"
+        assert page.get_by_role("radio", name="Original").evaluate(colour) == page.locator("#enhance").evaluate(colour)
         for button in page.locator("#player button, #enhance, #cancel").all():
             assert button.bounding_box()["height"] >= 40
         screenshot(page, f"phone-{scheme}")

@@ -38,6 +38,7 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, model):
     limits = {"MAX_SECONDS": "20", "MAX_FILE_MB": "2", "MAX_CHANNELS": "2", "DELETE_AFTER_SECONDS": "5"}
+    limits |= {"CONCURRENT_RUNS": "1", "MAX_QUEUE": "4"}
     with serve(tmp_path_factory.mktemp("demo"), MODEL_ID=str(model), **limits) as server:
         yield server
 
@@ -129,7 +130,7 @@ def test_bad_files_are_refused_with_a_sentence(client, server, tmp_path):
 
 
 def test_bad_files_are_refused_in_the_page(server, tmp_path):
-    sentences = bad_uploads(tmp_path) | {"big.wav": "exceeds the maximum", "pack.zip": "Invalid file type"}
+    sentences = bad_uploads(tmp_path) | {"big.wav": "exceed the maximum", "pack.zip": "Invalid file type"}
     (tmp_path / "big.wav").write_bytes(bytes(3_000_000))
     with browse() as browser:
         for name, sentence in sentences.items():
@@ -180,6 +181,18 @@ def test_visitors_do_not_meet(server, tmp_path):
     for index in range(4):
         for audio in results[index]:
             np.testing.assert_allclose(audio, noise(8000 + 100 * index, seed=index), atol=1e-6)
+
+
+def test_a_full_queue_turns_further_requests_away(client, tmp_path):
+    from gradio_client import handle_file
+
+    soundfile.write(tmp_path / "long.wav", noise(16000 * 10), 16000)
+    audio = handle_file(tmp_path / "long.wav")
+    jobs = [client.submit(audio=audio, num_inference_steps=20, api_name="/enhance") for _ in range(10)]
+    refusals = [str(error) for error in (job.exception(timeout=120) for job in jobs) if error]
+    assert 1 <= len(refusals) <= 5
+    for text in refusals:
+        assert "full" in text.lower()
 
 
 def test_files_are_deleted_in_time(client, server, tmp_path):
