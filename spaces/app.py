@@ -15,7 +15,7 @@ import gradio as gr
 from handlers import Handlers
 from page import build_page
 
-from speech_enhance.cli import UserError
+from speech_enhance.file_enhancement import UserError
 from speech_enhance.serving import Limits
 
 FOLDER = Path(__file__).parent

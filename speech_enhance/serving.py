@@ -173,7 +173,7 @@ class Enhancer:
     """
 
     def __init__(self, model: str | None = None, device: str | None = None):
-        from .cli import load_pipeline
+        from .file_enhancement import load_pipeline
 
         self.pipeline = load_pipeline(model, device)
         self.pipeline.set_progress_bar_config(disable=True)
