@@ -190,9 +190,10 @@ def test_a_full_queue_turns_further_requests_away(client, tmp_path):
     audio = handle_file(tmp_path / "long.wav")
     jobs = [client.submit(audio=audio, num_inference_steps=20, api_name="/enhance") for _ in range(10)]
     refusals = [str(error) for error in (job.exception(timeout=120) for job in jobs) if error]
-    assert 1 <= len(refusals) <= 5
-    for text in refusals:
-        assert "full" in text.lower()
+    full = [text for text in refusals if "Queue is full" in text]
+    assert 1 <= len(full) <= 5
+    # this server deletes after seconds, also what waits: that is told too
+    assert all("deleted after a while" in text for text in refusals if text not in full)
 
 
 def test_files_are_deleted_in_time(client, server, tmp_path):
