@@ -43,6 +43,7 @@ def test_runs_are_trained_scored_and_not_made_twice(corpus, tmp_path):
     assert index["target"] == "residual"
     before = stored.read_text()
     assert run_plan(plan, stored) == rows
+    assert run_plan(plan, stored, train=False) == rows
     assert stored.read_text() == before
 
 
@@ -63,6 +64,10 @@ def test_only_what_exceeds_the_spread_of_seeds_is_marked():
     assert "**" not in lines["near"]
     assert "(**+0.250**)" in lines["far"]
     assert "b: 2" in lines["far"]
+    assert "Not run yet" not in markdown(rows, plan)
+    rows = [row | {"pesq_4_steps": float("nan")} if row["variant"] == "far" else row for row in rows[:-1]]
+    assert "Not run yet: far." in markdown(rows, plan)
+    assert "nan" not in markdown(rows, plan)
 
 
 def test_a_wrong_plan_is_a_usage_error(tmp_path, capsys):

@@ -116,14 +116,16 @@ def processor_time_factor(pipeline: SpeechEnhancementPipeline, pairs: list[Pair]
     return (time.process_time() - started) / (len(audio) / rate)
 
 
-def run_plan(plan: AblationPlan, stored: Path) -> list[dict]:
-    """Every run of `plan` that `stored` lacks, appended to it one by one; all runs of the plan."""
+def run_plan(plan: AblationPlan, stored: Path, train: bool = True) -> list[dict]:
+    """Every run of `plan` that `stored` lacks, appended to it one by one, or none without `train`; all runs of the plan."""
     common = plan.common | {"max_minutes": plan.max_minutes, "clock": "cpu", "validation_pairs": None}
     base = variant_config(yaml.safe_load(Path(plan.config).read_text(encoding="utf-8")), common)
-    pairs = load_pairs(plan.pairs, plan.pairs_limit)
     rows = [json.loads(line) for line in stored.read_text(encoding="utf-8").splitlines()] if stored.exists() else []
     rows = [row for row in rows if row["changes"] == plan.variants.get(row["variant"]) and row["common"] == common]
     done = {(row["variant"], row["seed"]) for row in rows}
+    if not train:
+        return rows
+    pairs = load_pairs(plan.pairs, plan.pairs_limit)
     for name, changes in plan.variants.items():
         for seed in plan.seeds:
             if (name, seed) in done:
@@ -162,6 +164,9 @@ def markdown(rows: list[dict], plan: AblationPlan) -> str:
         cells = []
         for score, form in forms.items():
             average, base = (np.mean([row[score] for row in group]) for group in (runs, by_name[first]))
+            if not np.isfinite(average):
+                cells.append("–")
+                continue
             mark = "**" if abs(average - base) > spread[score] else ""
             difference = f" ({mark}{average - base:+{form}}{mark})" if name != first else ""
             cells.append(f"{average:{form}}{difference}")
@@ -169,17 +174,21 @@ def markdown(rows: list[dict], plan: AblationPlan) -> str:
         steps, cost = (np.mean([row[key] for row in runs]) for key in ("steps", "cost"))
         lines.append(f"| {name} | {changes} | {steps:.0f} | {' | '.join(cells)} | {cost:.3f} |")
     spreads = ", ".join(f"{score} {value:{forms[score]}}" for score, value in spread.items())
-    return "\n".join([*lines, "", f"Largest difference between two seeds: {spreads}."]) + "\n"
+    lines += ["", f"Largest difference between two seeds: {spreads}."]
+    if missing := [name for name in plan.variants if name not in by_name]:
+        lines += ["", f"Not run yet: {', '.join(missing)}."]
+    return "\n".join(lines) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plan", required=True, help="YAML file, see AblationPlan for its fields")
     parser.add_argument("--output", required=True, help="path of the report without extension")
+    parser.add_argument("--report-only", action="store_true", help="train nothing, report the runs that there are")
     options = parser.parse_args(arguments)
     try:
         plan = read_config(AblationPlan, options.plan)
-        rows = run_plan(plan, Path(options.output + ".runs.jsonl"))
+        rows = run_plan(plan, Path(options.output + ".runs.jsonl"), train=not options.report_only)
     except (OSError, ValueError, RuntimeError) as error:
         parser.error(str(error))
     write_report(options.output, rows, markdown(rows, plan))
