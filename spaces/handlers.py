@@ -10,7 +10,8 @@ from uuid import uuid4
 import gradio as gr
 from results import comparison, facts, message, player
 
-from speech_enhance.audio_files import AudioFile, AudioFileError, write_audio
+from speech_enhance.audio_files import AudioFile, AudioFileError
+from speech_enhance.audio_writer import write_audio
 from speech_enhance.serving import (
     Enhancer,
     Limits,
