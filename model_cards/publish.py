@@ -25,6 +25,7 @@ from speech_enhance import DEFAULT_CHECKPOINT
 from speech_enhance.publishing import check_pipeline, code_revision, publish_pipeline, stage_pipeline
 
 SAMPLES = ROOT / "samples"
+DEMO = ROOT / "docs" / "demo.png"
 BASE_ABOUT = ROOT / "model_cards" / "base.yaml"
 BASE_RESULTS = ROOT / "training" / "results"
 
@@ -80,7 +81,12 @@ def assets(repo_id: str, revision: str) -> dict[str, str]:
 
     here = f"{constants.ENDPOINT}/{repo_id}/resolve/{revision}"
     sounds = {name: f"{here}/samples/{name}.wav" for name in ("noisy", "enhanced", "clean")}
-    return {"picture": "samples/spectrograms.png", "schedulers": "results/schedulers.png", **sounds}
+    return {
+        "picture": "samples/spectrograms.png",
+        "demo": "samples/demo.png",
+        "schedulers": "results/schedulers.png",
+        **sounds,
+    }
 
 
 def repository_files(folder: Path, about: About, results: Path, work: Path) -> dict[str, Path]:
@@ -100,6 +106,7 @@ def repository_files(folder: Path, about: About, results: Path, work: Path) -> d
     write_audio(work / "enhanced.wav", enhanced[None], rate, "PCM_16")
     draw({"noisy": recordings["noisy"], "enhanced": enhanced, "clean original": recordings["clean"]}, rate, work / "spectrograms.png")  # fmt: skip
     files |= {"samples/enhanced.wav": work / "enhanced.wav", "samples/spectrograms.png": work / "spectrograms.png"}
+    files["samples/demo.png"] = existing(DEMO)
     files |= {f"results/{name}{end}": results / f"{name}{end}" for name in about.results for end in (".json", ".md")}
     if about.schedulers:
         files["results/schedulers.png"] = existing(results / f"{about.schedulers}.png")
@@ -116,7 +123,7 @@ def refresh_card(folder: Path, about: About, results: Path) -> Path:
 
     reports = Reports(results, about.results)
     reports.check_model(folder, DEFAULT_CHECKPOINT, ROOT)
-    links = {"picture": link(ROOT / "docs" / "before_after.png")}
+    links = {"picture": link(ROOT / "docs" / "before_after.png"), "demo": link(DEMO)}
     links |= {name: link(SAMPLES / f"{name}.wav") for name in ("noisy", "clean")}
     if about.schedulers:
         links["schedulers"] = link(results.resolve() / f"{about.schedulers}.png")

@@ -17,7 +17,7 @@ from model_cards.publish import BASE_ABOUT, BASE_RESULTS, main, publish_model
 from speech_enhance import DEFAULT_CHECKPOINT, PRESETS, SCHEDULERS
 from speech_enhance.publishing import check_card, check_pipeline
 
-ASSETS = {name: f"files/{name}" for name in ("picture", "noisy", "enhanced", "clean", "schedulers")}
+ASSETS = {name: f"files/{name}" for name in ("picture", "demo", "noisy", "enhanced", "clean", "schedulers")}
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ def test_a_repository_holds_model_card_samples_and_reports(hub, published):
     expected = {
         ".gitattributes", "README.md", "model_index.json", "scheduler/scheduler_config.json", "unet/config.json",
         "unet/diffusion_pytorch_model.safetensors", "results/validation.json", "results/validation.md",
-        "samples/noisy.wav", "samples/enhanced.wav", "samples/clean.wav", "samples/spectrograms.png",
+        "samples/noisy.wav", "samples/enhanced.wav", "samples/clean.wav", "samples/spectrograms.png", "samples/demo.png",
     }  # fmt: skip
     assert set(files) == expected
     model = published[0]
