@@ -117,7 +117,7 @@ def visit(browser, server: Server, **options):
     page.on("websocket", lambda socket: asked.append(socket.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(server.url)
-    page.get_by_role("button", name="Enhance").wait_for()
+    page.get_by_role("button", name="Enhance", exact=True).wait_for()
     yield page
     context.close()
     assert any(url.startswith(server.url) for url in asked)

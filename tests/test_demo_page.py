@@ -63,12 +63,12 @@ def test_upload_enhance_download(page, tmp_path):
     soundfile.write(tmp_path / "noisy.wav", noisy, rate)
     upload(page, tmp_path / "noisy.wav")
     page.get_by_text("Best (16 evaluations)").click()
-    page.get_by_role("button", name="Enhance").click()
+    page.get_by_role("button", name="Enhance", exact=True).click()
     progress = page.locator("#status").get_by_text(re.compile(r"Enhancing - \d+"))
     progress.wait_for()
     screenshot(page, "progress")
     assert "Done: 23.0 s of audio" in status(page, "done")
-    assert page.get_by_role("button", name="Enhance").is_enabled()
+    assert page.get_by_role("button", name="Enhance", exact=True).is_enabled()
     assert page.locator("#cancel").is_disabled()
     facts = page.locator("#facts").inner_text()
     for text in ("23.0 s, 16 kHz, mono", "ddim, steps: 1, estimates: 16", "16 per window", "times real time"):
@@ -133,7 +133,7 @@ def test_cancel_stops_within_a_second(page, server, tmp_path):
     upload(page, tmp_path / "minute.wav")
     page.get_by_role("button", name="Advanced").click()
     page.get_by_label("number input for Steps").fill("50")
-    page.get_by_role("button", name="Enhance").click()
+    page.get_by_role("button", name="Enhance", exact=True).click()
     page.locator("#status").get_by_text(re.compile(r"Enhancing - \d+")).wait_for()
     page.wait_for_timeout(500)
     started = time.monotonic()
@@ -141,7 +141,7 @@ def test_cancel_stops_within_a_second(page, server, tmp_path):
     assert "Stopped" in status(page, "hint")
     assert time.monotonic() - started < 1.5  # a second, and the time this machine needs to look
     page.get_by_label("number input for Steps").fill("1")
-    page.get_by_role("button", name="Enhance").click()
+    page.get_by_role("button", name="Enhance", exact=True).click()
     assert "60.0 s of audio" in status(page, "done")  # the model is free again
     assert "Traceback" not in server.printed
 
@@ -181,13 +181,13 @@ def test_recording_from_the_microphone(page):
     with page.expect_response(re.compile("/upload")):
         page.get_by_role("button", name="Stop").first.click()
     page.wait_for_timeout(500)
-    page.get_by_role("button", name="Enhance").click()
+    page.get_by_role("button", name="Enhance", exact=True).click()
     assert "s of audio" in status(page, "done")
     page.get_by_role("button", name=re.compile(r"Download .*\.wav")).wait_for()
 
 
 def test_without_a_recording(page):
-    page.get_by_role("button", name="Enhance").click()
+    page.get_by_role("button", name="Enhance", exact=True).click()
     assert "There is no recording yet" in status(page, "error")
 
 

@@ -138,7 +138,7 @@ def test_bad_files_are_refused_in_the_page(server, tmp_path):
                 page.locator("#recording input[type=file]").first.set_input_files(tmp_path / name)
                 page.wait_for_timeout(1500)
                 if name not in ("big.wav", "pack.zip"):  # which Gradio's page refuses to send
-                    page.get_by_role("button", name="Enhance").click()
+                    page.get_by_role("button", name="Enhance", exact=True).click()
                     page.locator("#status .message.error").wait_for()
                 shown = page.locator("body").inner_text()
                 assert re.search(sentence, shown), (name, shown)
