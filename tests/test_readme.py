@@ -84,7 +84,7 @@ def test_sharing_a_model_works_as_written(hub, corpus, bare, tmp_path):
 
 def test_what_the_maintainers_page_names_exists():
     text = (ROOT / "MAINTAINING.md").read_text()
-    scripts = re.findall(r"python ((?:model_cards|training)/\w+\.py)([^`]*)`", text)
+    scripts = re.findall(r"python ((?:model_cards|spaces|training)/\w+\.py)([^`]*)`", text)
     assert len(scripts) >= 5
     for script, arguments in scripts:
         source = (ROOT / script).read_text()
