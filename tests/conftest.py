@@ -48,24 +48,28 @@ class OracleUNet(ConditionalUNet2DModel):
         return ((alpha * noise - sigma * clean_sample).to(sample.dtype),)
 
 
+def make_tiny_pipeline(seed: int = 0) -> SpeechEnhancementPipeline:
+    """A pipeline around a network of a few thousand random weights."""
+    torch.manual_seed(seed)
+    unet = ConditionalUNet2DModel(**TINY_UNET).eval()
+    return SpeechEnhancementPipeline(unet, training_scheduler(), window_frames=64, overlap_frames=16)
+
+
 @pytest.fixture
 def tiny_unet() -> ConditionalUNet2DModel:
-    torch.manual_seed(0)
-    return ConditionalUNet2DModel(**TINY_UNET).eval()
+    return make_tiny_pipeline().unet
 
 
 @pytest.fixture
-def tiny_pipeline(tiny_unet) -> SpeechEnhancementPipeline:
-    return quiet(SpeechEnhancementPipeline(tiny_unet, training_scheduler(), window_frames=64, overlap_frames=16))
+def tiny_pipeline() -> SpeechEnhancementPipeline:
+    return quiet(make_tiny_pipeline())
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
     """A folder with a tiny pipeline."""
-    torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
-    unet = ConditionalUNet2DModel(**TINY_UNET)
-    SpeechEnhancementPipeline(unet, training_scheduler(), window_frames=64, overlap_frames=16).save_pretrained(folder)
+    make_tiny_pipeline().save_pretrained(folder)
     return folder
 
 

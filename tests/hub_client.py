@@ -8,12 +8,9 @@ from pathlib import Path
 
 import torch
 import yaml
-from conftest import ROOT, TINY_UNET
+from conftest import ROOT, make_tiny_pipeline
 from hub_routes import TOKEN
 from loopback_hub import LoopbackHub
-
-from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
-from speech_enhance.schedulers import training_scheduler
 
 PREAMBLE = """
 import hashlib, json, numpy as np
@@ -85,10 +82,7 @@ def packages_without_ours(folder: Path) -> Path:
 
 def tiny_model(folder: Path, seed: int = 0, **options) -> Path:
     """A pipeline of a few thousand parameters, saved in half precision."""
-    torch.manual_seed(seed)
-    unet = ConditionalUNet2DModel(**TINY_UNET).half()
-    pipeline = SpeechEnhancementPipeline(unet, training_scheduler(), window_frames=64, overlap_frames=16)
-    pipeline.save_pretrained(folder, **options)
+    make_tiny_pipeline(seed).to(torch.float16).save_pretrained(folder, **options)
     return folder
 
 

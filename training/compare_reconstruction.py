@@ -22,7 +22,7 @@ from speech_enhance.metrics import BASIC_METRICS
 from speech_enhance.reconstruction import spectral_gain
 from training.bootstrap import bootstrap_gain
 from training.reports import write_report
-from training.validation import load_pairs
+from training.validation import add_arguments, load_measured
 
 
 @dataclass(frozen=True)
@@ -92,20 +92,10 @@ def markdown(results: list[dict], title: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    from speech_enhance import DEFAULT_CHECKPOINT, SpeechEnhancementPipeline
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", default="data/pairs-valid-*.parquet", help="dataset with columns clean and noisy")
-    parser.add_argument("--limit", type=int, help="only this many pairs, evenly spread")
-    parser.add_argument("--model", default=str(DEFAULT_CHECKPOINT), help="pipeline folder or Hub id")
-    parser.add_argument("--output", help="path of the report without extension")
+    add_arguments(parser)
     options = parser.parse_args(arguments)
-    try:
-        pairs = load_pairs(options.pairs, options.limit)
-        pipeline = SpeechEnhancementPipeline.from_pretrained(options.model)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-    pipeline.set_progress_bar_config(disable=True)
+    pairs, pipeline = load_measured(parser, options)
     rate, config = pipeline.config.sampling_rate, pipeline.mel_config
     mels = pipeline([pair.noisy for pair in pairs], rate, output_type="mel").mels
     results = []

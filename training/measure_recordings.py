@@ -15,7 +15,7 @@ if not __package__:  # run as a script: the repository, not this folder with its
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from training.reports import write_report
-from training.validation import Pair, load_pairs
+from training.validation import Pair, add_arguments, load_measured
 
 FRAME = 512
 ACTIVE_DB = 30.0  # frames this far below the loudest of the clean recording are not speech
@@ -89,20 +89,10 @@ def decibel(ratio: float) -> float:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    from speech_enhance import DEFAULT_CHECKPOINT, SpeechEnhancementPipeline
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", default="data/pairs-valid-*.parquet", help="dataset with columns clean and noisy")
-    parser.add_argument("--limit", type=int, default=20, help="pairs to use, evenly spread (default: 20)")
-    parser.add_argument("--model", default=str(DEFAULT_CHECKPOINT), help="pipeline folder or Hub id")
-    parser.add_argument("--output", help="path of the report without extension")
+    add_arguments(parser, limit=20)
     options = parser.parse_args(arguments)
-    try:
-        pairs = load_pairs(options.pairs, options.limit)
-        pipeline = SpeechEnhancementPipeline.from_pretrained(options.model)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-    pipeline.set_progress_bar_config(disable=True)
+    pairs, pipeline = load_measured(parser, options)
     speech = np.concatenate([pair.noisy for pair in pairs[:8]])
     hiss = (0.05 * np.random.default_rng(0).standard_normal(60 * 16000)).astype(np.float32)
     results = {

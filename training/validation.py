@@ -1,11 +1,12 @@
 """Scores, sound and pictures of a pipeline on fixed noisy/clean pairs."""
 
+import argparse
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from speech_enhance import SpeechEnhancementPipeline
+from speech_enhance import DEFAULT_CHECKPOINT, SpeechEnhancementPipeline
 from speech_enhance.mel import analyse
 from speech_enhance.metrics import BASIC_METRICS, mean_score
 
@@ -50,6 +51,29 @@ def load_pairs(
         info = {name: value for name, value in row.items() if name not in columns}
         pairs.append(Pair(str(row.get("id", index)), noisy, clean, info))
     return pairs
+
+
+def add_arguments(parser: argparse.ArgumentParser, limit: int | None = None) -> None:
+    """Options of a script that measures a checkpoint on pairs; see [`load_measured`]."""
+    parser.add_argument("--pairs", default="data/pairs-valid-*.parquet", help="dataset with columns clean and noisy")
+    parser.add_argument(
+        "--limit", type=int, default=limit, help="only this many pairs, evenly spread (default: %(default)s)"
+    )
+    parser.add_argument("--model", default=str(DEFAULT_CHECKPOINT), help="pipeline folder or Hub id")
+    parser.add_argument("--output", help="path of the report without extension")
+
+
+def load_measured(
+    parser: argparse.ArgumentParser, options: argparse.Namespace
+) -> tuple[list[Pair], SpeechEnhancementPipeline]:
+    """The pairs and the pipeline that [`add_arguments`]' options name; what cannot be loaded ends the script."""
+    try:
+        pairs = load_pairs(options.pairs, options.limit)
+        pipeline = SpeechEnhancementPipeline.from_pretrained(options.model)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    pipeline.set_progress_bar_config(disable=True)
+    return pairs, pipeline
 
 
 def score_pairs(pipeline: SpeechEnhancementPipeline, pairs: list[Pair], num_inference_steps: int) -> dict[str, float]:
