@@ -18,6 +18,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
+sys.path.append(str(ROOT))
 FILES = ("app.py", "page.py", "handlers.py", "results.py", "player.js", "page.css", "examples")
 PICTURE = ROOT / "docs" / "demo.png"
 
@@ -59,22 +60,6 @@ def build_wheel(target: Path) -> str:
     return wheels[0].name
 
 
-def push(folder: Path, repo_id: str, private: bool) -> str:
-    """Make the Space `repo_id` hold what is in `folder`, in one commit; returns its address."""
-    from huggingface_hub import HfApi
-
-    api = HfApi()
-    url = api.create_repo(repo_id, repo_type="space", space_sdk="gradio", private=private or None, exist_ok=True)
-    api.upload_folder(
-        repo_id=repo_id,
-        repo_type="space",
-        folder_path=folder,
-        delete_patterns="*",  # wheels of former versions
-        commit_message="Deploy the demo",
-    )
-    return str(url)
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("repo_id", help="user/space")
@@ -92,15 +77,20 @@ def main(arguments: list[str] | None = None) -> None:
     if options.dry_run and options.dry_run.exists() and any(options.dry_run.iterdir()):
         parser.error(f"{options.dry_run} is not empty")
     from huggingface_hub import constants
-    from huggingface_hub.errors import HTTPError
+
+    from speech_enhance.publishing import upload
 
     settings = {"model": options.model, "code_url": options.code_url, "pypi": options.pypi}
     try:
         with tempfile.TemporaryDirectory() as work:
             folder = options.dry_run or Path(work) / "space"
             stage(folder, options.repo_id, **settings, endpoint=constants.ENDPOINT)
-            print(folder if options.dry_run else push(folder, options.repo_id, options.private))
-    except (OSError, RuntimeError, HTTPError) as error:
+            if options.dry_run:
+                print(folder)
+            else:
+                space = {"repo_type": "space", "space_sdk": "gradio", "private": options.private or None}
+                print(upload(folder, options.repo_id, "Deploy the demo", **space))
+    except (OSError, RuntimeError, ValueError) as error:
         parser.error(" ".join(str(error).split()))
 
 
