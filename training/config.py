@@ -57,8 +57,8 @@ class TrainingConfig:
         adamw_learning_rate: Of that rest, with `muon`.
         learning_rate, lr_scheduler, lr_warmup_steps, weight_decay, max_grad_norm: Of the optimiser and `get_scheduler`.
         ema_decay: Of the weights' moving average, which is what gets validated and exported.
-        mixed_precision: `no`, `fp16` or `bf16`; takes effect on a GPU, `bf16` also on a CPU with AMX (without, it is
-            ten times slower than `no`).
+        mixed_precision: `no`, `fp16` or `bf16`; takes effect on a GPU, `bf16` also on a CPU with AMX or AVX-512 BF16
+            (without, it is ten times slower than `no`).
         num_workers: Processes that mix; each keeps its own cache of decoded audio.
         log_every, validate_every, checkpoint_every: In optimiser steps; 0 turns it off.
         keep_checkpoints: Older ones are deleted.
