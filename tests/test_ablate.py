@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -6,7 +7,7 @@ from conftest import ROOT
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.schedulers import training_scheduler
-from training.ablate import AblationPlan, main, markdown, run_plan, train_variant, variant_config
+from training.ablate import AblationPlan, main, markdown, run_plan, step_cost, train_variant, variant_config
 from training.config import load_config, read_config
 
 
@@ -16,7 +17,12 @@ def plan_for(corpus, folder, variants) -> AblationPlan:
     config["noise"] = [{"path": str(corpus / "noise-*.parquet")}]
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return AblationPlan(
-        str(folder / "config.yaml"), variants, seeds=[0], pairs=str(corpus / "pairs.parquet"), output_dir=str(folder)
+        str(folder / "config.yaml"),
+        variants,
+        seeds=[0],
+        steps=2,
+        pairs=str(corpus / "pairs.parquet"),
+        output_dir=str(folder),
     )
 
 
@@ -30,6 +36,17 @@ def test_dots_step_into_mappings_and_the_base_stays():
         "mixing": {"seconds": 2.0},
     }
     assert base == {"seed": 0, "pipeline": {"hop_length": 128}}
+
+
+def test_a_step_costs_what_its_windows_cost(tmp_path):
+    config = load_config(ROOT / "training" / "configs" / "base.yaml")
+    regressor = replace(config, terminal_share=1.0)
+    assert step_cost(replace(regressor, batch_size=2 * config.batch_size)) == pytest.approx(2 * step_cost(regressor))
+    assert step_cost(config) / step_cost(regressor) == pytest.approx(1 + 0.4 * 0.7 * 0.8 / 3)
+    half = replace(
+        regressor, pipeline={**config.pipeline, "hop_length": 256, "window_frames": 192, "overlap_frames": 48}
+    )
+    assert step_cost(half) == pytest.approx(step_cost(regressor) / 2, rel=0.02)
 
 
 @pytest.mark.slow
@@ -55,7 +72,7 @@ def test_a_failed_run_says_why(tmp_path):
 def test_only_what_exceeds_the_spread_of_seeds_is_marked():
     def row(variant, seed, value):
         measures = dict.fromkeys(["pesq", "estoi", "si_sdr", "pesq_4_steps"], value)
-        return {"variant": variant, "seed": seed, "steps": 5, "cost": 0.01} | measures
+        return {"variant": variant, "seed": seed, "steps": 5, "windows": 40, "relative_cost": 1.0} | measures
 
     plan = AblationPlan("base.yaml", {"first": {}, "near": {"a": 1}, "far": {"b": 2}})
     values = {"first": (1.0, 1.1), "near": (1.1, 1.1), "far": (1.3, 1.3)}

@@ -1,10 +1,10 @@
-"""Train every variant of a plan for the same time and score what came out, quality and cost side by side.
+"""Train every variant of a plan at the same cost and score what came out, quality and speed side by side.
 
     OMP_NUM_THREADS=1 python training/ablate.py --plan training/configs/ablations.yaml --output training/results/ablations
 
 A run that is already in OUTPUT.runs.jsonl is not made again, so the command goes on where it was stopped. Writes
-OUTPUT.json (every run) and OUTPUT.md (the table) of the variants whose runs are complete. Budget and cost are processor
-time, which other work on the machine hardly changes; with more than one thread, threads that wait count too.
+OUTPUT.json (every run) and OUTPUT.md (the table) of the variants whose runs are complete. The budget is counted in
+multiply-adds, so the runs of a plan may be made on different machines, busy or not.
 """
 
 import argparse
@@ -13,20 +13,24 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import typing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 import yaml
+from torch.utils.flop_counter import FlopCounterMode
 
 if not __package__:  # run as a script: the repository, not this folder with its own `evaluate.py`, is the import root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from speech_enhance import SpeechEnhancementPipeline
+from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
+from speech_enhance.schedulers import training_scheduler
 from training.compare_schedulers import FIRST, QUALITY, mean, measure
-from training.config import read_config
+from training.config import TrainingConfig, load_config, read_config
 from training.reports import write_report
 from training.validation import Pair, load_pairs
 
@@ -42,7 +46,7 @@ class AblationPlan:
         variants: Per name, the fields that differ; a dot steps into a mapping: `pipeline.target: residual`. The first
             should change nothing, the others are compared with it.
         common: Fields that differ in every run, such as what suits a short one.
-        max_minutes: Budget of a run in processor time, from start to exported weights.
+        steps: Optimiser steps of the first variant; the others get as many as cost the same, see [`step_cost`].
         seeds: Every variant is trained with each.
         pairs: Noisy/clean pairs to score, see [`load_pairs`].
         pairs_limit: Only this many, evenly spread.
@@ -52,15 +56,15 @@ class AblationPlan:
     config: str
     variants: dict[str, dict[str, typing.Any]]
     common: dict[str, typing.Any] = field(default_factory=dict)
-    max_minutes: float = 5.0
+    steps: int = 250
     seeds: list[int] = field(default_factory=lambda: [0, 1])
     pairs: str = "data/pairs-valid-*.parquet"
     pairs_limit: int | None = None
     output_dir: str = "runs/ablations"
 
     def __post_init__(self):
-        if not self.variants or not self.seeds:
-            raise ValueError("variants and seeds: at least one each")
+        if not self.variants or not self.seeds or self.steps < 1:
+            raise ValueError("variants, seeds and steps: at least one each")
 
 
 def variant_config(base: dict, changes: dict, **run) -> dict:
@@ -75,8 +79,28 @@ def variant_config(base: dict, changes: dict, **run) -> dict:
     return config
 
 
-def train_variant(config: dict) -> int:
-    """Train in a process of its own; the number of steps that the budget was enough for.
+def untrained(config: TrainingConfig) -> SpeechEnhancementPipeline:
+    """The pipeline that a run begins with."""
+    unet = ConditionalUNet2DModel(**config.unet)
+    return SpeechEnhancementPipeline(unet, training_scheduler(config.prediction_type), **config.pipeline)
+
+
+def step_cost(config: TrainingConfig) -> float:
+    """Multiply-adds of one optimiser step: those of the network on a window, forwards and twice as much backwards, and
+    once more for the share of windows that start from the network's own estimate."""
+    pipeline = untrained(config)
+    unet, settings = pipeline.unet, pipeline.config
+    maps = torch.zeros(1, 1 + unet.condition_channels, settings.num_mel_bins, settings.window_frames)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        unet(maps[:, :1], 0, maps[:, 1:])
+    num_timesteps = pipeline.scheduler.config.num_train_timesteps
+    own = config.own_estimate_share * (1 - config.own_estimate_first_timestep / num_timesteps)
+    windows = config.batch_size * config.gradient_accumulation_steps
+    return windows * (3 + (1 - config.terminal_share) * own) * counter.get_total_flops() / 2
+
+
+def train_variant(config: dict) -> None:
+    """Train in a process of its own.
 
     Raises:
         RuntimeError: if the run fails; its last words are in the message.
@@ -92,66 +116,89 @@ def train_variant(config: dict) -> int:
         raise RuntimeError(f"{path}: training failed: {result.stderr.strip().splitlines()[-1]}")
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
-    log = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    return json.loads(log[-1])["step"]
 
 
-def score_model(folder: Path, pairs: list[Pair]) -> dict[str, float]:
-    """Means over `pairs` at one step, PESQ at four, and seconds of processor time per second of audio at one."""
+def score_model(folder: Path, pairs: list[Pair], base: TrainingConfig) -> dict[str, float]:
+    """Means over `pairs` at one step, PESQ at four, and the processor time of one step as a multiple of that of `base`."""
     pipeline = SpeechEnhancementPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     one_step = measure(pipeline, FIRST, pairs)
     scores = {name: mean(one_step, name) for name in QUALITY}
-    scores |= {"cost": processor_time_factor(pipeline, pairs), "pesq_4_steps": float("nan")}
+    scores |= {"relative_cost": relative_cost(pipeline, base, pairs), "pesq_4_steps": float("nan")}
     if pipeline.config.initial_noise_scale > 0:  # a regressor has one step
         scores["pesq_4_steps"] = mean(measure(pipeline, replace(FIRST, num_inference_steps=4), pairs))
     return scores
 
 
-def processor_time_factor(pipeline: SpeechEnhancementPipeline, pairs: list[Pair]) -> float:
-    """Seconds of processor time that one step takes per second of audio."""
+def relative_cost(pipeline: SpeechEnhancementPipeline, base: TrainingConfig, pairs: list[Pair]) -> float:
+    """Processor time of one step of `pipeline` over that of an untrained one of `base`, taken in turn."""
+    other = untrained(base)
+    other.set_progress_bar_config(disable=True)
     rate, audio = pipeline.config.sampling_rate, np.concatenate([pair.noisy for pair in pairs[:8]])
-    started = time.process_time()
-    pipeline(audio, rate, num_inference_steps=1, num_estimates=1)
-    return (time.process_time() - started) / (len(audio) / rate)
+    times = {pipeline: [], other: []}
+    for _ in range(3):
+        for item in times:
+            started = time.process_time()
+            item(audio, rate, num_inference_steps=1, num_estimates=1)
+            times[item].append(time.process_time() - started)
+    return float(np.median(times[pipeline]) / np.median(times[other]))
 
 
 def run_plan(plan: AblationPlan, stored: Path, train: bool = True) -> list[dict]:
     """Every run of `plan` that `stored` lacks, appended to it one by one, or none without `train`; all runs of the plan."""
-    common = plan.common | {"max_minutes": plan.max_minutes, "clock": "cpu", "validation_pairs": None}
+    common = plan.common | {"max_minutes": None, "validation_pairs": None, "checkpoint_every": 0}
     base = variant_config(yaml.safe_load(Path(plan.config).read_text(encoding="utf-8")), common)
     rows = [json.loads(line) for line in stored.read_text(encoding="utf-8").splitlines()] if stored.exists() else []
-    rows = [row for row in rows if row["changes"] == plan.variants.get(row["variant"]) and row["common"] == common]
+    rows = [
+        row
+        for row in rows
+        if row["changes"] == plan.variants.get(row["variant"])
+        and row["common"] == common
+        and row["budget"] == plan.steps
+    ]
     done = {(row["variant"], row["seed"]) for row in rows}
     if not train:
         return rows
     pairs = load_pairs(plan.pairs, plan.pairs_limit)
+    configs = {name: checked_config(variant_config(base, changes)) for name, changes in plan.variants.items()}
+    first = next(iter(configs.values()))
     for name, changes in plan.variants.items():
         for seed in plan.seeds:
             if (name, seed) in done:
                 continue
             print(f"… {name}, seed {seed}", file=sys.stderr)
             folder = f"{plan.output_dir}/{name}-{seed}"
-            steps = train_variant(variant_config(base, changes, output_dir=folder, seed=seed))
-            row = {"variant": name, "seed": seed, "changes": changes, "common": common, "steps": steps}
-            rows.append(row | score_model(Path(folder) / "pipeline", pairs))
+            steps = round(plan.steps * step_cost(first) / step_cost(configs[name]))
+            train_variant(variant_config(base, changes, output_dir=folder, seed=seed, max_train_steps=steps))
+            row = {"variant": name, "seed": seed, "changes": changes, "common": common, "budget": plan.steps}
+            row |= {"steps": steps, "windows": steps * configs[name].batch_size}
+            rows.append(row | score_model(Path(folder) / "pipeline", pairs, first))
             stored.parent.mkdir(parents=True, exist_ok=True)
             with open(stored, "a", encoding="utf-8") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
     return rows
 
 
+def checked_config(config: dict) -> TrainingConfig:
+    """The training config that `config` is as a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.yaml"
+        path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        return load_config(path)
+
+
 def markdown(rows: list[dict], plan: AblationPlan) -> str:
     """Means over seeds, and the difference from the first variant beside the spread between seeds."""
     first = next(iter(plan.variants))
     lines = [
-        f"# Variants of {plan.config}, {plan.max_minutes:g} minutes each, seeds {', '.join(map(str, plan.seeds))}",
+        f"# Variants of {plan.config} at the cost of {plan.steps} of its steps, seeds {', '.join(map(str, plan.seeds))}",
         "",
-        f"Minutes and cost (of one step, per second of audio) are processor time. Scores on {plan.pairs} at one step; in brackets the difference from the first row, **bold** where it is larger "
+        f"Every run costs as many multiply-adds as the first. Time is that of enhancing in one step, over the first "
+        f"variant's. Scores on {plan.pairs} at one step; in brackets the difference from the first row, **bold** where it is larger "
         "than the largest difference between two seeds of one variant.",
         "",
-        "| variant | changes | steps | PESQ | ESTOI | SI-SDR (dB) | PESQ, 4 steps | cost |",
-        "|---|---|---|---|---|---|---|---|",
+        "| variant | changes | steps | windows | PESQ | ESTOI | SI-SDR (dB) | PESQ, 4 steps | time |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     forms = {"pesq": ".3f", "estoi": ".4f", "si_sdr": ".2f", "pesq_4_steps": ".3f"}
     by_name = {name: [row for row in rows if row["variant"] == name] for name in plan.variants}
@@ -171,8 +218,9 @@ def markdown(rows: list[dict], plan: AblationPlan) -> str:
             difference = f" ({mark}{average - base:+{form}}{mark})" if name != first else ""
             cells.append(f"{average:{form}}{difference}")
         changes = ", ".join(f"{key}: {value}" for key, value in plan.variants[name].items())
-        steps, cost = (np.mean([row[key] for row in runs]) for key in ("steps", "cost"))
-        lines.append(f"| {name} | {changes} | {steps:.0f} | {' | '.join(cells)} | {cost:.3f} |")
+        size = f"{runs[0]['steps']} | {runs[0]['windows']}"
+        cost = np.mean([row["relative_cost"] for row in runs])
+        lines.append(f"| {name} | {changes} | {size} | {' | '.join(cells)} | {cost:.2f} |")
     spreads = ", ".join(f"{score} {value:{forms[score]}}" for score, value in spread.items())
     lines += ["", f"Largest difference between two seeds: {spreads}."]
     if missing := [name for name in plan.variants if name not in by_name]:
