@@ -4,7 +4,7 @@ Shapes are ``(batch, samples)``, ``(batch, frequencies, frames)`` and ``(batch, 
 torch, works on any device and is cheap enough to run inside a training step.
 
 What is fixed here is part of a checkpoint's meaning (`docs/decisions.md`): the level rule, the zero padding of both
-ends, and the power-law compression under which silence is exactly 0.
+ends, and the compression under which silence is exactly 0.
 """
 
 from dataclasses import dataclass
@@ -25,11 +25,17 @@ class MelConfig:
         n_fft: FFT size in samples.
         win_length: Hann window length in samples, at most `n_fft`.
         hop_length: Samples between frames, at most half of `win_length`.
-        num_mel_bins: Mel bands between 0 Hz and half the sampling rate.
-        mel_power: Exponent of the compression; 0.3 follows loudness better than a log, whose error is spent on
-            inaudible bins.
+        num_mel_bins: Mel bands between `min_frequency` and `max_frequency`.
+        mel_power: Exponent of the compression `"power"`; 0.3 follows loudness better than a log, whose error is spent
+            on inaudible bins.
         mel_scale: Factor behind the compression that brings speech near unit range.
         level: Active RMS to which a recording is scaled before analysis (1.0 is full scale).
+        min_frequency, max_frequency: In Hz; `None` is half the sampling rate.
+        filter_norm: `None` for filters that sum to 1, or `"slaney"` for filters of equal area in Hz.
+        compression: `"power"`, or `"log10"` as acoustic models and vocoders have it.
+        mel_floor: Linear magnitude below which `"log10"` takes everything for silence.
+        mel_silence: What silence is with `"log10"`; anything but 0 is for mels of other models (see
+            [`MEL_LAYOUTS`]), since what a network is shown is padded with 0.
     """
 
     sampling_rate: int = 16000
@@ -40,13 +46,19 @@ class MelConfig:
     mel_power: float = 0.3
     mel_scale: float = 1.0
     level: float = 0.1
+    min_frequency: float = 0.0
+    max_frequency: float | None = None
+    filter_norm: str | None = None
+    compression: str = "power"
+    mel_floor: float = 1e-5
+    mel_silence: float = 0.0
 
     def __post_init__(self):
         for name in ("sampling_rate", "n_fft", "win_length", "hop_length", "num_mel_bins"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"`{name}` must be a positive whole number, got {value!r}")
-        for name in ("mel_power", "mel_scale", "level"):
+        for name in ("mel_power", "mel_scale", "level", "mel_floor"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"`{name}` must be above 0, got {getattr(self, name)!r}")
         if self.win_length > self.n_fft or 2 * self.hop_length > self.win_length:
@@ -54,6 +66,19 @@ class MelConfig:
                 f"need hop_length ≤ win_length / 2 and win_length ≤ n_fft, got hop_length={self.hop_length}, "
                 f"win_length={self.win_length}, n_fft={self.n_fft}"
             )
+        if not 0 <= self.min_frequency < self.top_frequency <= self.sampling_rate / 2:
+            raise ValueError(
+                "need 0 ≤ min_frequency < max_frequency ≤ sampling_rate / 2, got "
+                f"min_frequency={self.min_frequency}, max_frequency={self.max_frequency}"
+            )
+        for name, known in {"filter_norm": (None, "slaney"), "compression": ("power", "log10")}.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"`{name}` must be one of {known}, got {getattr(self, name)!r}")
+
+    @property
+    def top_frequency(self) -> float:
+        """Upper end of the highest band in Hz."""
+        return self.sampling_rate / 2 if self.max_frequency is None else self.max_frequency
 
     def num_frames(self, num_samples: int) -> int:
         """Frames of a waveform of `num_samples`: one centred on every hop, both ends covered."""
@@ -167,26 +192,33 @@ def mel_spectrogram(magnitude: torch.Tensor, config: MelConfig) -> torch.Tensor:
 
 def compress(mel_magnitude: torch.Tensor, config: MelConfig) -> torch.Tensor:
     """Linear mel magnitude (≥ 0) to the compressed, normalised mel."""
+    if config.compression == "log10":
+        above_floor = (mel_magnitude.clamp(min=config.mel_floor) / config.mel_floor).log10()
+        return config.mel_silence + config.mel_scale * above_floor
     return config.mel_scale * mel_magnitude.pow(config.mel_power)
 
 
 def decompress(mel: torch.Tensor, config: MelConfig) -> torch.Tensor:
     """Inverse of [`compress`]; values below silence count as silence."""
+    if config.compression == "log10":
+        above_floor = (mel - config.mel_silence).clamp(min=0) / config.mel_scale
+        return config.mel_floor * (10**above_floor - (above_floor == 0).float())
     return (mel.clamp(min=0) / config.mel_scale).pow(1 / config.mel_power)
 
 
 @lru_cache(maxsize=16)
 def mel_filters(config: MelConfig, device: torch.device | None = None) -> torch.Tensor:
-    """Slaney mel filters `(frequencies, num_mel_bins)`, each summing to 1: a band's value is a mean magnitude."""
+    """Slaney mel filters `(frequencies, num_mel_bins)`, each summing to 1: a band's value is a mean magnitude; or with
+    the area of `config.filter_norm`."""
     from transformers.audio_utils import mel_filter_bank
 
     filters = mel_filter_bank(
         num_frequency_bins=config.n_fft // 2 + 1,
         num_mel_filters=config.num_mel_bins,
-        min_frequency=0.0,
-        max_frequency=config.sampling_rate / 2,
+        min_frequency=config.min_frequency,
+        max_frequency=config.top_frequency,
         sampling_rate=config.sampling_rate,
-        norm=None,
+        norm=config.filter_norm,
         mel_scale="slaney",
     )
     filters = torch.from_numpy(filters).double()
@@ -196,7 +228,7 @@ def mel_filters(config: MelConfig, device: torch.device | None = None) -> torch.
             f"`num_mel_bins`={config.num_mel_bins} leaves {int((sums == 0).sum())} mel bands without a frequency bin "
             f"at n_fft={config.n_fft}; use fewer bands or a larger n_fft"
         )
-    return (filters / sums).float().to(device)
+    return (filters if config.filter_norm else filters / sums).float().to(device)
 
 
 @lru_cache(maxsize=16)

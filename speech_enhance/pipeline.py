@@ -52,7 +52,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         unet ([`ConditionalUNet2DModel`]): The network.
         scheduler ([`SchedulerMixin`]): Any of [`SCHEDULERS`], made with `from_config(pipe.scheduler.config)`.
         sampling_rate (`int`): The model's samples per second; recordings of any rate are accepted.
-        n_fft, win_length, hop_length, num_mel_bins, mel_power, mel_scale, level: See [`MelConfig`].
+        n_fft, win_length, hop_length, num_mel_bins, mel_power, mel_scale, level, min_frequency, max_frequency,
+            filter_norm, compression, mel_floor: See [`MelConfig`].
         window_frames (`int`): Frames of a window.
         overlap_frames (`int`): Frames that two windows share.
         noise_floor_span, noise_floor_block (`int`): Frames, see [`noise_floor`].
@@ -78,6 +79,11 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         mel_power: float = 0.3,
         mel_scale: float = 1.0,
         level: float = 0.1,
+        min_frequency: float = 0.0,
+        max_frequency: float | None = None,
+        filter_norm: str | None = None,
+        compression: str = "power",
+        mel_floor: float = 1e-5,
         window_frames: int = 384,
         overlap_frames: int = 96,
         noise_floor_span: int = 512,
@@ -105,6 +111,11 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             mel_power=mel_power,
             mel_scale=mel_scale,
             level=level,
+            min_frequency=min_frequency,
+            max_frequency=max_frequency,
+            filter_norm=filter_norm,
+            compression=compression,
+            mel_floor=mel_floor,
             window_frames=window_frames,
             overlap_frames=overlap_frames,
             noise_floor_span=noise_floor_span,
@@ -116,8 +127,9 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             initial_noise_scale=initial_noise_scale,
         )
         self.mel_config = MelConfig(
-            sampling_rate, n_fft, win_length, hop_length, num_mel_bins, mel_power, mel_scale, level
-        )
+            sampling_rate, n_fft, win_length, hop_length, num_mel_bins, mel_power, mel_scale, level,
+            min_frequency, max_frequency, filter_norm, compression, mel_floor,
+        )  # fmt: skip
         self.mel_target = MelTarget(target, gain_power, residual_scale)
 
     @torch.no_grad()

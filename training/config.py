@@ -10,6 +10,7 @@ import yaml
 
 from speech_enhance.metrics import BASIC_METRICS
 
+from .degradation import DegradationConfig
 from .mixing import MixingConfig
 from .progress import CLOCKS
 from .sources import SourceConfig
@@ -33,6 +34,8 @@ class TrainingConfig:
         validation_steps: Numbers of inference steps to validate with.
         best_metric: `pesq`, `estoi` or `si_sdr`: what `pipeline-best/` is best in, at the first of `validation_steps`.
         model_card: YAML file of facts for `--push_to_hub`, such as `model_cards/own.yaml`.
+        degradation: What is done to the mel of a mixture, for a model that mends mels of acoustic models (see
+            `degradation.py`); needs a pipeline with `compression: log10`.
         mixing: How mixtures are made; `mixing.seconds` is also the length of crops of pairs.
         unet: Arguments of `ConditionalUNet2DModel`.
         pipeline: Arguments of `SpeechEnhancementPipeline` beside its components.
@@ -77,6 +80,7 @@ class TrainingConfig:
     validation_steps: list[int] = field(default_factory=lambda: [1, 4])
     best_metric: str = "estoi"
     model_card: str | None = None
+    degradation: DegradationConfig | None = None
     mixing: MixingConfig = field(default_factory=MixingConfig)
     unet: dict[str, typing.Any] = field(default_factory=dict)
     pipeline: dict[str, typing.Any] = field(default_factory=dict)
@@ -138,6 +142,9 @@ class TrainingConfig:
         )
         for name in ("batch_size", "gradient_accumulation_steps", "max_train_steps", "keep_checkpoints"):
             _expect(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        compression = self.pipeline.get("compression", "power")
+        if self.degradation and compression != "log10":
+            raise ValueError(f"degradation: needs pipeline: compression: log10, got {compression!r}")
         _expect(bool(self.validation_steps), "validation_steps", "at least one number", self.validation_steps)
         _expect(
             bool(self.rooms) == (self.mixing.room_share > 0),

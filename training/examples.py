@@ -21,7 +21,7 @@ class TrainingExamples(Dataset):
     Item `i` is a function of `(config.seed, i)` alone, so two processes with half the batch train as one does, and a
     resumed run as one that was never stopped.
 
-    Items are dicts of `clean`, `noisy` (float32 samples of `config.mixing.seconds`), `level_db`, `start` (first frame
+    Items are dicts of `index`, `clean`, `noisy` (float32 samples of `config.mixing.seconds`), `level_db`, `start` (first frame
     of the window), `timestep`, `own` (whether the noisy sample may be built from the network's own estimate) and
     `noise (1, num_mel_bins, window_frames)`.
     """
@@ -65,6 +65,7 @@ class TrainingExamples(Dataset):
         timestep = draw_timestep(self.num_train_timesteps, config.terminal_share, generator)
         own = config.own_estimate_first_timestep <= timestep < self.num_train_timesteps - 1
         return {
+            "index": index,
             "clean": clean,
             "noisy": noisy,
             "level_db": config.level_jitter_db * torch.randn((), generator=generator),

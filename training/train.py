@@ -24,6 +24,7 @@ if not __package__:  # run as a script: the repository, not this folder with its
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.schedulers import training_scheduler
 from training.config import TrainingConfig, load_config
+from training.degradation import degrade_batch
 from training.examples import TrainingExamples
 from training.muon import Muon
 from training.objective import diffusion_loss, loudness_weight, mel_pair, training_windows
@@ -131,6 +132,14 @@ class Trainer:
         with torch.no_grad():
             level = 10 ** (batch["level_db"] / 20)
             clean_mel, noisy_mel = mel_pair(batch["clean"], batch["noisy"], self.pipeline.mel_config, level)
+            if self.config.degradation:
+                noisy_mel = degrade_batch(
+                    noisy_mel,
+                    self.config.degradation,
+                    self.pipeline.mel_config,
+                    self.config.seed,
+                    batch["index"].tolist(),
+                )
             clean_sample, condition = training_windows(
                 clean_mel,
                 noisy_mel,
