@@ -14,14 +14,16 @@ from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 
 from .conditioning import NUM_CONDITION_CHANNELS
-from .inputs import check_audio, is_batch, join_batch, split_batch
+from .inputs import is_batch, join_batch, split_batch
 from .mel import MelConfig
-from .recording import Blocks, RecordingStream, array_blocks, survey
+from .mel_stage import MelPort, check_source, join_mels, resynthesise
+from .recording import Analysis, Blocks, RecordingStream, Resynthesis, array_blocks, survey
 from .safe_loading import check_folder, fetch_folder
 from .schedulers import check_scheduler
 from .settings import EnhancementSettings, check_sampling_rate
 from .targets import MelTarget
 from .unet import ConditionalUNet2DModel
+from .vocoding import check_vocoder
 from .windows import step_generator, window_noise
 
 
@@ -30,10 +32,11 @@ class SpeechEnhancementOutput(BaseOutput):
     """Output of [`SpeechEnhancementPipeline`].
 
     Args:
-        audios: The enhanced audio, of the form and shape of the input: an array, a tensor, or a list of them.
+        audios: The enhanced audio, of the form and shape of the input: an array, a tensor, or a list of them. Of a mel:
+            `(samples,)` each.
         mels: With `output_type="mel"`, instead of `audios`: per recording the generated clean mel
             `(num_mel_bins, frames)`, or `(channels, num_mel_bins, frames)` with independent channels, compressed and
-            normalised, as a tensor on the CPU.
+            normalised, as a tensor on the CPU. With a `mel_layout`, `(frames, num_mel_bins)` in that layout instead.
     """
 
     audios: np.ndarray | torch.Tensor | list | None = None
@@ -51,6 +54,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
     Args:
         unet ([`ConditionalUNet2DModel`]): The network.
         scheduler ([`SchedulerMixin`]): Any of [`SCHEDULERS`], made with `from_config(pipe.scheduler.config)`.
+        vocoder (`SpeechT5HifiGan` or another of [`VOCODERS`], *optional*): Makes sound of mels that have no recording.
         sampling_rate (`int`): The model's samples per second; recordings of any rate are accepted.
         n_fft, win_length, hop_length, num_mel_bins, mel_power, mel_scale, level, min_frequency, max_frequency,
             filter_norm, compression, mel_floor: See [`MelConfig`].
@@ -62,15 +66,19 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         initial_noise_scale (`float`): Standard deviation of the noise that sampling starts from: 1 for a diffusion
             model, 0 for a plain regressor, a network that was trained at the last timestep without noise and has one
             step only.
+        mel_layout (`str`, *optional*): Name of the layout, one of [`MEL_LAYOUTS`], of the mels that come and go and that
+            the vocoder is for. `None` is the network's own form, see [`MelPort`].
     """
 
-    model_cpu_offload_seq = "unet"
+    model_cpu_offload_seq = "unet->vocoder"
+    _optional_components = ["vocoder"]  # noqa: RUF012 - Diffusers' own is a list
     _callback_tensor_inputs = ("latents", "condition")
 
     def __init__(
         self,
         unet: ConditionalUNet2DModel,
         scheduler,
+        vocoder=None,
         sampling_rate: int = 16000,
         n_fft: int = 512,
         win_length: int = 512,
@@ -93,6 +101,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         residual_scale: float = 0.4,
         gain_exponent: float = 1.0,
         initial_noise_scale: float = 1.0,
+        mel_layout: str | None = None,
     ):
         super().__init__()
         stride = window_frames - overlap_frames
@@ -101,7 +110,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
                 "`overlap_frames` must be at most half of `window_frames` and their difference a multiple of "
                 f"{unet.frame_multiple} (patches and levels of the network), got {overlap_frames} and {window_frames}"
             )
-        self.register_modules(unet=unet, scheduler=scheduler)
+        self.register_modules(unet=unet, scheduler=scheduler, vocoder=vocoder)
         self.register_to_config(
             sampling_rate=sampling_rate,
             n_fft=n_fft,
@@ -125,17 +134,21 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             residual_scale=residual_scale,
             gain_exponent=gain_exponent,
             initial_noise_scale=initial_noise_scale,
+            mel_layout=mel_layout,
         )
         self.mel_config = MelConfig(
             sampling_rate, n_fft, win_length, hop_length, num_mel_bins, mel_power, mel_scale, level,
             min_frequency, max_frequency, filter_norm, compression, mel_floor,
         )  # fmt: skip
         self.mel_target = MelTarget(target, gain_power, residual_scale)
+        self.mel_port = MelPort.of(self.mel_config, mel_layout)
+        if vocoder is not None:
+            check_vocoder(vocoder, self.mel_port.outer)
 
     @torch.no_grad()
     def __call__(
         self,
-        audio: np.ndarray | torch.Tensor | list,
+        audio: np.ndarray | torch.Tensor | list | None = None,
         sampling_rate: int | None = None,
         num_inference_steps: int = EnhancementSettings.num_inference_steps,
         num_estimates: int = EnhancementSettings.num_estimates,
@@ -149,8 +162,10 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         return_dict: bool = True,
         callback_on_step_end=None,
         callback_on_step_end_tensor_inputs: list[str] | tuple[str, ...] = ("latents",),
+        mel: np.ndarray | torch.Tensor | list | None = None,
+        use_vocoder: bool = False,
     ) -> SpeechEnhancementOutput | tuple:
-        r"""Enhance one recording or a batch.
+        r"""Enhance one recording or a batch, or mels that have no recording.
 
         Args:
             audio (`np.ndarray`, `torch.Tensor` or a list of either):
@@ -173,9 +188,15 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
                 every step of every batch of windows, with `step` counting through. Raise in it to stop.
             callback_on_step_end_tensor_inputs (`list[str]`): Which of `latents` and `condition` the callback gets in
                 `tensors`; the ones it returns in a dict replace them.
+            mel (`np.ndarray`, `torch.Tensor` or a list of either): Instead of `audio`: `(frames, num_mel_bins)` in the
+                `mel_layout`, or `(num_mel_bins, frames)` in the network's own form (see [`MelPort`]), a batch of them,
+                or a list of any lengths. The output is a mel with `output_type="mel"`, else sound by the vocoder.
+            use_vocoder (`bool`): Make the sound of a recording anew from the clean mel, by the vocoder, instead of turning
+                down what is noise in it. Phase and fine structure are then not the recording's.
 
         Returns:
-            [`SpeechEnhancementOutput`], or a tuple with its one field. Audio is float32.
+            [`SpeechEnhancementOutput`], or a tuple with its one field. Audio is float32; of mels it has
+            `config.sampling_rate` samples per second and `hop_length` of the `mel_layout` for every frame.
 
         Raises:
             ValueError, TypeError: for an argument out of range, named with the value received.
@@ -185,33 +206,47 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             num_inference_steps, num_estimates, attenuation_limit_db, mix, max_gain, independent_channels,
             window_batch_size,
         )  # fmt: skip
-        self.check_inputs(sampling_rate, settings, callback_on_step_end_tensor_inputs)
+        self.check_inputs(settings, callback_on_step_end_tensor_inputs)
         if output_type not in ("np", "pt", "mel"):
             raise ValueError(f'`output_type` must be "np", "pt" or "mel", got {output_type!r}')
-        check_audio(audio)
-        recordings = split_batch(audio)
+        check_source(self, audio, sampling_rate, mel, use_vocoder, settings, output_type)
 
         # 2. Survey: length and level of every recording
-        blocks = [functools.partial(array_blocks, item, sampling_rate) for item in recordings]
-        streams = [self.open_stream(item, sampling_rate, settings, output_type == "mel") for item in blocks]
+        if mel is not None:
+            streams = [self.open_mel(item, settings) for item in (mel if is_batch(mel) else [mel])]
+        else:
+            recordings = split_batch(audio)
+            blocks = [functools.partial(array_blocks, item, sampling_rate) for item in recordings]
+            as_mel = use_vocoder or output_type == "mel"
+            streams = [self.open_stream(item, sampling_rate, settings, as_mel) for item in blocks]
 
         # 3. Generate the clean mel window by window, and make sound of it
-        outputs = [[] for _ in recordings]
-        seeds = self.draw_seeds(generator, len(recordings))
+        outputs = [[] for _ in streams]
+        seeds = self.draw_seeds(generator, len(streams))
         for number, output in self.process(
             streams, seeds, settings, callback_on_step_end, callback_on_step_end_tensor_inputs
         ):
             outputs[number].append(output)
-        self.maybe_free_model_hooks()
 
         # 4. Give the output the form of the input
+        results = list(zip(outputs, streams, strict=True))
         if output_type == "mel":
-            mels = [torch.cat(item, dim=-1).cpu() for item in outputs]
+            mels = [self.mel_port.write(torch.cat(item, dim=-1), stream.scale) for item, stream in results]
             mels = mels if independent_channels else [item[0] for item in mels]
-            output = SpeechEnhancementOutput(mels=mels if is_batch(audio) else mels[0])
+            output = SpeechEnhancementOutput(mels=join_mels(mels, mel, audio))
+        elif mel is not None:
+            sounds = [self.mel_port.sound(self.vocoder, item, stream.scale)[0] for item, stream in results]
+            sounds = sounds if output_type == "pt" else [item.numpy() for item in sounds]
+            output = SpeechEnhancementOutput(audios=join_mels(sounds, mel, audio))
         else:
+            if use_vocoder:
+                outputs = [
+                    [resynthesise(self, item, stream.scale, recording, sampling_rate)]
+                    for (item, stream), recording in zip(results, recordings, strict=True)
+                ]
             enhanced = [np.concatenate(item, axis=1) for item in outputs]
             output = SpeechEnhancementOutput(audios=join_batch(enhanced, audio, output_type))
+        self.maybe_free_model_hooks()
         return output if return_dict else output.to_tuple()
 
     @torch.no_grad()
@@ -244,7 +279,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             ValueError, TypeError: as a call of the pipeline; also if the second reading differs in length.
         """
         settings = EnhancementSettings(**settings)
-        self.check_inputs(sampling_rate, settings, callback_on_step_end_tensor_inputs)
+        check_sampling_rate(sampling_rate)
+        self.check_inputs(settings, callback_on_step_end_tensor_inputs)
         (seed,) = self.draw_seeds(generator, 1)
         stream = self.open_stream(open_blocks, sampling_rate, settings)
         for _, block in self.process(
@@ -253,9 +289,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             yield block
         self.maybe_free_model_hooks()
 
-    def check_inputs(self, sampling_rate, settings: EnhancementSettings, callback_on_step_end_tensor_inputs):
+    def check_inputs(self, settings: EnhancementSettings, callback_on_step_end_tensor_inputs):
         """Raise for what this model and its scheduler cannot do, naming the argument and the value received."""
-        check_sampling_rate(sampling_rate)
         num_inference_steps = settings.num_inference_steps
         num_train_timesteps = self.scheduler.config.num_train_timesteps
         if num_inference_steps > num_train_timesteps:
@@ -297,7 +332,13 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
     ) -> RecordingStream:
         """Survey a recording, and begin to read it again."""
         facts = survey(open_blocks, sampling_rate, self.mel_config, settings.independent_channels)
-        return RecordingStream(open_blocks, facts, self, settings, as_mel)
+        analysis = Analysis(open_blocks, facts, self.mel_config, self._execution_device)
+        resynthesis = None if as_mel else Resynthesis(analysis, settings, self.config.gain_exponent)
+        return RecordingStream(analysis, resynthesis, self, settings.num_estimates)
+
+    def open_mel(self, mel, settings: EnhancementSettings) -> RecordingStream:
+        """The stream of a mel that has no recording."""
+        return RecordingStream(self.mel_port.read(mel, self._execution_device), None, self, settings.num_estimates)
 
     def prepare_latents(self, seed: int, start: int) -> torch.Tensor:
         """Initial noise `(1, num_mel_bins, window_frames)` of the window that starts at frame `start`."""
@@ -373,6 +414,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
 
         See [`~DiffusionPipeline.from_pretrained`] for the arguments.
         """
+        if "torch_dtype" not in kwargs:  # files may be in half precision; a vocoder would stay in it
+            kwargs.setdefault("dtype", torch.float32)
         if kwargs.setdefault("use_safetensors", True) is not True:
             raise ValueError("weights are loaded from safetensors only: `use_safetensors` must be True")
         if os.path.isdir(pretrained_model_name_or_path):

@@ -101,6 +101,7 @@ class Analysis:
 
     def __init__(self, open_blocks: Blocks, survey: Survey, config: MelConfig, device: torch.device):
         self.survey, self.config, self.device = survey, config, device
+        self.scale = survey.scale[:, 0]
         self.num_model_samples = survey.num_model_samples(config.sampling_rate)
         self.num_frames = config.num_frames(self.num_model_samples)
         self.audio = SlidingBuffer()
@@ -124,12 +125,12 @@ class Analysis:
                 self._check_length(self.audio.end <= self.survey.num_samples)
                 self._take(self._resampler.push(block))
 
-    def forget(self, frame: int, made: int) -> None:
-        """Let go of the frames before `frame` and of the samples at the recording's rate before `made`."""
+    def forget(self, frame: int, made: int | None) -> None:
+        """Let go of the frames before `frame` and of the samples at the recording's rate before `made`, or of all."""
         self.spectrum.forget(frame)
         self.noisy_mel.forget(frame)
         self.model_audio.forget(frame * self.config.hop_length)
-        self.audio.forget(made)
+        self.audio.forget(self.audio.end if made is None else made)
 
     def _finish(self) -> None:
         self._check_length(self.audio.end == self.survey.num_samples)
@@ -166,22 +167,21 @@ class RecordingStream:
     """One recording: windows out, the network's answers in, sound back.
 
     Args:
-        open_blocks: The recording.
-        survey: What [`survey`] found.
+        analysis: An [`Analysis`] of it, or a [`GivenMel`].
+        resynthesis: A [`Resynthesis`] of the same; `None` gives clean mels back instead of sound.
         pipeline: Whose settings apply.
-        settings: Of the request.
-        as_mel: Give clean mels back instead of sound.
+        num_estimates: Of the request.
     """
 
-    def __init__(self, open_blocks: Blocks, survey: Survey, pipeline, settings: EnhancementSettings, as_mel: bool):
+    def __init__(self, analysis, resynthesis: "Resynthesis | None", pipeline, num_estimates: int):
         self._layout = pipeline.config
-        self._analysis = Analysis(open_blocks, survey, pipeline.mel_config, pipeline._execution_device)
+        self._analysis, self._resynthesis = analysis, resynthesis
         self._target = pipeline.mel_target
         self._blender = WindowBlender(self._layout.overlap_frames)
-        self._resynthesis = None if as_mel else Resynthesis(self._analysis, settings, self._layout.gain_exponent)
-        self.starts = window_starts(self._analysis.num_frames, self._layout.window_frames, self._layout.overlap_frames)
-        self.num_groups = len(survey.scale)
-        self._answers_per_window = settings.num_estimates * self.num_groups
+        self.starts = window_starts(analysis.num_frames, self._layout.window_frames, self._layout.overlap_frames)
+        self.scale = analysis.scale
+        self.num_groups = len(self.scale)
+        self._answers_per_window = num_estimates * self.num_groups
         self._answers: list[torch.Tensor] = []
         self._num_done = 0
         self._decided = 0
@@ -211,7 +211,7 @@ class RecordingStream:
         if last:
             del self._analysis, self._resynthesis  # one of many recordings must not hold on to its buffers
         else:
-            made = self._analysis.audio.end if self._resynthesis is None else self._resynthesis.num_made
+            made = None if self._resynthesis is None else self._resynthesis.num_made
             self._analysis.forget(self._first_frame_needed(), made)
         return output
 

@@ -5,11 +5,15 @@ import json
 from pathlib import Path
 
 from .schedulers import SCHEDULERS
+from .vocoding import VOCODERS
 
 NETWORK = ["speech_enhance", "ConditionalUNet2DModel"]
 LARGEST = {"num_train_timesteps": 100_000, "block_out_channels": 8192, "layers_per_block": 64, "in_channels": 65536}
 LARGEST |= {"out_channels": 65536, "time_embedding_dim": 65536, "n_fft": 2**20, "num_mel_bins": 4096}
 LARGEST |= {"window_frames": 2**20, "sampling_rate": 10**6, "hop_length": 2**20, "noise_floor_span": 2**20}
+LARGEST |= {"model_in_dim": 4096, "upsample_initial_channel": 8192, "upsample_rates": 4096}
+LARGEST |= {"upsample_kernel_sizes": 4096, "resblock_kernel_sizes": 1024, "resblock_dilation_sizes": 1024}
+MOST_LEVELS = ("block_out_channels", "upsample_rates", "resblock_kernel_sizes", "resblock_dilation_sizes")
 WRITTEN_BY_DIFFUSERS = ("_class_name", "_diffusers_version", "_name_or_path")
 FORBIDDEN = ("quantization_config", "auto_map", "custom_pipeline", "trust_remote_code")
 ADVICE = "if this is a folder from elsewhere, do not trust it"
@@ -67,10 +71,18 @@ def check_folder(folder: str | Path, variant: str | None = None, trust_remote_co
             )
         config = _read_settings(folder, "unet/config.json")
         _check_config(config, NETWORK[1], folder / "unet" / "config.json")
-        _check_weights(folder, variant)
+        _check_weights(folder / "unet", variant)
     if "scheduler" not in passed:
         config = _read_settings(folder, "scheduler/scheduler_config.json")
         _check_config(config, index["scheduler"][1], folder / "scheduler" / "scheduler_config.json")
+
+    if "vocoder" not in passed and index.get("vocoder", [None])[0] is not None:
+        config = _read_settings(folder, "vocoder/config.json")
+        path, kind = folder / "vocoder" / "config.json", index["vocoder"][1]
+        if config.get("architectures") != [kind]:
+            raise ValueError(f"{path} is of {config.get('architectures')!r}, not of a {kind}; {ADVICE}")
+        _check_entries(config, path)
+        _check_weights(folder / "vocoder", variant)
 
 
 def _read_settings(folder: Path, name: str) -> dict:
@@ -94,14 +106,18 @@ def _check_index(index: dict, path: Path) -> None:
         raise ValueError(f"{path} is of a {index.get('_class_name')!r}, not of a SpeechEnhancementPipeline")
     for name, value in index.items():
         if name in components:
-            schedulers = [["diffusers", kind] for kind in SCHEDULERS.values()]
-            if value not in (schedulers if name == "scheduler" else [NETWORK]):
+            allowed = {
+                "unet": [NETWORK],
+                "scheduler": [["diffusers", kind] for kind in SCHEDULERS.values()],
+                "vocoder": [[None, None], *(["transformers", kind] for kind in VOCODERS)],
+            }
+            if value not in allowed[name]:
                 raise ValueError(f"{path}: {name} must not be {value!r}; {ADVICE}")
         elif name not in settings and name not in WRITTEN_BY_DIFFUSERS:
             raise ValueError(f"{path}: unknown entry {name!r}; {ADVICE}")
         elif isinstance(value, (list, dict)):
             raise ValueError(f"{path}: {name} must be a plain value, got {value!r}; {ADVICE}")
-    missing = sorted(set(components) - set(index))
+    missing = sorted(set(components) - set(index) - set(SpeechEnhancementPipeline._optional_components))
     if missing:
         raise ValueError(f"{path} names no {', '.join(missing)}")
     _check_sizes(index, path)
@@ -110,6 +126,10 @@ def _check_index(index: dict, path: Path) -> None:
 def _check_config(config: dict, kind: str, path: Path) -> None:
     if config.get("_class_name") != kind:
         raise ValueError(f"{path} is of a {config.get('_class_name')!r}, not of a {kind}; {ADVICE}")
+    _check_entries(config, path)
+
+
+def _check_entries(config: dict, path: Path) -> None:
     forbidden = [name for name in FORBIDDEN if name in config]
     if forbidden:
         raise ValueError(f"{path} must not have {', '.join(forbidden)}; {ADVICE}")
@@ -119,22 +139,26 @@ def _check_config(config: dict, kind: str, path: Path) -> None:
 def _check_sizes(config: dict, path: Path) -> None:
     """A file of a few bytes must not ask for all of the memory."""
     for name, largest in LARGEST.items():
-        values = config.get(name)
-        for value in values if isinstance(values, list) else [values]:
+        for value in _flat(config.get(name)):
             if isinstance(value, (int, float)) and not 0 <= value <= largest:
                 raise ValueError(f"{path}: {name} must be from 0 to {largest}, got {value}; {ADVICE}")
-    if isinstance(config.get("block_out_channels"), list) and len(config["block_out_channels"]) > 16:
-        raise ValueError(f"{path}: block_out_channels must name at most 16 levels; {ADVICE}")
+    for name in MOST_LEVELS:
+        if isinstance(config.get(name), list) and len(config[name]) > 16:
+            raise ValueError(f"{path}: {name} must name at most 16 levels; {ADVICE}")
+
+
+def _flat(values) -> list:
+    return [item for value in values for item in _flat(value)] if isinstance(values, list) else [values]
 
 
 def _check_weights(folder: Path, variant: str | None) -> None:
-    """The header of every file of weights that would be loaded is whole and fits the file."""
+    """The header of every file of a component's weights that would be loaded is whole and fits the file."""
     from safetensors import SafetensorError, safe_open
 
-    files = sorted((folder / "unet").glob(f"*.{variant}*.safetensors" if variant else "*.safetensors"))
+    files = sorted(folder.glob(f"*.{variant}*.safetensors" if variant else "*.safetensors"))
     if not files and not variant:
         raise OSError(
-            f"{folder} has no unet/*.safetensors: weights are loaded from safetensors only, never from a pickle"
+            f"{folder.parent} has no {folder.name}/*.safetensors: weights are loaded from safetensors only, never from a pickle"
         )
     for path in files:
         try:

@@ -35,6 +35,14 @@ class EnhancementSettings:
         if not 1 <= self.max_gain < float("inf"):
             raise ValueError(f"`max_gain` must be at least 1 and finite, got {self.max_gain!r}")
 
+    def check_without_recording(self) -> None:
+        """Raise `ValueError` for what only a recording has, whose sound is turned down: a mel or a vocoder has not."""
+        for name in ("attenuation_limit_db", "mix", "max_gain"):
+            if getattr(self, name) != getattr(EnhancementSettings, name):
+                raise ValueError(
+                    f"`{name}` is about the gain on a recording; a mel or a vocoder has none, got {getattr(self, name)!r}"
+                )
+
     @property
     def min_gain(self) -> float:
         """Lower bound of the gain."""

@@ -22,7 +22,7 @@ if not __package__:  # run as a script: the repository, not this folder with its
 from speech_enhance import metrics
 from training.bootstrap import bootstrap_gain, bootstrap_mean
 from training.reports import write_report
-from training.systems import SYSTEMS, System, diffusion, stored
+from training.systems import SYSTEMS, System, diffusion, stored, vocoded
 from training.validation import Pair, load_pairs
 
 FRAME = 512
@@ -141,6 +141,9 @@ def chosen_systems(options: argparse.Namespace) -> dict[str, Callable[[], System
         systems[f"ours, {options.scheduler}, {steps} step(s)"] = partial(
             diffusion, options.model, options.scheduler, **settings
         )
+    if options.vocoder:
+        for name, from_true_mel in {"ours, through the vocoder": False, "true mel, through the vocoder": True}.items():
+            systems[name] = partial(vocoded, options.model, options.vocoder, from_true_mel)
     return systems | {
         f"ours, {name}": partial(diffusion, options.model, **asdict(PRESETS[name])) for name in options.presets
     }
@@ -185,6 +188,9 @@ def parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpars
         "--system", type=_named, action="append", default=[], metavar="NAME=FOLDER",
         help="stored output of any other system, one audio file per pair named by its id",
     )  # fmt: skip
+    parser.add_argument(
+        "--vocoder", metavar="FOLDER", help="a vocoder of the model's mel: score what it makes of that, too"
+    )
     parser.add_argument("--dnsmos", metavar="FILE", help="sig_bak_ovr.onnx of the DNS challenge, for DNSMOS P.835")
     parser.add_argument("--save", metavar="FOLDER", help="write every output there, one folder per system")
     parser.add_argument("--output", help="path of the report without extension")

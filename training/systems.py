@@ -100,6 +100,31 @@ def diffusion(model: str, scheduler: str, **settings: int) -> System:
     return lambda pairs: pipeline([pair.noisy for pair in pairs], SAMPLING_RATE, **settings).audios
 
 
+def vocoded(model: str, vocoder: str, from_true_mel: bool = False) -> System:
+    """The default settings of a checkpoint, the sound made anew by a vocoder of its mel; with the true clean mel in place of
+    the generated one, the ceiling of that."""
+    import torch
+    from transformers import SpeechT5HifiGan
+
+    from speech_enhance import SpeechEnhancementPipeline
+    from speech_enhance.mel import analyse
+    from speech_enhance.mel_stage import resynthesise
+
+    pipeline = SpeechEnhancementPipeline.from_pretrained(
+        model, vocoder=SpeechT5HifiGan.from_pretrained(vocoder, use_safetensors=True, dtype=torch.float32).eval()
+    )
+    pipeline.set_progress_bar_config(disable=True)
+
+    @torch.no_grad()
+    def of_true_mel(pair: Pair) -> np.ndarray:
+        scale, _, mel = analyse(torch.from_numpy(pair.clean)[None], pipeline.mel_config)
+        return resynthesise(pipeline, [mel], scale[None], pair.clean[None], SAMPLING_RATE)[0]
+
+    if from_true_mel:
+        return lambda pairs: [of_true_mel(pair) for pair in pairs]
+    return lambda pairs: pipeline([pair.noisy for pair in pairs], SAMPLING_RATE, use_vocoder=True).audios
+
+
 def stored(folder: str) -> System:
     """The stored output of any other system: one audio file for each pair, named by the pair's id, in any format
     libsndfile reads; other sampling rates are resampled, channels mixed down.

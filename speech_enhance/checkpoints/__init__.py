@@ -4,3 +4,6 @@ from pathlib import Path
 
 DEFAULT_CHECKPOINT = Path(__file__).parent / "base"
 """Folder of the checkpoint that `speech-enhance` uses unless told otherwise."""
+
+MEL_STAGE_CHECKPOINT = Path(__file__).parent / "mel_stage"
+"""Folder of the checkpoint for mels of SpeechT5, between an acoustic model and a vocoder; a small vocoder is in it."""
