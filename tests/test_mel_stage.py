@@ -121,7 +121,9 @@ def test_a_stage_that_changes_nothing_gives_the_mel_back(speecht5_mel):
     enhanced = stage(mel=speecht5_mel, output_type="mel").mels
     assert enhanced.shape == speecht5_mel.shape
     audible = speecht5_mel > -4
-    torch.testing.assert_close(enhanced[audible], speecht5_mel[audible], atol=5e-3, rtol=0)  # of the noise, 2⁻¹² is left
+    torch.testing.assert_close(
+        enhanced[audible], speecht5_mel[audible], atol=5e-3, rtol=0
+    )  # of the noise, 2⁻¹² is left
 
 
 def test_mels_of_every_form_come_back_in_it(speecht5_mel):
@@ -179,7 +181,9 @@ def test_a_recording_through_a_vocoder_keeps_length_and_form(sampling_rate):
 
 def test_a_vocoder_of_the_own_mel_gives_the_recordings_level(tiny_unet):
     pipeline = quiet(
-        SpeechEnhancementPipeline(tiny_unet, training_scheduler(), make_vocoder(128), window_frames=64, overlap_frames=16)
+        SpeechEnhancementPipeline(
+            tiny_unet, training_scheduler(), make_vocoder(128), window_frames=64, overlap_frames=16
+        )
     )
     audio = noise(8000)
     loud, faint = (pipeline(factor * audio, 16000, 1, use_vocoder=True).audios for factor in (1.0, 0.01))
@@ -197,7 +201,9 @@ def test_a_vocoder_in_chunks_is_the_vocoder(monkeypatch, frames):
         torch.testing.assert_close(chunks, whole, atol=1e-6, rtol=0)
         if frames == 300:
             monkeypatch.setattr(vocoding, "frames_heard", lambda config: 2)
-            assert (vocoding.vocode(vocoder, mel) - whole).abs().max() > 1e-4, "too few frames around a chunk are noticed"
+            assert (vocoding.vocode(vocoder, mel) - whole).abs().max() > 1e-4, (
+                "too few frames around a chunk are noticed"
+            )
 
 
 def test_saved_with_its_vocoder_and_loaded_it_is_the_same(tmp_path, speecht5_mel):
@@ -267,7 +273,7 @@ def test_a_vocoder_that_does_not_fit_is_refused():
         make_stage(make_vocoder(model_in_dim=40))
     with pytest.raises(ValueError, match="mels of 22050 samples per second"):
         make_stage(make_vocoder(sampling_rate=22050))
-    with pytest.raises(ValueError, match="must be one of transformers'.*got UnivNetModel"):
+    with pytest.raises(ValueError, match=r"must be one of transformers'.*got UnivNetModel"):
         make_stage(UnivNetModel(UnivNetConfig(model_hidden_channels=8)))
     with pytest.raises(ValueError, match="`mel_layout` must be one of speecht5 or None, got 'bark'"):
         make_stage(mel_layout="bark")

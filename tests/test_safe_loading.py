@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from hub_client import client, tiny_model
+from test_mel_stage import make_stage, make_vocoder
 
-from speech_enhance import DEFAULT_CHECKPOINT, SpeechEnhancementPipeline
+from speech_enhance import DEFAULT_CHECKPOINT, ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.safe_loading import check_folder
 
 INDEX, NETWORK, SCHEDULER = "model_index.json", "unet/config.json", "scheduler/scheduler_config.json"
@@ -47,7 +48,9 @@ def change(folder: Path, name: str, **entries) -> None:
         (INDEX, {"unet": ["evil", "ConditionalUNet2DModel"]}, "unet must not be"),
         (INDEX, {"scheduler": ["evil", "DDIMScheduler"]}, "scheduler must not be"),
         (INDEX, {"scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}, "scheduler must not be"),
-        (INDEX, {"vocoder": ["evil", "Vocoder"]}, "unknown entry 'vocoder'"),
+        (INDEX, {"vocoder": ["evil", "Vocoder"]}, "vocoder must not be"),
+        (INDEX, {"vocoder": ["transformers", "AutoModel"]}, "vocoder must not be"),
+        (INDEX, {"safety_checker": ["evil", "Checker"]}, "unknown entry 'safety_checker'"),
         (INDEX, {"_class_name": ["evil", "SpeechEnhancementPipeline"]}, r"is of a \['evil'"),
         (INDEX, {"_class_name": "StableDiffusionPipeline"}, "is of a 'StableDiffusionPipeline'"),
         (INDEX, {"_ignore_files": ["x"]}, "unknown entry '_ignore_files'"),
@@ -96,6 +99,37 @@ def test_no_pickle_is_loaded_even_if_it_is_all_there_is(folder):
     with pytest.raises(OSError, match=r"diffusion_pytorch_model\.fp16\.safetensors"):
         SpeechEnhancementPipeline.from_pretrained(folder, variant="fp16")
     assert not (folder.parent / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"architectures": ["UnivNetModel"]}, r"is of \['UnivNetModel'\], not of a SpeechT5HifiGan"),
+        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "must not have quantization_config"),
+        ({"auto_map": {"AutoModel": "evil.Model"}}, "must not have auto_map"),
+        ({"upsample_initial_channel": 10**9}, "upsample_initial_channel must be from 0 to 8192"),
+        ({"upsample_rates": [4] * 1000}, "upsample_rates must name at most 16 levels"),
+        ({"resblock_dilation_sizes": [[10**9]]}, "resblock_dilation_sizes must be from 0 to 1024"),
+    ],
+)
+def test_a_hostile_vocoder_is_refused_before_it_is_loaded(tmp_path, entries, message):
+    folder = tmp_path / "model"
+    make_stage(make_vocoder(), ConditionalUNet2DModel).save_pretrained(folder)
+    check_folder(folder)
+    change(folder, "vocoder/config.json", **entries)
+    with pytest.raises(ValueError, match=message):
+        SpeechEnhancementPipeline.from_pretrained(folder)
+
+
+def test_no_pickle_is_loaded_as_a_vocoder(tmp_path):
+    folder = tmp_path / "model"
+    make_stage(make_vocoder(), ConditionalUNet2DModel).save_pretrained(folder)
+    (folder / "vocoder" / "model.safetensors").unlink()
+    with open(folder / "vocoder" / "pytorch_model.bin", "wb") as file:
+        pickle.dump(Payload(tmp_path / "ran"), file)
+    with pytest.raises(OSError, match=r"has no vocoder/\*\.safetensors.*never from a pickle"):
+        SpeechEnhancementPipeline.from_pretrained(folder)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_code_beside_the_weights_is_not_run(folder):
