@@ -42,7 +42,7 @@ class DegradationConfig:
         ValueError: for a share outside [0, 1] or a range upside down.
     """
 
-    untouched_share: float = 0.05
+    untouched_share: float = 0.1
     smooth_share: float = 0.8
     smooth_frames: tuple[float, float] = (0.6, 2.5)
     smooth_bands: tuple[float, float] = (0.5, 2.5)

@@ -57,6 +57,9 @@ class MixingConfig:
         pitch_semitones: Range of that.
         level_share: Mixtures whose utterances differ in level, as of two talkers in turn.
         level_db: Range of that.
+        floor_share: Speech with a steady noise of its own, as every recording has, that stays in the target: for models
+            of mels, to which the digital silence between utterances would be a world of its own.
+        floor_db: Range of how far below the speech that is.
         equalize_share: Speech and noise each with a random spectral shape.
         band_limit_share: The whole mixture low-passed between 3.4 and 7.5 kHz.
         clip_share: Mixtures overdriven; the target is not.
@@ -88,6 +91,8 @@ class MixingConfig:
     pitch_semitones: tuple[float, float] = (-4.0, 4.0)
     level_share: float = 0.0
     level_db: tuple[float, float] = (-8.0, 8.0)
+    floor_share: float = 0.0
+    floor_db: tuple[float, float] = (45.0, 75.0)
     equalize_share: float = 0.5
     band_limit_share: float = 0.08
     clip_share: float = 0.0
@@ -158,6 +163,9 @@ def mix(
     clean = np.zeros(num_samples, np.float32)
     if kind >= config.noise_only_share:
         clean = speech_track(speech, config, num_samples, rng, rooms)
+    if chance(rng, config.floor_share):
+        floor = equalize(rng.standard_normal(num_samples, dtype=np.float32), rng, deviation_db=8.0)
+        clean = clean + floor * noise_scale(clean, floor, rng.uniform(*config.floor_db))
     background = np.zeros(num_samples, np.float32)
     if kind < 1 - config.clean_share:
         background = noise_track(speech, noise, config, num_samples, rng, rooms)
