@@ -1,5 +1,6 @@
 """What the server does for each event of the page and of the API."""
 
+import functools
 import importlib
 import tempfile
 import threading
@@ -24,6 +25,7 @@ from speech_enhance.serving import (
     checked_blocks,
     delete_old_files,
     open_upload,
+    return_memory,
 )
 
 STOPPED = "Stopped; nothing was kept."
@@ -37,6 +39,19 @@ def zero_gpu(function):
     except ImportError:
         decorate = None
     return decorate(function) if decorate else function
+
+
+def frees_memory(function):
+    """`function`, after which the memory that it took is free for others, not kept for the next call."""
+
+    @functools.wraps(function)
+    def wrapped(*arguments, **keywords):
+        try:
+            return function(*arguments, **keywords)
+        finally:
+            return_memory()
+
+    return wrapped
 
 
 class Handlers:
@@ -57,6 +72,7 @@ class Handlers:
         folder.mkdir(parents=True, exist_ok=True)
         threading.Thread(target=self.keep_deleting, daemon=True).start()
 
+    @frees_memory
     def show_enhanced(self, path, scheduler, steps, estimates, seed, limit_db, mix, client, request: gr.Request):
         """Values of status, player, facts and download."""
         try:
@@ -69,13 +85,15 @@ class Handlers:
                 versions = {"Original": recording.audio, "Enhanced": run.audio}
                 shown = player(versions, recording.sampling_rate, folder, client, columns=1, check=check)
                 target = save(Path(path), recording, run, folder, check)
+                table = facts(recording, run, settings, check)
         except (RequestError, Stopped) as reason:
             return refusal(reason), None, "", gr.DownloadButton(visible=False)
         seconds = recording.audio.shape[1] / recording.sampling_rate
         text = f"Done: {seconds:.1f} s of audio in {run.seconds:.1f} s. Switch between the two while it plays."
         button = gr.DownloadButton(f"Download {target.name}", value=str(target), visible=True)
-        return message("done", text), shown, facts(recording, run, settings), button
+        return message("done", text), shown, table, button
 
+    @frees_memory
     def show_comparison(self, path, schedulers, steps, seed, client, request: gr.Request):
         """Values of status, player and table."""
         try:
@@ -99,6 +117,7 @@ class Handlers:
         done = message("done", f"{len(runs)} settings on {heard}: listen, look, compare the cost.")
         return done, shown, comparison(audio, rate, runs)
 
+    @frees_memory
     def enhance(
         self, audio, scheduler, num_inference_steps, num_estimates, seed, attenuation_limit_db, mix, request: gr.Request
     ):

@@ -9,12 +9,14 @@ import numpy as np
 import soundfile
 
 from speech_enhance.audio_files import AudioFile
+from speech_enhance.levels import active_levels, level_change_db
 from speech_enhance.plotting import draw_comparison
-from speech_enhance.serving import Run, Settings, checked_blocks, level_change_db
+from speech_enhance.serving import Run, Settings, checked_blocks
 from speech_enhance.strips import Strip
 
 PREVIEW_RATE_RANGE = 8000, 48000
 MAX_BOOST = 4.0
+PICTURE_COLUMNS = 600  # at least, as many as a page has pixels at most
 NARROW = 600  # pixels; below, pictures stand above each other and letters are larger
 
 
@@ -39,10 +41,10 @@ def decibel(value: float) -> str:
     return f"{value:+.1f} dB".replace("-", "−")
 
 
-def facts(recording: AudioFile, run: Run, settings: Settings) -> str:
-    """Table of a run for the page."""
+def facts(recording: AudioFile, run: Run, settings: Settings, check: Callable[[], None]) -> str:
+    """Table of a run for the page; `check` as in [`player`]."""
     seconds = recording.audio.shape[1] / recording.sampling_rate
-    pauses, speech = level_change_db(recording.audio, run.audio, recording.sampling_rate)
+    pauses, speech = level_change_db(recording.audio, run.audio, recording.sampling_rate, check)
     channels = {1: "mono", 2: "stereo"}.get(len(recording.audio), f"{len(recording.audio)} channels")
     rows = {
         "Recording": f"{seconds:.1f} s, {recording.sampling_rate / 1000:g} kHz, {channels}",
@@ -91,7 +93,7 @@ def player(
         write_preview(path, audio, scales[index], sampling_rate, check)
         tracks.append({"label": name, "file": _file(path)})
 
-    strips = {name: Strip(sampling_rate) for name in versions}
+    strips = {name: Strip(sampling_rate, PICTURE_COLUMNS) for name in versions}
     for name, strip in strips.items():
         for block in checked_blocks(versions[name], sampling_rate, check):
             strip.push(block)
@@ -120,14 +122,7 @@ def player(
 
 def loudness_scales(versions: list[np.ndarray], sampling_rate: int, check: Callable[[], None]) -> list[float]:
     """Factors that bring every version to the active level of the first, all lowered together if one would clip."""
-    import torch
-
-    from speech_enhance.mel import active_level
-
-    levels = []
-    for item in versions:
-        check()
-        levels.append(float(active_level(torch.from_numpy(np.ascontiguousarray(item)), sampling_rate)))
+    levels = active_levels(versions, sampling_rate, check)
     scales = [min(levels[0] / level, MAX_BOOST) if level > 1e-6 else 1.0 for level in levels]
     peak = max(scale * float(np.abs(item).max()) for scale, item in zip(scales, versions, strict=True))
     return [scale / max(peak, 1.0) for scale in scales]

@@ -4,7 +4,9 @@ Nothing here knows how requests arrive; `spaces/app.py` puts a web page in front
 """
 
 import copy
+import ctypes
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -128,6 +130,14 @@ def delete_old_files(folder: Path, seconds: float) -> None:
         with suppress(OSError):
             if now - path.lstat().st_ctime > seconds:
                 path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def return_memory() -> None:
+    """Give memory that is free inside the process back to the system, where the C library can (glibc): it keeps pieces
+    of the large arrays of past requests, so that a server would grow for hours although no object is left."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim:
+        trim(0)
 
 
 def open_upload(path: str | os.PathLike | None, limits: Limits, check: Callable[[], None] = go_on) -> AudioFile:
@@ -260,22 +270,6 @@ class Enhancer:
         frames = self.pipeline.mel_config.num_frames(-(-num_samples * config.sampling_rate // sampling_rate))
         windows = len(window_starts(frames, config.window_frames, config.overlap_frames))
         return -(-windows * num_estimates // WINDOW_BATCH_SIZE)
-
-
-def level_change_db(noisy: np.ndarray, enhanced: np.ndarray, sampling_rate: int) -> tuple[float, float]:
-    """How much quieter pauses and speech became: change in dB of the mean power of the recording's quietest and loudest
-    tenth of 32 ms frames, each at most 0 where the model only turns down; `nan` for less than ten frames."""
-    length = max(1, round(0.032 * sampling_rate))
-    before, after = (
-        np.square(item[:, : item.shape[1] // length * length].astype(np.float64)).mean(axis=0).reshape(-1, length).mean(axis=1)
-        for item in (noisy, enhanced)
-    )  # fmt: skip
-    tenth = len(before) // 10
-    if tenth == 0:
-        return float("nan"), float("nan")
-    order = before.argsort()
-    quiet, loud = order[:tenth], order[-tenth:]
-    return tuple(float(10 * np.log10((after[at].mean() + 1e-12) / (before[at].mean() + 1e-12))) for at in (quiet, loud))
 
 
 def _duration(seconds: float) -> str:
