@@ -46,7 +46,7 @@ def upload(page, path) -> None:
 def status(page, kind: str, prefix: str = "") -> str:
     """The sentence of the page, once there is one of this kind."""
     message = page.locator(f"#{prefix}status .message.{kind}")
-    message.wait_for()
+    message.wait_for(timeout=240000)  # on a busy machine
     return message.inner_text()
 
 
