@@ -12,8 +12,10 @@ import tempfile
 from pathlib import Path
 
 import gradio as gr
+from guard import Guard, fetch_nothing
 from handlers import Handlers
 from page import build_page
+from starlette.middleware import Middleware
 
 from speech_enhance.file_enhancement import UserError
 from speech_enhance.serving import Limits
@@ -48,12 +50,14 @@ def serve(folder: Path) -> None:
     except (ValueError, UserError) as error:
         sys.exit(f"app.py: error: {error}")
     demo = build_page(handlers, limits, FOLDER, model, code_url)
+    fetch_nothing()
     demo.queue(max_size=limits.max_queue, default_concurrency_limit=limits.concurrent_runs)
     demo.launch(
         theme=theme(),
         head=f"<style>{(FOLDER / 'page.css').read_text(encoding='utf-8')}</style>",
         allowed_paths=[str(FOLDER / "examples")],
         max_file_size=limits.max_file_mb * 10**6,
+        app_kwargs={"middleware": [Middleware(Guard, max_body=(limits.max_file_mb + 1) * 10**6)]},
         max_threads=limits.concurrent_runs + 6,  # every thread that has computed keeps memory; six for short answers
         ssr_mode=False,
         footer_links=["api", "settings"],

@@ -19,7 +19,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
 sys.path.append(str(ROOT))
-FILES = ("app.py", "page.py", "handlers.py", "results.py", "player.js", "page.css", "examples")
+FILES = ("app.py", "guard.py", "page.py", "handlers.py", "results.py", "player.js", "page.css", "examples")
 PICTURE = ROOT / "docs" / "demo.png"
 
 

@@ -1,8 +1,11 @@
 """What the server does for each event of the page and of the API."""
 
+import functools
 import importlib
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -11,7 +14,7 @@ import gradio as gr
 from results import comparison, facts, message, player
 
 from speech_enhance.audio_files import AudioFile, AudioFileError
-from speech_enhance.audio_writer import write_audio
+from speech_enhance.audio_writer import AudioWriter
 from speech_enhance.serving import (
     Enhancer,
     Limits,
@@ -19,7 +22,10 @@ from speech_enhance.serving import (
     Run,
     Settings,
     Stopped,
+    checked_blocks,
+    delete_old_files,
     open_upload,
+    return_memory,
 )
 
 STOPPED = "Stopped; nothing was kept."
@@ -33,6 +39,19 @@ def zero_gpu(function):
     except ImportError:
         decorate = None
     return decorate(function) if decorate else function
+
+
+def frees_memory(function):
+    """`function`, after which the memory that it took is free for others, not kept for the next call."""
+
+    @functools.wraps(function)
+    def wrapped(*arguments, **keywords):
+        try:
+            return function(*arguments, **keywords)
+        finally:
+            return_memory()
+
+    return wrapped
 
 
 class Handlers:
@@ -51,31 +70,37 @@ class Handlers:
         self.enhancer = Enhancer(model)
         self.running: dict[Path, str] = {}  # session of every run, by the path that stops it
         folder.mkdir(parents=True, exist_ok=True)
+        threading.Thread(target=self.keep_deleting, daemon=True).start()
 
+    @frees_memory
     def show_enhanced(self, path, scheduler, steps, estimates, seed, limit_db, mix, client, request: gr.Request):
         """Values of status, player, facts and download."""
         try:
             with self.stoppable(request) as stop_file:
                 settings = self.settings(scheduler, steps, estimates, seed, limit_db, mix)
-                recording = open_upload(path, self.limits)
+                check = stop_check(stop_file)
+                recording = open_upload(path, self.limits, check)
                 run = self.run(recording.audio, recording.sampling_rate, settings, stop_file, "Enhancing", (0, 1))
                 folder = self.new_folder()
                 versions = {"Original": recording.audio, "Enhanced": run.audio}
-                shown = player(versions, recording.sampling_rate, folder, client, columns=1)
-                target = save(Path(path), recording, run, folder)
+                shown = player(versions, recording.sampling_rate, folder, client, columns=1, check=check)
+                target = save(Path(path), recording, run, folder, check)
+                table = facts(recording, run, settings, check)
         except (RequestError, Stopped) as reason:
             return refusal(reason), None, "", gr.DownloadButton(visible=False)
         seconds = recording.audio.shape[1] / recording.sampling_rate
         text = f"Done: {seconds:.1f} s of audio in {run.seconds:.1f} s. Switch between the two while it plays."
         button = gr.DownloadButton(f"Download {target.name}", value=str(target), visible=True)
-        return message("done", text), shown, facts(recording, run, settings), button
+        return message("done", text), shown, table, button
 
+    @frees_memory
     def show_comparison(self, path, schedulers, steps, seed, client, request: gr.Request):
         """Values of status, player and table."""
         try:
             with self.stoppable(request) as stop_file:
                 all_settings = self.comparisons(schedulers, steps, seed)
-                recording = open_upload(path, self.limits)
+                check = stop_check(stop_file)
+                recording = open_upload(path, self.limits, check)
                 rate = recording.sampling_rate
                 audio = recording.audio[:, : self.limits.compare_seconds * rate]
                 runs = {}
@@ -83,7 +108,8 @@ class Handlers:
                     part = (index, len(all_settings))
                     runs[name] = self.run(audio, rate, settings, stop_file, name, part)
                 versions = {"Original": audio} | {name: run.audio for name, run in runs.items()}
-                shown = player(versions, rate, self.new_folder(), client, columns=2 if len(runs) == 3 else 3)
+                columns = 2 if len(runs) == 3 else 3
+                shown = player(versions, rate, self.new_folder(), client, columns=columns, check=check)
         except (RequestError, Stopped) as reason:
             return refusal(reason), None, ""
         cut = audio.shape != recording.audio.shape
@@ -91,6 +117,7 @@ class Handlers:
         done = message("done", f"{len(runs)} settings on {heard}: listen, look, compare the cost.")
         return done, shown, comparison(audio, rate, runs)
 
+    @frees_memory
     def enhance(
         self, audio, scheduler, num_inference_steps, num_estimates, seed, attenuation_limit_db, mix, request: gr.Request
     ):
@@ -98,9 +125,10 @@ class Handlers:
         try:
             with self.stoppable(request) as stop_file:
                 settings = self.settings(scheduler, num_inference_steps, num_estimates, seed, attenuation_limit_db, mix)
-                recording = open_upload(audio, self.limits)
+                check = stop_check(stop_file)
+                recording = open_upload(audio, self.limits, check)
                 run = self.run(recording.audio, recording.sampling_rate, settings, stop_file, "Enhancing", (0, 1))
-                target = save(Path(audio), recording, run, self.new_folder())
+                target = save(Path(audio), recording, run, self.new_folder(), check)
         except RequestError as error:
             raise gr.Error(str(error), print_exception=False) from None
         except Stopped:
@@ -148,12 +176,10 @@ class Handlers:
         progress(index / parts, desc=desc)
 
         def on_step(done: int, total: int) -> None:
-            if stop_file.exists():
-                raise Stopped(STOPPED)
             progress((index + done / total) / parts, desc=desc)
 
         try:
-            return self.enhancer.enhance(audio, sampling_rate, settings, on_step)
+            return self.enhancer.enhance(audio, sampling_rate, settings, on_step, stop_check(stop_file))
         except (RequestError, Stopped) as reason:
             return reason
 
@@ -169,12 +195,15 @@ class Handlers:
             path.unlink(missing_ok=True)
 
     def new_folder(self) -> Path:
-        """A folder with a name that cannot be guessed; Gradio deletes what is in it, this the empty ones of the past."""
-        for path in self.folder.iterdir():
-            with suppress(OSError):
-                if time.time() - path.stat().st_mtime > 60:
-                    path.rmdir()
+        """A folder with a name that cannot be guessed."""
         return Path(tempfile.mkdtemp(dir=self.folder))
+
+    def keep_deleting(self) -> None:
+        """Gradio deletes the files it has given out; this also those of runs that were stopped, and of broken uploads."""
+        age = self.limits.delete_after_seconds
+        while True:
+            time.sleep(min(age, 60))
+            delete_old_files(self.folder, age)
 
     def settings(self, scheduler, steps, estimates, seed, limit_db, mix) -> Settings:
         limit = None if limit_db is None or limit_db >= NO_LIMIT_DB else limit_db
@@ -202,17 +231,30 @@ class Handlers:
         return named
 
 
+def stop_check(stop_file: Path) -> Callable[[], None]:
+    """A `check` (see [`go_on`]) that ends the request as soon as `stop_file` exists."""
+
+    def check() -> None:
+        if stop_file.exists():
+            raise Stopped(STOPPED)
+
+    return check
+
+
 def refusal(reason: Exception) -> str:
     """The message for a request that was not served."""
     return message("hint" if isinstance(reason, Stopped) else "error", str(reason))
 
 
-def save(source: Path, recording: AudioFile, run: Run, folder: Path) -> Path:
+def save(source: Path, recording: AudioFile, run: Run, folder: Path, check: Callable[[], None]) -> Path:
     """Write the result in the format of the upload, or as WAV where libsndfile cannot write that format."""
+    rate, (num_channels, num_samples) = recording.sampling_rate, run.audio.shape
     for suffix in (source.suffix.lower(), ".wav"):
         target = folder / f"{source.stem[:80]}-enhanced{suffix}"
-        with suppress(AudioFileError):
-            write_audio(target, run.audio, recording.sampling_rate, recording.subtype)
+        encoding = {"subtype": recording.subtype, "num_samples": num_samples}
+        with suppress(AudioFileError), AudioWriter(target, rate, num_channels, **encoding) as writer:
+            for block in checked_blocks(run.audio, rate, check):
+                writer.write(block)
             break
     return target
 

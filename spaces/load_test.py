@@ -3,7 +3,7 @@
     python spaces/load_test.py --output training/results/demo
 
 Starts a server of its own and stops it. Every visitor sends another recording and must get that one back enhanced; a
-wrong answer is a failure.
+wrong answer is a failure. So is memory of the server that grows, measured when no request is under way.
 """
 
 import argparse
@@ -27,14 +27,17 @@ FOLDER = Path(__file__).resolve().parent
 sys.path.append(str(FOLDER.parent))
 
 
+PARTS = 10  # after each, memory is read
+MAX_GROWTH = 10.0  # MB per 100 requests
+
+
 class Load:
-    """Counts of a run: seconds of every answer, failures with their reason, memory of the server in MB by time."""
+    """Counts of a run: seconds of every answer and failures with their reason."""
 
     def __init__(self, num_requests: int):
         self.left = num_requests
         self.seconds: list[float] = []
         self.failures: list[str] = []
-        self.memory: list[float] = []
         self.lock = threading.Lock()
 
     def take(self) -> bool:
@@ -44,7 +47,7 @@ class Load:
             return self.left >= 0
 
 
-def visitor(url: str, number: int, load: Load, process: psutil.Process, folder: Path) -> None:
+def visitor(url: str, number: int, load: Load, folder: Path) -> None:
     """Send requests one after the other until all are made."""
     from gradio_client import Client, handle_file
 
@@ -64,18 +67,15 @@ def visitor(url: str, number: int, load: Load, process: psutil.Process, folder: 
             reason = f"{type(error).__name__}: {error}"
         with load.lock:
             load.seconds.append(time.perf_counter() - started)
-            load.memory.append(process.memory_info().rss / 1e6)
             if reason:
                 load.failures.append(reason)
     client.close()
 
 
-def run(url: str, process: psutil.Process, num_requests: int, num_visitors: int, folder: Path) -> Load:
+def run(url: str, num_requests: int, num_visitors: int, folder: Path) -> Load:
     """Make `num_requests` by `num_visitors` at once."""
     load = Load(num_requests)
-    threads = [
-        threading.Thread(target=visitor, args=(url, number, load, process, folder)) for number in range(num_visitors)
-    ]
+    threads = [threading.Thread(target=visitor, args=(url, number, load, folder)) for number in range(num_visitors)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -103,16 +103,67 @@ def start(folder: Path) -> tuple[str, subprocess.Popen]:
     raise RuntimeError("the server did not answer within minutes")
 
 
+def growth(memory: list[float], requests: float) -> float:
+    """MB per 100 requests, by a straight line through `memory` in MB, read after every so many `requests`."""
+    return 100 * float(np.polyfit(np.arange(len(memory)) * requests, memory, 1)[0])
+
+
+def measure(url: str, server: psutil.Process, num_requests: int, num_visitors: int, folder: Path):
+    """Make all requests, in [`PARTS`]; returns what became of them, seconds in all, and memory of the server in MB before
+    and after every part, when no request is under way."""
+    run(url, 2 * num_visitors, num_visitors, folder)  # warm-up
+    total, memory = Load(0), [server.memory_info().rss / 1e6]
+    started = time.perf_counter()
+    for index in range(PARTS):
+        count = num_requests * (index + 1) // PARTS - num_requests * index // PARTS
+        load = run(url, count, num_visitors, folder)
+        total.seconds += load.seconds
+        total.failures += load.failures
+        memory.append(server.memory_info().rss / 1e6)
+    return total, time.perf_counter() - started, memory
+
+
+def describe(load: Load, elapsed: float, memory: list[float], num_visitors: int) -> tuple[dict, str]:
+    """The report as JSON values and as text."""
+    num_requests = len(load.seconds)
+    cores = f"{len(os.sched_getaffinity(0))} of {os.cpu_count()} cores for server and visitors"
+    results = {
+        "machine": f"{platform.machine()}, {cores}",
+        "requests": num_requests,
+        "visitors": num_visitors,
+        "failures": load.failures,
+        "seconds": elapsed,
+        "median_seconds": statistics.median(load.seconds),
+        "percentile_95_seconds": float(np.percentile(load.seconds, 95)),
+        "memory_mb": memory,
+        "growth_mb_per_100_requests": growth(memory[PARTS // 2 :], num_requests / PARTS),
+    }
+    rows = {
+        "requests, visitors at once": f"{num_requests}, {num_visitors}",
+        "failures": str(len(load.failures)),
+        "requests per second": f"{num_requests / elapsed:.2f}",
+        "median answer": f"{results['median_seconds']:.2f} s",
+        "95th percentile": f"{results['percentile_95_seconds']:.2f} s",
+        "memory of the server after warm-up": f"{memory[0]:.0f} MB",
+        "after half of the requests": f"{memory[PARTS // 2]:.0f} MB",
+        "after all": f"{memory[-1]:.0f} MB",
+        "growth in the second half, per 100 requests": f"{results['growth_mb_per_100_requests']:+.1f} MB",
+    }
+    title = f"# Load test of the demo: 7 s recordings, `balanced` ({results['machine']})"
+    text = "\n".join([title, "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+    return results, text
+
+
 def main(arguments: list[str] | None = None) -> None:
     from training.reports import write_report
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=200)
+    parser.add_argument("--requests", type=int, default=400)
     parser.add_argument("--visitors", type=int, default=4, help="at the same time")
     parser.add_argument("--output", help="path of the report without extension")
     options = parser.parse_args(arguments)
-    if min(options.requests, options.visitors) < 1:
-        parser.error("--requests and --visitors must be at least 1")
+    if options.requests < PARTS or options.visitors < 1:
+        parser.error(f"--requests must be at least {PARTS} and --visitors at least 1")
 
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -121,44 +172,17 @@ def main(arguments: list[str] | None = None) -> None:
             parser.error(str(error))
         try:
             process = psutil.Process(server.pid)
-            run(url, process, 2 * options.visitors, options.visitors, Path(folder))  # warm-up
-            before = process.memory_info().rss / 1e6
-            started = time.perf_counter()
-            load = run(url, process, options.requests, options.visitors, Path(folder))
-            elapsed = time.perf_counter() - started
+            load, elapsed, memory = measure(url, process, options.requests, options.visitors, Path(folder))
         finally:
             server.terminate()
             server.wait()
 
-    fifth = max(1, options.requests // 5)
-    results = {
-        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} of {os.cpu_count()} cores for server and visitors",
-        "requests": options.requests,
-        "visitors": options.visitors,
-        "failures": load.failures,
-        "seconds": elapsed,
-        "median_seconds": statistics.median(load.seconds),
-        "percentile_95_seconds": float(np.percentile(load.seconds, 95)),
-        "memory_mb": {
-            "after warm-up": before,
-            "first fifth, mean": statistics.mean(load.memory[:fifth]),
-            "last fifth, mean": statistics.mean(load.memory[-fifth:]),
-            "largest": max(load.memory),
-        },
-        "memory_mb_after_every_tenth": load.memory[9::10],
-    }
-    rows = {
-        "requests, visitors at once": f"{options.requests}, {options.visitors}",
-        "failures": str(len(load.failures)),
-        "requests per second": f"{options.requests / elapsed:.2f}",
-        "median answer": f"{results['median_seconds']:.2f} s",
-        "95th percentile": f"{results['percentile_95_seconds']:.2f} s",
-    } | {f"memory of the server, {name}": f"{value:.0f} MB" for name, value in results["memory_mb"].items()}
-    title = f"# Load test of the demo: 7 s recordings, `balanced` ({results['machine']})"
-    text = "\n".join([title, "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+    results, text = describe(load, elapsed, memory, options.visitors)
     write_report(options.output, results, text)
     if load.failures:
         parser.exit(1, f"{len(load.failures)} requests failed, the first: {load.failures[0]}\n")
+    if results["growth_mb_per_100_requests"] > MAX_GROWTH:
+        parser.exit(1, f"the server grows by more than {MAX_GROWTH:g} MB per 100 requests\n")
 
 
 if __name__ == "__main__":

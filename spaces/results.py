@@ -2,17 +2,21 @@
 
 import html
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from speech_enhance.audio_files import AudioFile
+from speech_enhance.levels import active_levels, level_change_db
 from speech_enhance.plotting import draw_comparison
-from speech_enhance.serving import Run, Settings, level_change_db
+from speech_enhance.serving import Run, Settings, checked_blocks
+from speech_enhance.strips import Strip
 
-PREVIEW_RATE = 48000
+PREVIEW_RATE_RANGE = 8000, 48000
 MAX_BOOST = 4.0
+PICTURE_COLUMNS = 600  # at least, as many as a page has pixels at most
 NARROW = 600  # pixels; below, pictures stand above each other and letters are larger
 
 
@@ -37,10 +41,10 @@ def decibel(value: float) -> str:
     return f"{value:+.1f} dB".replace("-", "−")
 
 
-def facts(recording: AudioFile, run: Run, settings: Settings) -> str:
-    """Table of a run for the page."""
+def facts(recording: AudioFile, run: Run, settings: Settings, check: Callable[[], None]) -> str:
+    """Table of a run for the page; `check` as in [`player`]."""
     seconds = recording.audio.shape[1] / recording.sampling_rate
-    pauses, speech = level_change_db(recording.audio, run.audio, recording.sampling_rate)
+    pauses, speech = level_change_db(recording.audio, run.audio, recording.sampling_rate, check)
     channels = {1: "mono", 2: "stereo"}.get(len(recording.audio), f"{len(recording.audio)} channels")
     rows = {
         "Recording": f"{seconds:.1f} s, {recording.sampling_rate / 1000:g} kHz, {channels}",
@@ -71,29 +75,34 @@ def parse_client(text: str | None) -> tuple[int, bool]:
 
 
 def player(
-    versions: dict[str, np.ndarray], sampling_rate: int, folder: Path, client: str | None, *, columns: int
-) -> dict:
+    versions: dict[str, np.ndarray], sampling_rate: int, folder: Path, client: str | None, *, columns: int,
+    check: Callable[[], None],
+) -> dict:  # fmt: skip
     """Value of the player: `versions` `(channels, samples)` by name, the recording first, at equal loudness.
 
     Writes their files into `folder`, and a picture with so many `columns`, drawn for the page of `client` (see
-    [`parse_client`]).
+    [`parse_client`]); `check` may end that, see [`go_on`].
     """
     width, dark = parse_client(client)
     recording, *others = versions
     duration = versions[recording].shape[1] / sampling_rate
-    scales = loudness_scales(list(versions.values()), sampling_rate)
+    scales = loudness_scales(list(versions.values()), sampling_rate, check)
     tracks = []
     for index, (name, audio) in enumerate(versions.items()):
         path = folder / f"{index}.flac"
-        write_preview(path, audio * scales[index], sampling_rate)
+        write_preview(path, audio, scales[index], sampling_rate, check)
         tracks.append({"label": name, "file": _file(path)})
 
-    results = {name: versions[name] for name in others}
+    strips = {name: Strip(sampling_rate, PICTURE_COLUMNS) for name in versions}
+    for name, strip in strips.items():
+        for block in checked_blocks(versions[name], sampling_rate, check):
+            strip.push(block)
+        strip.finish()
     narrow = width < NARROW
     columns = 1 if narrow else columns
-    figure = draw_comparison(
-        versions[recording], results, sampling_rate, columns=columns, width=max(width / 100, 4.2), dark=dark
-    )
+    shown, results = strips[recording], {name: strips[name] for name in others}
+    figure = draw_comparison(shown, results, sampling_rate, columns=columns, width=max(width / 100, 4.2), dark=dark)
+    check()
     figure.savefig(folder / "picture.png", dpi=160 if narrow else 110)
     span = None
     if columns == 1:
@@ -111,29 +120,28 @@ def player(
     }
 
 
-def loudness_scales(versions: list[np.ndarray], sampling_rate: int) -> list[float]:
+def loudness_scales(versions: list[np.ndarray], sampling_rate: int, check: Callable[[], None]) -> list[float]:
     """Factors that bring every version to the active level of the first, all lowered together if one would clip."""
-    import torch
-
-    from speech_enhance.mel import active_level
-
-    levels = [float(active_level(torch.from_numpy(np.ascontiguousarray(item)), sampling_rate)) for item in versions]
+    levels = active_levels(versions, sampling_rate, check)
     scales = [min(levels[0] / level, MAX_BOOST) if level > 1e-6 else 1.0 for level in levels]
     peak = max(scale * float(np.abs(item).max()) for scale, item in zip(scales, versions, strict=True))
     return [scale / max(peak, 1.0) for scale in scales]
 
 
-def write_preview(path: Path, audio: np.ndarray, sampling_rate: int) -> None:
-    """A file every browser plays: FLAC of 16 bits, at most two channels and 48 kHz."""
-    from speech_enhance.resampling import num_resampled, resample
+def write_preview(path: Path, audio: np.ndarray, scale: float, sampling_rate: int, check: Callable[[], None]) -> None:
+    """`scale` times `audio` `(channels, samples)` in a file every browser plays: FLAC of 16 bits, at most two channels
+    and 48 kHz."""
+    from speech_enhance.resampling import Resampler, num_resampled
 
-    if len(audio) > 2:
-        audio = audio.mean(axis=0, keepdims=True)
-    if sampling_rate > PREVIEW_RATE or sampling_rate < 8000:
-        rate = PREVIEW_RATE if sampling_rate > PREVIEW_RATE else 8000
-        audio = resample(audio, sampling_rate, rate, num_resampled(audio.shape[1], sampling_rate, rate))
-        sampling_rate = rate
-    soundfile.write(path, audio.T.clip(-1, 1), sampling_rate, format="FLAC", subtype="PCM_16")
+    rate = min(max(sampling_rate, PREVIEW_RATE_RANGE[0]), PREVIEW_RATE_RANGE[1])
+    num_channels = len(audio) if len(audio) <= 2 else 1
+    resampler = Resampler(sampling_rate, rate, num_channels)
+    with soundfile.SoundFile(path, "w", rate, num_channels, "PCM_16", format="FLAC") as file:
+        for block in checked_blocks(audio, sampling_rate, check):
+            block = block if len(block) == num_channels else block.mean(axis=0, keepdims=True)
+            file.write((scale * resampler.push(block)).T.clip(-1, 1))
+        rest = resampler.finish(num_resampled(audio.shape[1], sampling_rate, rate))
+        file.write((scale * rest).T.clip(-1, 1))
 
 
 def _file(path: Path) -> dict:

@@ -1,7 +1,7 @@
 """Audio files in, block by block and checked: libsndfile reads what it knows, ffmpeg the rest where it is installed."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,14 +116,22 @@ def _open_with_ffmpeg(path: Path, why: str) -> AudioReader:
     return AudioReader(path, sound.sampling_rate, sound.num_channels, sound.duration, "ffmpeg", subtype, sound.tags)
 
 
-def read_audio(path: str | os.PathLike) -> AudioFile:
+def read_audio(path: str | os.PathLike, on_block: Callable[[], None] | None = None) -> AudioFile:
     """Decode a whole audio file.
+
+    Args:
+        path: Of the file.
+        on_block: Called after every block that was read; what it raises ends the reading.
 
     Raises:
         AudioFileError: as [`open_audio`] and [`AudioReader.blocks`].
     """
     reader = open_audio(path)
-    blocks = list(reader.blocks())
+    blocks = []
+    for block in reader.blocks():
+        blocks.append(block)
+        if on_block:
+            on_block()
     if not blocks:
         raise AudioFileError(f"{path}: holds no audio samples")
     return AudioFile(np.concatenate(blocks, axis=1), reader.sampling_rate, reader.subtype)

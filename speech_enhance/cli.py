@@ -163,7 +163,8 @@ class ProgressBar:
             form = "{desc}{percentage:3.0f}% |{bar}| {n:.0f} of {total:.0f} s of audio, {remaining} left"
             if math.isnan(duration):
                 duration, form = None, "{desc}{n:.0f} s of audio in {elapsed}"
-            self._bar = tqdm(total=duration, bar_format=form, leave=False)
+            known = os.get_terminal_size(sys.stderr.fileno()).columns  # 0 in some containers: tqdm would show nothing
+            self._bar = tqdm(total=duration, bar_format=form, leave=False, ncols=None if known else 80)
         if self._bar.desc.removesuffix(": ") != stage:
             self._bar.reset()
             self._bar.set_description(stage)

@@ -50,6 +50,8 @@ class Sound:
     codec: str
     bit_rate: int | None = None
     tags: dict[str, str] = field(default_factory=dict)
+    start: float = 0.0
+    """Seconds; below 0 where the file begins with the delay of its encoder."""
 
 
 def installed() -> bool:
@@ -75,7 +77,8 @@ def probe(path: Path) -> Sound:
     duration = float(track.get("duration") or about.get("duration") or "nan")
     bit_rate = int(track.get("bit_rate", 0)) or None
     tags = {name.lower(): value for name, value in (about.get("tags", {}) | track.get("tags", {})).items()}
-    return Sound(int(track["sample_rate"]), track["channels"], duration, track["codec_name"], bit_rate, tags)
+    start = min(float(about.get("start_time", 0)), 0.0)
+    return Sound(int(track["sample_rate"]), track["channels"], duration, track["codec_name"], bit_rate, tags, start)
 
 
 def decode(path: Path, num_channels: int, block_samples: int) -> Iterator[np.ndarray]:
@@ -85,7 +88,7 @@ def decode(path: Path, num_channels: int, block_samples: int) -> Iterator[np.nda
     Raises:
         FfmpegError: if it cannot be decoded to its end.
     """
-    command = ["ffmpeg", *_QUIET, *_LOCAL, "-i", _url(path), "-map", "0:a:0", "-af", "aresample=async=1:first_pts=0"]
+    command = ["ffmpeg", *_QUIET, *_input(path, probe(path)), "-map", "0:a:0", "-af", "aresample=async=1:first_pts=0"]
     command += ["-ac", str(num_channels), "-f", "f32le", "pipe:1"]
     size = 4 * num_channels
     with (
@@ -119,7 +122,7 @@ class Encoder:
         command += ["-i", "pipe:0"]
         sound = probe(source) if source else None
         if sound:
-            command += [*_LOCAL, "-i", _url(source)]
+            command += _input(source, sound)
             keeps_codec = extension == source.suffix.lower() and _can_encode(sound.codec)
             encoder = _ENCODERS.get(sound.codec, sound.codec) if keeps_codec else encoder
             bit_rate = sound.bit_rate or bit_rate
@@ -170,6 +173,12 @@ def _can_encode(codec: str) -> bool:
     command = ["ffmpeg", *_QUIET, "-h", f"encoder={_ENCODERS.get(codec, codec)}"]
     result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     return result.stdout.startswith("Encoder ")
+
+
+def _input(path: Path, sound: Sound) -> list[str]:
+    """Options that open `path` with time 0 where the file has it: ffmpeg would move its beginning there, so that the
+    delay of an encoder before 0 (Opus in Matroska: 7 ms) would be added to the sound each time."""
+    return [*_LOCAL, "-itsoffset", str(sound.start), "-i", _url(path)]
 
 
 def _url(path: Path) -> str:

@@ -90,7 +90,15 @@ def _decibel(power: np.ndarray) -> np.ndarray:
 
 def _draw_image(axis, values: np.ndarray, title: str, extent, lowest: float, highest: float, cmap: str) -> None:
     image = axis.imshow(
-        values, origin="lower", aspect="auto", extent=extent, vmin=lowest, vmax=highest, cmap=cmap, rasterized=True
+        values,
+        origin="lower",
+        aspect="auto",
+        extent=extent,
+        vmin=lowest,
+        vmax=highest,
+        cmap=cmap,
+        rasterized=True,
+        interpolation_stage="data",  # averages decibels, a quarter of the work of averaging colours
     )
     axis.set_label("gain" if cmap == "cividis" else "level")
     axis.set_title(title, loc="left", fontsize=10)

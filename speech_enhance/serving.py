@@ -4,9 +4,12 @@ Nothing here knows how requests arrive; `spaces/app.py` puts a web page in front
 """
 
 import copy
+import ctypes
 import os
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -25,6 +28,20 @@ class RequestError(ValueError):
 
 class Stopped(Exception):
     """The person who made the request does not want it any more."""
+
+
+def go_on() -> None:
+    """The `check` of a request that nobody stops. Everything that may take longer than a fraction of a second calls its
+    `check` again and again; what that raises, such as [`Stopped`], ends the request."""
+
+
+def checked_blocks(audio: np.ndarray, sampling_rate: int, check: Callable[[], None]) -> Iterator[np.ndarray]:
+    """`audio` `(channels, samples)` in blocks of seconds, with a `check` before each."""
+    from .recording import array_blocks
+
+    for block in array_blocks(audio, sampling_rate):
+        check()
+        yield block
 
 
 @dataclass(frozen=True)
@@ -106,7 +123,24 @@ class Run:
     seconds: float
 
 
-def open_upload(path: str | os.PathLike | None, limits: Limits) -> AudioFile:
+def delete_old_files(folder: Path, seconds: float) -> None:
+    """Delete every file below `folder` that got there more than `seconds` ago, then the folders that are empty as long."""
+    now = time.time()
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder comes before it
+        with suppress(OSError):
+            if now - path.lstat().st_ctime > seconds:
+                path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def return_memory() -> None:
+    """Give memory that is free inside the process back to the system, where the C library can (glibc): it keeps pieces
+    of the large arrays of past requests, so that a server would grow for hours although no object is left."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim:
+        trim(0)
+
+
+def open_upload(path: str | os.PathLike | None, limits: Limits, check: Callable[[], None] = go_on) -> AudioFile:
     """Decode an uploaded file, after its size and header were found to be within `limits`.
 
     Raises:
@@ -123,7 +157,7 @@ def open_upload(path: str | os.PathLike | None, limits: Limits) -> AudioFile:
         )
     try:
         check_header(path, limits)
-        recording = read_audio(path)
+        recording = read_audio(path, check)
     except AudioFileError as error:
         raise RequestError(str(error).replace(str(path), f"“{path.name}”", 1) + ".") from error
     if not recording.audio.any():
@@ -184,6 +218,7 @@ class Enhancer:
         sampling_rate: int,
         settings: Settings,
         on_step: Callable[[int, int], None] | None = None,
+        check: Callable[[], None] = go_on,
     ) -> Run:
         """Enhance `(channels, samples)`.
 
@@ -191,8 +226,8 @@ class Enhancer:
             audio: float32, full scale ±1.
             sampling_rate: Samples per second.
             settings: What to do.
-            on_step: Called as `on_step(done, total)` after every step of every batch of windows; what it raises, such
-                as [`Stopped`], ends the run.
+            on_step: Called as `on_step(done, total)` after every step of every batch of windows.
+            check: Called after every such step and every block of audio, see [`go_on`].
 
         Raises:
             RequestError: for settings that this model does not have.
@@ -205,13 +240,14 @@ class Enhancer:
         total = steps * self._num_batches(audio.shape[1], sampling_rate, settings.num_estimates)
 
         def after_step(_pipeline, step, _timestep, _tensors):
+            check()
             if on_step is not None:
                 on_step(min(step + 1, total), total)
 
         started = time.perf_counter()
         try:
-            enhanced = pipeline(
-                audio,
+            blocks = pipeline.stream(
+                lambda: checked_blocks(audio, sampling_rate, check),
                 sampling_rate,
                 num_inference_steps=settings.num_inference_steps,
                 num_estimates=settings.num_estimates,
@@ -221,7 +257,8 @@ class Enhancer:
                 window_batch_size=WINDOW_BATCH_SIZE,
                 callback_on_step_end=after_step,
                 callback_on_step_end_tensor_inputs=[],
-            ).audios
+            )
+            enhanced = np.concatenate(list(blocks), axis=1)
         except ValueError as error:  # what a model does not do, such as more than one step of a regressor
             raise RequestError(f"This cannot be enhanced: {error}.") from error
         return Run(enhanced, steps * settings.num_estimates, time.perf_counter() - started)
@@ -233,22 +270,6 @@ class Enhancer:
         frames = self.pipeline.mel_config.num_frames(-(-num_samples * config.sampling_rate // sampling_rate))
         windows = len(window_starts(frames, config.window_frames, config.overlap_frames))
         return -(-windows * num_estimates // WINDOW_BATCH_SIZE)
-
-
-def level_change_db(noisy: np.ndarray, enhanced: np.ndarray, sampling_rate: int) -> tuple[float, float]:
-    """How much quieter pauses and speech became: change in dB of the mean power of the recording's quietest and loudest
-    tenth of 32 ms frames, each at most 0 where the model only turns down; `nan` for less than ten frames."""
-    length = max(1, round(0.032 * sampling_rate))
-    before, after = (
-        np.square(item[:, : item.shape[1] // length * length].astype(np.float64)).mean(axis=0).reshape(-1, length).mean(axis=1)
-        for item in (noisy, enhanced)
-    )  # fmt: skip
-    tenth = len(before) // 10
-    if tenth == 0:
-        return float("nan"), float("nan")
-    order = before.argsort()
-    quiet, loud = order[:tenth], order[-tenth:]
-    return tuple(float(10 * np.log10((after[at].mean() + 1e-12) / (before[at].mean() + 1e-12))) for at in (quiet, loud))
 
 
 def _duration(seconds: float) -> str:

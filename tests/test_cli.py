@@ -174,11 +174,12 @@ def test_too_few_arguments():
     check_refusal(run("only.wav"), "OUTPUT")
 
 
-def test_progress_is_shown_on_a_terminal_only(tmp_path, tiny_model):
+@pytest.mark.parametrize("size", [(24, 80), (0, 0)])
+def test_progress_is_shown_on_a_terminal_only(tmp_path, tiny_model, size):
     source = write(tmp_path / "in.wav")
     command = [sys.executable, "-m", "speech_enhance", source, tmp_path / "out.wav", "--model", tiny_model]
     terminal, other_end = os.openpty()
-    termios.tcsetwinsize(terminal, (24, 80))
+    termios.tcsetwinsize(terminal, size)
     process = subprocess.Popen(command, stderr=other_end)
     os.close(other_end)
     shown = b""

@@ -5,6 +5,7 @@ import re
 import time
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 import torch
@@ -19,7 +20,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with serve(tmp_path_factory.mktemp("demo")) as server:
+    # one thread computes: threads that wait for each other would burn the time that a test below counts
+    with serve(tmp_path_factory.mktemp("demo"), OMP_NUM_THREADS="1") as server:
         yield server
 
 
@@ -44,7 +46,7 @@ def upload(page, path) -> None:
 def status(page, kind: str, prefix: str = "") -> str:
     """The sentence of the page, once there is one of this kind."""
     message = page.locator(f"#{prefix}status .message.{kind}")
-    message.wait_for()
+    message.wait_for(timeout=240000)  # on a busy machine
     return message.inner_text()
 
 
@@ -129,6 +131,7 @@ def active_level_db(file: bytes) -> float:
 
 
 def test_cancel_stops_within_a_second(page, server, tmp_path):
+    """The server computes for less than a second more, whatever else runs on the machine."""
     soundfile.write(tmp_path / "minute.wav", noise(16000 * 60), 16000)
     upload(page, tmp_path / "minute.wav")
     page.get_by_role("button", name="Advanced").click()
@@ -136,14 +139,27 @@ def test_cancel_stops_within_a_second(page, server, tmp_path):
     page.get_by_role("button", name="Enhance", exact=True).click()
     page.locator("#status").get_by_text(re.compile(r"Enhancing - \d+")).wait_for()
     page.wait_for_timeout(500)
-    started = time.monotonic()
+    at_click = computed(server)
     page.locator("#cancel").click()
     assert "Stopped" in status(page, "hint")
-    assert time.monotonic() - started < 1.5  # a second, and the time this machine needs to look
+    wait_for(lambda: server_rests(server), 60)
+    assert computed(server) - at_click < 1.0
     page.get_by_label("number input for Steps").fill("1")
     page.get_by_role("button", name="Enhance", exact=True).click()
     assert "60.0 s of audio" in status(page, "done")  # the model is free again
     assert "Traceback" not in server.printed
+
+
+def computed(server) -> float:
+    """Seconds of processor that the server has used."""
+    times = psutil.Process(server.process.pid).cpu_times()
+    return times.user + times.system
+
+
+def server_rests(server) -> bool:
+    before = computed(server)
+    time.sleep(1)
+    return computed(server) - before < 0.1
 
 
 def test_presets_fill_the_advanced_settings(page):

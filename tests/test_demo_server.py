@@ -1,9 +1,13 @@
 """What the server of the web demo accepts, refuses, keeps and deletes, asked as a program asks it."""
 
+import http.server
+import json
 import re
+import subprocess
 import threading
 import urllib.error
 import urllib.request
+from contextlib import suppress
 
 import httpx
 import numpy as np
@@ -158,6 +162,46 @@ def test_no_file_of_the_server_can_be_read(server, path):
     assert "root:" not in answer
 
 
+def test_no_address_is_fetched(server):
+    """Neither for an argument that is a file nor for another, nor to pass it on."""
+    asked, printed = [], len(server.printed)
+
+    class Internal(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Internal) as internal:
+        threading.Thread(target=internal.serve_forever, daemon=True).start()
+        own = f"http://127.0.0.1:{internal.server_port}/secret.wav"
+        for address in (own, "https://huggingface.co/user/model/resolve/main/secret.wav"):
+            file = {"path": address, "meta": {"_type": "gradio.FileData"}}
+            for data in ([file, "ddim", 1, 1, 0, 60, 1], [None, file, 1, 1, 0, 60, 1]):
+                event = httpx.post(f"{server.url}/gradio_api/call/enhance", json={"data": data}).json()["event_id"]
+                answer = httpx.get(f"{server.url}/gradio_api/call/enhance/{event}", timeout=60).text
+                assert "Addresses are not fetched here" in answer
+            for way in ("file", "proxy"):
+                assert httpx.get(f"{server.url}/gradio_api/{way}={address}").status_code == 403
+        internal.shutdown()
+    assert asked == []
+    assert "Traceback" not in server.printed[printed:]
+
+
+def test_what_is_too_large_is_refused_before_it_is_kept(server):
+    """Whether the request tells its length or not, and however many files it has."""
+    files = [("files", (f"{index}.wav", bytes(900_000))) for index in range(5)]
+    answer = httpx.post(f"{server.url}/gradio_api/upload", files=files)
+    assert (answer.status_code, answer.text) == (413, "A request may have at most 3 MB.")
+    request = httpx.Request("POST", server.url, files=files)
+    body, kind = request.read(), request.headers["Content-Type"]
+    chunks = (body[start : start + 100_000] for start in range(0, len(body), 100_000))
+    with suppress(httpx.HTTPError):  # the server may hang up
+        answer = httpx.post(f"{server.url}/gradio_api/upload", content=chunks, headers={"Content-Type": kind})
+        assert answer.status_code >= 400
+    wait_for(lambda: not server.files_left(), 30)
+
+
 def test_visitors_do_not_meet(server, tmp_path):
     """Requests at the same time, each with a level of its own: everyone gets the own recording back."""
     from gradio_client import Client
@@ -202,6 +246,30 @@ def test_files_are_deleted_in_time(client, server, tmp_path):
     assert [path for path in server.files_left() if "private" in path.name]
     wait_for(lambda: not server.files_left(), 30)
     assert not [path for path in server.files.rglob("*") if "private" in path.name]
+
+
+def test_what_a_stopped_run_leaves_is_deleted(client, server, tmp_path):
+    """Gradio knows only of files that it has given out."""
+    soundfile.write(tmp_path / "private.wav", noise(16000 * 15), 16000)
+    from gradio_client import handle_file
+
+    job = client.submit(audio=handle_file(tmp_path / "private.wav"), num_inference_steps=50, api_name="/enhance")
+    wait_for(lambda: job.status().progress_data, 60)
+    job.cancel()
+    (next(server.files.glob("speech-enhance-*")) / "half-an-upload").write_bytes(b"x")
+    wait_for(lambda: not server.files_left(), 60)
+
+
+def test_load(tmp_path):
+    """All answers right and memory flat, as far as so few requests tell: `MAX_GROWTH` is for the whole load test."""
+    import sys
+
+    command = [sys.executable, "spaces/load_test.py", "--requests", "40", "--visitors", "2", "--output", tmp_path / "report"]  # fmt: skip
+    subprocess.run(command, cwd=ROOT, check=False, timeout=1800)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["failures"] == []
+    assert report["requests"] == 40
+    assert report["memory_mb"][-1] < report["memory_mb"][5] + 30
 
 
 def test_wrong_settings_of_the_server(tmp_path):

@@ -120,6 +120,22 @@ def test_what_is_no_sound_is_named(tmp_path, content, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("extension", ["mka", "m4a"])
+def test_the_delay_of_an_encoder_does_not_add_up(tmp_path, extension):
+    """Sample 0 stays time 0, although the encoder's delay begins before it."""
+    audio = np.repeat(np.abs(np.sin(np.arange(40) * 1.7)), 1200).astype(np.float32)[None] * noise(48000, channels=1)
+    with AudioWriter(tmp_path / f"0.{extension}", 48000, 1) as writer:
+        writer.write(audio)
+    for index in range(3):
+        decoded = read_audio(tmp_path / f"{index}.{extension}").audio
+        with AudioWriter(tmp_path / f"{index + 1}.{extension}", 48000, 1, like=open_audio(tmp_path / f"{index}.{extension}")) as writer:  # fmt: skip
+            writer.write(decoded)
+    decoded = read_audio(tmp_path / f"3.{extension}").audio
+    assert abs(decoded.shape[1] - 48000) <= 1024  # a frame of AAC
+    spectra = [np.fft.rfft(item[0], 2**17) for item in (decoded, audio)]
+    assert np.argmax(np.abs(np.fft.irfft(spectra[0] * np.conj(spectra[1])))) == 0
+
+
 def test_a_film_without_sound_is_named(tmp_path):
     run("-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=1", "-c:v", "mpeg4", tmp_path / "in.mp4")
     with pytest.raises(AudioFileError, match="no sound track"):

@@ -1,11 +1,13 @@
 import threading
+import time
 
 import numpy as np
 import pytest
 import soundfile
 from conftest import noise
 
-from speech_enhance.serving import Enhancer, Limits, RequestError, Settings, Stopped, level_change_db, open_upload
+from speech_enhance.levels import level_change_db
+from speech_enhance.serving import Enhancer, Limits, RequestError, Settings, Stopped, delete_old_files, open_upload
 
 
 @pytest.fixture
@@ -109,7 +111,7 @@ def test_settings_are_those_of_the_pipeline(enhancer):
     pipeline.scheduler = make_scheduler("heun", own.config)
     arguments = {"attenuation_limit_db": 9.0, "mix": 0.5, "generator": Generator().manual_seed(5)}
     expected = pipeline(audio, 16000, num_inference_steps=3, num_estimates=2, **arguments).audios
-    np.testing.assert_allclose(run.audio, expected, atol=1e-5)
+    np.testing.assert_allclose(run.audio, expected, atol=1e-4)  # windows come in other batches
     assert run.evaluations == 5 * 2
     assert run.seconds > 0
 
@@ -136,6 +138,38 @@ def test_a_run_can_be_stopped(enhancer):
     with pytest.raises(Stopped):
         enhancer.enhance(noise(50000, channels=1), 16000, Settings("ddim", 9), on_step)
     assert seen == [1, 2]
+
+
+def test_a_run_can_be_stopped_while_it_reads(enhancer, tmp_path):
+    """Nothing waits for the network to be asked: reading the file and measuring its level end as well."""
+    path = write(tmp_path / "minute.wav", noise(16000 * 60, channels=1))
+
+    def stop_at(count):
+        left = iter(range(count))
+
+        def check():
+            if next(left, None) is None:
+                raise Stopped
+
+        return check
+
+    with pytest.raises(Stopped):
+        open_upload(path, Limits(), stop_at(3))
+    steps = []
+    with pytest.raises(Stopped):
+        enhancer.enhance(noise(16000 * 60, channels=1), 16000, Settings(), lambda *at: steps.append(at), stop_at(20))
+    assert steps == []
+
+
+def test_old_files_are_deleted(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "voice.wav").write_bytes(b"x")
+    delete_old_files(tmp_path, 60)
+    assert (tmp_path / "a" / "b" / "voice.wav").exists()
+    time.sleep(0.1)
+    delete_old_files(tmp_path, 0.05)
+    delete_old_files(tmp_path, -1)  # folders are as young as what was last deleted from them
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_requests_at_the_same_time_do_not_meet(enhancer):
