@@ -226,6 +226,22 @@ def test_half_precision_files_are_computed_in_single(tmp_path):
     assert SpeechEnhancementPipeline.from_pretrained(tmp_path).vocoder.dtype == torch.float32
 
 
+def test_a_vocoder_is_added_to_a_folder(tmp_path, speecht5_mel):
+    from speech_enhance import ConditionalUNet2DModel
+    from training.add_vocoder import main
+
+    make_stage(unet=ConditionalUNet2DModel).save_pretrained(tmp_path / "without")
+    make_vocoder().save_pretrained(tmp_path / "vocoder")
+    main([str(tmp_path / "without"), str(tmp_path / "vocoder"), "--output", str(tmp_path / "with")])
+    both = quiet(SpeechEnhancementPipeline.from_pretrained(tmp_path / "with"))
+    expected = quiet(make_stage(make_vocoder(), ConditionalUNet2DModel))(mel=speecht5_mel).audios
+    assert np.abs(both(mel=speecht5_mel).audios - expected).max() < 0.05 * np.abs(expected).max()
+    make_vocoder(128).save_pretrained(tmp_path / "other")
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "without"), str(tmp_path / "other"), "--output", str(tmp_path / "wrong")])
+    assert not (tmp_path / "wrong").exists()
+
+
 def test_a_pipeline_saved_without_vocoder_takes_one(tmp_path, tiny_model):
     without = SpeechEnhancementPipeline.from_pretrained(tiny_model)
     assert without.vocoder is None

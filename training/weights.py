@@ -1,5 +1,6 @@
 """Weights into and out of a run: what it starts from, and pipeline folders of its own."""
 
+import copy
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def start_from(unet: ConditionalUNet2DModel, pipeline: str) -> None:
 
 
 def export_pipeline(pipeline: SpeechEnhancementPipeline, noise_scheduler, folder: Path) -> None:
-    """Save `pipeline` with `noise_scheduler` and its weights in half precision.
+    """Save `pipeline` with `noise_scheduler`, its weights and its vocoder's in half precision.
 
     It is written beside and renamed; a folder there before is replaced whole.
     """
@@ -25,6 +26,8 @@ def export_pipeline(pipeline: SpeechEnhancementPipeline, noise_scheduler, folder
     half = ConditionalUNet2DModel.from_config(pipeline.unet.config)
     half.load_state_dict(pipeline.unet.state_dict())
     settings = {name: getattr(pipeline.config, name) for name in pipeline._get_signature_keys(pipeline)[1]}
-    SpeechEnhancementPipeline(half.half(), noise_scheduler, **settings).save_pretrained(partial)
+    vocoder = copy.deepcopy(pipeline.vocoder)
+    vocoder = None if vocoder is None else vocoder.half()
+    SpeechEnhancementPipeline(half.half(), noise_scheduler, vocoder, **settings).save_pretrained(partial)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
