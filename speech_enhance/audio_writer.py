@@ -26,6 +26,7 @@ FORMATS = {
 }
 _TAGS = ("title", "copyright", "software", "artist", "comment", "date", "album", "license", "tracknumber", "genre")
 _WAV_KINDS = ("WAV", "WAVEX", "RF64")
+_PEAK_BYTE_ORDERS = {"WAV": "little", "WAVEX": "little", "RF64": "little", "AIFF": "big"}
 _WAV_BYTES = 2**32 - 2**20  # of samples; beyond, a WAV file must be an RF64
 _VORBIS_RATE = 192000  # above 200,000 Hz libsndfile 1.2.2 crashes
 _PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
@@ -97,6 +98,8 @@ class AudioWriter:
                     self._sink.abort()
                 else:
                     self._sink.close()
+                    if self._format in _PEAK_BYTE_ORDERS:
+                        _forget_time(self._pending.descriptor, _PEAK_BYTE_ORDERS[self._format])
         except BaseException as failure:
             self._pending.__exit__(type(failure), failure, None)
             raise
@@ -202,3 +205,14 @@ def _to_integers(audio: np.ndarray, bits: int) -> np.ndarray:
     full_scale = 2.0 ** (bits - 1)
     samples = np.round(audio.astype(np.float64) * full_scale).clip(-full_scale, full_scale - 1)
     return samples.astype(np.int32) << (32 - bits)
+
+
+def _forget_time(descriptor: int, byte_order: str) -> None:
+    """Set the time of writing to 0 that libsndfile puts before floating-point samples: the same audio, the same bytes."""
+    position = 12
+    while (chunk := os.pread(descriptor, 8, position))[:4] not in (b"data", b"SSND", b""):
+        if chunk[:4] == b"PEAK":
+            os.pwrite(descriptor, bytes(4), position + 12)  # after name, size and version
+            return
+        size = int.from_bytes(chunk[4:], byte_order)
+        position += 8 + size + size % 2

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import importlib.util
 import math
-import os
 import shutil
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from .audio_files import AudioFileError, check_input, open_audio
 from .audio_writer import check_output
-from .file_enhancement import FileReport, PipelineChoice, UserError, enhance_file
+from .file_enhancement import FileReport, PipelineChoice, UserError, check_places, enhance_file
 from .folders import FolderJob
 from .schedulers import PRESETS, SCHEDULERS
 
@@ -28,10 +27,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return run(build_parser().parse_args(arguments))
     except (UserError, AudioFileError) as error:
-        print(f"speech-enhance: error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return 2
     except KeyboardInterrupt:
-        print("speech-enhance: interrupted, nothing written", file=sys.stderr)
+        say("interrupted, nothing written")
         return 130
 
 
@@ -108,8 +107,7 @@ def run(options: argparse.Namespace) -> int:
         source = check_input(stack.enter_context(spooled_input()) if options.input == "-" else options.input)
         target = stack.enter_context(spooled_output(options.format)) if options.output == "-" else options.output
         target = check_output(target)
-        if target.exists() and os.path.samefile(source, target):
-            raise UserError(f"{target}: output and input are the same file")
+        check_places(source, target)
         open_audio(source)  # a bad file is told before the model is loaded
         pipeline, settings = choice.load()
         with ProgressBar() as progress:
@@ -126,21 +124,31 @@ def run(options: argparse.Namespace) -> int:
 def run_folder(options: argparse.Namespace, choice: PipelineChoice) -> int:
     """Enhance the recordings under `options.input`; exit code 1 if any failed."""
     job = FolderJob(Path(options.input), Path(options.output), choice)
-    waiting, kept = job.plan()
-    if kept:
-        print(f"speech-enhance: {len(kept)} files are done already", file=sys.stderr)
+    plan = job.plan()
+    if plan.kept:
+        say(f"{len(plan.kept)} files are done already")
     outcomes = []
-    for outcome in job.run(waiting, options.workers):
+    for outcome in job.run(plan, options.workers):
         outcomes.append(outcome)
         done = f"{outcome.duration:.1f} s in {outcome.seconds:.1f} s" if outcome.error is None else outcome.error
-        print(f"[{len(outcomes)}/{len(waiting)}] {outcome.file}: {done}", file=sys.stderr)
+        number = f"[{len(outcomes)}/{len(plan.waiting) + len(plan.unreadable)}]"
+        print(one_line(f"{number} {outcome.file}: {done}"), file=sys.stderr)
     failed = [outcome for outcome in outcomes if outcome.error is not None]
-    print(
-        f"speech-enhance: {len(outcomes) - len(failed)} files enhanced, {len(failed)} failed, {len(kept)} done before "
-        f"({job.report_path})",
-        file=sys.stderr,
+    say(
+        f"{len(outcomes) - len(failed)} files enhanced, {len(failed)} failed, {len(plan.kept)} done before "
+        f"({job.report_path})"
     )
     return 1 if failed else 0
+
+
+def say(message: str) -> None:
+    """A line on stderr."""
+    print(one_line(f"speech-enhance: {message}"), file=sys.stderr)
+
+
+def one_line(text: str) -> str:
+    """`text` with what is not printable, such as line breaks and terminal commands in a file's name, spelled out."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 class ProgressBar:
@@ -178,13 +186,13 @@ def tell(report: FileReport, name: str, pipeline, settings: dict) -> None:
     if report.lost_tags:
         notes.append(f"tags that {report.target.suffix} cannot hold were left out: {', '.join(report.lost_tags)}")
     for note in notes:
-        print(f"speech-enhance: {note}", file=sys.stderr)
-    print(
+        say(note)
+    done = (
         f"{name}: {report.duration:.1f} s of audio enhanced in {report.seconds:.1f} s "
         f"({type(pipeline.scheduler).__name__}, {settings['num_inference_steps']} step(s), "
-        f"{settings['num_estimates']} estimate(s))",
-        file=sys.stderr,
+        f"{settings['num_estimates']} estimate(s))"
     )
+    print(one_line(done), file=sys.stderr)
 
 
 @contextlib.contextmanager
