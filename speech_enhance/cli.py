@@ -17,7 +17,9 @@ from .folders import FolderJob
 from .schedulers import PRESETS, SCHEDULERS
 
 
-class _OneLineParser(argparse.ArgumentParser):
+class OneLineParser(argparse.ArgumentParser):
+    """Raises [`UserError`] instead of printing usage and ending the process."""
+
     def error(self, message: str):
         raise UserError(f"{message} (see --help)")
 
@@ -35,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = _OneLineParser(
+    parser = OneLineParser(
         prog="speech-enhance",
         description="Turn down the noise in a recording of speech. The output has the input's sampling rate, "
         "channels, length, level and tags.",
@@ -50,6 +52,22 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="OUTPUT",
         help="file to write, its extension chooses the format; a folder for a folder; - for stdout",
     )
+    add_pipeline_options(parser)
+    parser.add_argument(
+        "--plot", metavar="IMAGE", type=_image, help="also draw before, after and the gain (.png, .pdf, .svg)"
+    )
+    parser.add_argument(
+        "--format", choices=("wav", "flac", "ogg", "mp3"), default="wav", help="of stdout (default: wav)"
+    )
+    parser.add_argument(
+        "--workers", type=number(int, 1, 256), default=1, metavar="N", help="processes for a folder (default: 1)"
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    return parser
+
+
+def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
+    """The options that [`pipeline_choice`] reads."""
     parser.add_argument(
         "--preset",
         choices=PRESETS,
@@ -57,20 +75,20 @@ def build_parser() -> argparse.ArgumentParser:
         help="speed against quality (default: %(default)s); the next three options change parts of it",
     )
     parser.add_argument("--scheduler", choices=SCHEDULERS, metavar="NAME", help=f"one of {', '.join(SCHEDULERS)}")
-    parser.add_argument("--steps", type=_number(int, 1, 1000), metavar="N", help="steps of the scheduler")
-    parser.add_argument("--estimates", type=_number(int, 1, 1000), metavar="N", help="generated mels to average")
-    parser.add_argument("--seed", type=_number(int, 0, 2**63 - 1), default=0, metavar="N", help="default: 0")
+    parser.add_argument("--steps", type=number(int, 1, 1000), metavar="N", help="steps of the scheduler")
+    parser.add_argument("--estimates", type=number(int, 1, 1000), metavar="N", help="generated mels to average")
+    parser.add_argument("--seed", type=number(int, 0, 2**63 - 1), default=0, metavar="N", help="default: 0")
     parser.add_argument("--model", metavar="FOLDER_OR_ID", help="pipeline folder or Hub id (default: the bundled one)")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
     parser.add_argument(
         "--attenuation-limit",
-        type=_number(float, 0, 1000),
+        type=number(float, 0, 1000),
         metavar="DB",
         help="turn nothing down by more than this many dB (default: no limit)",
     )
     parser.add_argument(
         "--mix",
-        type=_number(float, 0, 1),
+        type=number(float, 0, 1),
         default=1.0,
         metavar="0..1",
         help="share of the enhanced signal (default: 1)",
@@ -80,25 +98,19 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="enhance each channel by itself, for channels with different talkers (default: one gain for all)",
     )
-    parser.add_argument(
-        "--plot", metavar="IMAGE", type=_image, help="also draw before, after and the gain (.png, .pdf, .svg)"
-    )
-    parser.add_argument(
-        "--format", choices=("wav", "flac", "ogg", "mp3"), default="wav", help="of stdout (default: wav)"
-    )
-    parser.add_argument(
-        "--workers", type=_number(int, 1, 256), default=1, metavar="N", help="processes for a folder (default: 1)"
-    )
-    parser.add_argument("--version", action="version", version=_version())
-    return parser
+
+
+def pipeline_choice(options: argparse.Namespace, device: str | None = None) -> PipelineChoice:
+    """What the options say, on `device` unless they name another."""
+    return PipelineChoice(
+        options.model, options.device or device, options.preset, options.scheduler, options.steps, options.estimates,
+        options.seed, options.attenuation_limit, options.mix, options.independent_channels,
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
     """Do what the options ask for; returns the exit code."""
-    choice = PipelineChoice(
-        options.model, options.device, options.preset, options.scheduler, options.steps, options.estimates,
-        options.seed, options.attenuation_limit, options.mix, options.independent_channels,
-    )  # fmt: skip
+    choice = pipeline_choice(options)
     if Path(options.input).is_dir():
         if options.plot:
             raise UserError("--plot draws one file, not a folder")
@@ -219,7 +231,9 @@ def spooled_output(extension: str) -> Iterator[Path]:
             sys.stdout.flush()
 
 
-def _number(kind: type, lowest: float, highest: float):
+def number(kind: type, lowest: float, highest: float):
+    """An argument's type: a number in a range."""
+
     def parse(text: str):
         try:
             value = kind(text)
