@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import importlib.util
 import math
+import os
 import shutil
 import sys
 import tempfile
@@ -111,7 +112,7 @@ def pipeline_choice(options: argparse.Namespace, device: str | None = None) -> P
 def run(options: argparse.Namespace) -> int:
     """Do what the options ask for; returns the exit code."""
     choice = pipeline_choice(options)
-    if Path(options.input).is_dir():
+    if os.path.isdir(options.input):
         if options.plot:
             raise UserError("--plot draws one file, not a folder")
         return run_folder(options, choice)

@@ -103,9 +103,9 @@ class FolderJob:
         Raises:
             UserError: if there are no recordings, or `target` is no place for a folder.
         """
-        if self.target.exists() and not self.target.is_dir():
+        if os.path.exists(self.target) and not os.path.isdir(self.target):
             raise UserError(f"{self.target}: is no folder, and {self.source} is one")
-        if self.target.exists() and os.path.samefile(self.source, self.target):
+        if os.path.exists(self.target) and os.path.samefile(self.source, self.target):
             raise UserError(f"{self.target}: output and input are the same folder")
         unreadable: dict[str, str] = {}
         files = list(self._recordings(unreadable))
@@ -213,7 +213,7 @@ class FolderJob:
     def _done(self) -> dict[str, dict]:
         """The last line of the report about every file; a line that was cut off does not count."""
         done = {}
-        if self.report_path.exists():
+        if os.path.exists(self.report_path):
             for line in self.report_path.read_text(encoding="utf-8").splitlines():
                 try:
                     outcome = json.loads(line)

@@ -67,7 +67,7 @@ def check_folder(folder: str | Path, variant: str | None = None, trust_remote_co
             )
         config = _read_settings(folder, "unet/config.json")
         _check_config(config, NETWORK[1], folder / "unet" / "config.json")
-        _check_weights(folder, variant)
+        _check_weights(folder, variant, config)
     if "scheduler" not in passed:
         config = _read_settings(folder, "scheduler/scheduler_config.json")
         _check_config(config, index["scheduler"][1], folder / "scheduler" / "scheduler_config.json")
@@ -127,8 +127,9 @@ def _check_sizes(config: dict, path: Path) -> None:
         raise ValueError(f"{path}: block_out_channels must name at most 16 levels; {ADVICE}")
 
 
-def _check_weights(folder: Path, variant: str | None) -> None:
-    """The header of every file of weights that would be loaded is whole and fits the file."""
+def _check_weights(folder: Path, variant: str | None, config: dict) -> None:
+    """Every file of weights that would be loaded is whole, and together they hold finite numbers for all of the network
+    that the configuration asks for: Diffusers would fill what is missing with random ones."""
     from safetensors import SafetensorError, safe_open
 
     files = sorted((folder / "unet").glob(f"*.{variant}*.safetensors" if variant else "*.safetensors"))
@@ -136,9 +137,35 @@ def _check_weights(folder: Path, variant: str | None) -> None:
         raise OSError(
             f"{folder} has no unet/*.safetensors: weights are loaded from safetensors only, never from a pickle"
         )
+    found: dict[str, list[int]] = {}
     for path in files:
         try:
-            with safe_open(path, "pt"):
-                pass
-        except (SafetensorError, OSError, ValueError) as error:
+            with safe_open(path, "pt") as weights:
+                for name in weights.keys():  # noqa: SIM118 - it is no dict
+                    tensor = weights.get_tensor(name)
+                    found[name] = list(tensor.shape)
+                    if not tensor.float().isfinite().all():
+                        raise ValueError(f"{path}: {name} holds NaN or infinite weights")
+        except (SafetensorError, OSError) as error:
             raise OSError(f"{path} is damaged ({error}); get it again with force_download=True") from None
+    if files:
+        _check_shapes(found, config, folder / "unet")
+
+
+def _check_shapes(found: dict[str, list[int]], config: dict, folder: Path) -> None:
+    from accelerate import init_empty_weights
+
+    from .unet import ConditionalUNet2DModel
+
+    try:
+        with init_empty_weights(include_buffers=True):
+            network = ConditionalUNet2DModel.from_config(config)
+    except Exception as error:  # whatever an impossible network raises
+        raise ValueError(f"{folder / 'config.json'} describes no network ({type(error).__name__}: {error})") from None
+    expected = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ValueError(
+                f"{folder}: {name} should be of shape {expected.get(name)} by config.json, the weights have "
+                f"{found.get(name)}; these files do not belong together"
+            )
