@@ -72,7 +72,7 @@ class AudioReader:
             if self.format == "ffmpeg":
                 yield from ffmpeg.decode(self.path, self.num_channels, BLOCK_SAMPLES)
                 return
-            with soundfile.SoundFile(self.path) as file:
+            with soundfile.SoundFile(os.fsencode(self.path)) as file:
                 while len(block := file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
                     yield np.ascontiguousarray(block.T)
         except (soundfile.SoundFileError, ffmpeg.FfmpegError, OSError) as error:
@@ -90,7 +90,7 @@ def open_audio(path: str | os.PathLike) -> AudioReader:
 
     path = check_input(path)
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             reader = AudioReader(
                 path, file.samplerate, file.channels, file.frames / file.samplerate, file.format, file.subtype,
                 {name: value for name, value in file.copy_metadata().items() if value},

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +27,9 @@ FORMATS = {
 }
 _TAGS = ("title", "copyright", "software", "artist", "comment", "date", "album", "license", "tracknumber", "genre")
 _WAV_KINDS = ("WAV", "WAVEX", "RF64")
+_PEAK_BYTE_ORDERS = {"WAV": "little", "WAVEX": "little", "RF64": "little", "AIFF": "big"}
 _WAV_BYTES = 2**32 - 2**20  # of samples; beyond, a WAV file must be an RF64
+_SPACE_LEFT = 2**17  # a block of samples that does not fit
 _VORBIS_RATE = 192000  # above 200,000 Hz libsndfile 1.2.2 crashes
 _PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 _SAMPLE_BYTES = {"FLOAT": 4, "DOUBLE": 8} | {name: bits // 8 for name, bits in _PCM_BITS.items()}
@@ -97,6 +100,8 @@ class AudioWriter:
                     self._sink.abort()
                 else:
                     self._sink.close()
+                    if self._format in _PEAK_BYTE_ORDERS:
+                        _forget_time(self._pending.descriptor, _PEAK_BYTE_ORDERS[self._format])
         except BaseException as failure:
             self._pending.__exit__(type(failure), failure, None)
             raise
@@ -130,7 +135,10 @@ class AudioWriter:
         try:
             yield
         except (soundfile.SoundFileError, ffmpeg.FfmpegError, OSError) as error:
-            raise AudioFileError(f"{self.path}: cannot be written ({reason(error)})") from error
+            why = reason(error)
+            if "System error" in why and shutil.disk_usage(self.path.parent).free < _SPACE_LEFT:
+                why = "no space left"  # libsndfile does not pass on what the system said
+            raise AudioFileError(f"{self.path}: cannot be written ({why})") from error
 
 
 def write_audio(path: str | os.PathLike, audio: np.ndarray, sampling_rate: int, subtype: str | None = None) -> int:
@@ -156,14 +164,14 @@ def write_audio(path: str | os.PathLike, audio: np.ndarray, sampling_rate: int, 
 def check_output(path: str | os.PathLike) -> Path:
     """The path of a file that can be written and whose extension names a known format, or [`AudioFileError`]."""
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike the methods of a path, these give no error where one may not look
         raise AudioFileError(f"{path}: is a folder, expected a file name for the output")
     if path.suffix.lower() not in (*FORMATS, *ffmpeg.CONTAINERS):
         known = ", ".join([*FORMATS, *ffmpeg.CONTAINERS])
         raise AudioFileError(f"{path}: unknown output format {path.suffix!r}; known are {known}")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise AudioFileError(f"{path}: the folder {path.parent} does not exist")
-    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+    if not os.access(path.parent, os.W_OK) or (os.path.exists(path) and not os.access(path, os.W_OK)):
         raise AudioFileError(f"{path}: no permission to write it")
     return path
 
@@ -202,3 +210,14 @@ def _to_integers(audio: np.ndarray, bits: int) -> np.ndarray:
     full_scale = 2.0 ** (bits - 1)
     samples = np.round(audio.astype(np.float64) * full_scale).clip(-full_scale, full_scale - 1)
     return samples.astype(np.int32) << (32 - bits)
+
+
+def _forget_time(descriptor: int, byte_order: str) -> None:
+    """Set the time of writing to 0 that libsndfile puts before floating-point samples: the same audio, the same bytes."""
+    position = 12
+    while (chunk := os.pread(descriptor, 8, position))[:4] not in (b"data", b"SSND", b""):
+        if chunk[:4] == b"PEAK":
+            os.pwrite(descriptor, bytes(4), position + 12)  # after name, size and version
+            return
+        size = int.from_bytes(chunk[4:], byte_order)
+        position += 8 + size + size % 2

@@ -13,12 +13,14 @@ from pathlib import Path
 
 from .audio_files import AudioFileError, check_input, open_audio
 from .audio_writer import check_output
-from .file_enhancement import FileReport, PipelineChoice, UserError, enhance_file
+from .file_enhancement import FileReport, PipelineChoice, UserError, check_places, enhance_file
 from .folders import FolderJob
 from .schedulers import PRESETS, SCHEDULERS
 
 
-class _OneLineParser(argparse.ArgumentParser):
+class OneLineParser(argparse.ArgumentParser):
+    """Raises [`UserError`] instead of printing usage and ending the process."""
+
     def error(self, message: str):
         raise UserError(f"{message} (see --help)")
 
@@ -28,15 +30,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return run(build_parser().parse_args(arguments))
     except (UserError, AudioFileError) as error:
-        print(f"speech-enhance: error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return 2
     except KeyboardInterrupt:
-        print("speech-enhance: interrupted, nothing written", file=sys.stderr)
+        say("interrupted, nothing written")
         return 130
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = _OneLineParser(
+    parser = OneLineParser(
         prog="speech-enhance",
         description="Turn down the noise in a recording of speech. The output has the input's sampling rate, "
         "channels, length, level and tags.",
@@ -51,6 +53,22 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="OUTPUT",
         help="file to write, its extension chooses the format; a folder for a folder; - for stdout",
     )
+    add_pipeline_options(parser)
+    parser.add_argument(
+        "--plot", metavar="IMAGE", type=_image, help="also draw before, after and the gain (.png, .pdf, .svg)"
+    )
+    parser.add_argument(
+        "--format", choices=("wav", "flac", "ogg", "mp3"), default="wav", help="of stdout (default: wav)"
+    )
+    parser.add_argument(
+        "--workers", type=number(int, 1, 256), default=1, metavar="N", help="processes for a folder (default: 1)"
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    return parser
+
+
+def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
+    """The options that [`pipeline_choice`] reads."""
     parser.add_argument(
         "--preset",
         choices=PRESETS,
@@ -58,20 +76,20 @@ def build_parser() -> argparse.ArgumentParser:
         help="speed against quality (default: %(default)s); the next three options change parts of it",
     )
     parser.add_argument("--scheduler", choices=SCHEDULERS, metavar="NAME", help=f"one of {', '.join(SCHEDULERS)}")
-    parser.add_argument("--steps", type=_number(int, 1, 1000), metavar="N", help="steps of the scheduler")
-    parser.add_argument("--estimates", type=_number(int, 1, 1000), metavar="N", help="generated mels to average")
-    parser.add_argument("--seed", type=_number(int, 0, 2**63 - 1), default=0, metavar="N", help="default: 0")
+    parser.add_argument("--steps", type=number(int, 1, 1000), metavar="N", help="steps of the scheduler")
+    parser.add_argument("--estimates", type=number(int, 1, 1000), metavar="N", help="generated mels to average")
+    parser.add_argument("--seed", type=number(int, 0, 2**63 - 1), default=0, metavar="N", help="default: 0")
     parser.add_argument("--model", metavar="FOLDER_OR_ID", help="pipeline folder or Hub id (default: the bundled one)")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
     parser.add_argument(
         "--attenuation-limit",
-        type=_number(float, 0, 1000),
+        type=number(float, 0, 1000),
         metavar="DB",
         help="turn nothing down by more than this many dB (default: no limit)",
     )
     parser.add_argument(
         "--mix",
-        type=_number(float, 0, 1),
+        type=number(float, 0, 1),
         default=1.0,
         metavar="0..1",
         help="share of the enhanced signal (default: 1)",
@@ -81,26 +99,20 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="enhance each channel by itself, for channels with different talkers (default: one gain for all)",
     )
-    parser.add_argument(
-        "--plot", metavar="IMAGE", type=_image, help="also draw before, after and the gain (.png, .pdf, .svg)"
-    )
-    parser.add_argument(
-        "--format", choices=("wav", "flac", "ogg", "mp3"), default="wav", help="of stdout (default: wav)"
-    )
-    parser.add_argument(
-        "--workers", type=_number(int, 1, 256), default=1, metavar="N", help="processes for a folder (default: 1)"
-    )
-    parser.add_argument("--version", action="version", version=_version())
-    return parser
+
+
+def pipeline_choice(options: argparse.Namespace, device: str | None = None) -> PipelineChoice:
+    """What the options say, on `device` unless they name another."""
+    return PipelineChoice(
+        options.model, options.device or device, options.preset, options.scheduler, options.steps, options.estimates,
+        options.seed, options.attenuation_limit, options.mix, options.independent_channels,
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
     """Do what the options ask for; returns the exit code."""
-    choice = PipelineChoice(
-        options.model, options.device, options.preset, options.scheduler, options.steps, options.estimates,
-        options.seed, options.attenuation_limit, options.mix, options.independent_channels,
-    )  # fmt: skip
-    if Path(options.input).is_dir():
+    choice = pipeline_choice(options)
+    if os.path.isdir(options.input):
         if options.plot:
             raise UserError("--plot draws one file, not a folder")
         return run_folder(options, choice)
@@ -108,8 +120,7 @@ def run(options: argparse.Namespace) -> int:
         source = check_input(stack.enter_context(spooled_input()) if options.input == "-" else options.input)
         target = stack.enter_context(spooled_output(options.format)) if options.output == "-" else options.output
         target = check_output(target)
-        if target.exists() and os.path.samefile(source, target):
-            raise UserError(f"{target}: output and input are the same file")
+        check_places(source, target)
         open_audio(source)  # a bad file is told before the model is loaded
         pipeline, settings = choice.load()
         with ProgressBar() as progress:
@@ -126,21 +137,31 @@ def run(options: argparse.Namespace) -> int:
 def run_folder(options: argparse.Namespace, choice: PipelineChoice) -> int:
     """Enhance the recordings under `options.input`; exit code 1 if any failed."""
     job = FolderJob(Path(options.input), Path(options.output), choice)
-    waiting, kept = job.plan()
-    if kept:
-        print(f"speech-enhance: {len(kept)} files are done already", file=sys.stderr)
+    plan = job.plan()
+    if plan.kept:
+        say(f"{len(plan.kept)} files are done already")
     outcomes = []
-    for outcome in job.run(waiting, options.workers):
+    for outcome in job.run(plan, options.workers):
         outcomes.append(outcome)
         done = f"{outcome.duration:.1f} s in {outcome.seconds:.1f} s" if outcome.error is None else outcome.error
-        print(f"[{len(outcomes)}/{len(waiting)}] {outcome.file}: {done}", file=sys.stderr)
+        number = f"[{len(outcomes)}/{len(plan.waiting) + len(plan.unreadable)}]"
+        print(one_line(f"{number} {outcome.file}: {done}"), file=sys.stderr)
     failed = [outcome for outcome in outcomes if outcome.error is not None]
-    print(
-        f"speech-enhance: {len(outcomes) - len(failed)} files enhanced, {len(failed)} failed, {len(kept)} done before "
-        f"({job.report_path})",
-        file=sys.stderr,
+    say(
+        f"{len(outcomes) - len(failed)} files enhanced, {len(failed)} failed, {len(plan.kept)} done before "
+        f"({job.report_path})"
     )
     return 1 if failed else 0
+
+
+def say(message: str) -> None:
+    """A line on stderr."""
+    print(one_line(f"speech-enhance: {message}"), file=sys.stderr)
+
+
+def one_line(text: str) -> str:
+    """`text` with what is not printable, such as line breaks and terminal commands in a file's name, spelled out."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 class ProgressBar:
@@ -179,13 +200,13 @@ def tell(report: FileReport, name: str, pipeline, settings: dict) -> None:
     if report.lost_tags:
         notes.append(f"tags that {report.target.suffix} cannot hold were left out: {', '.join(report.lost_tags)}")
     for note in notes:
-        print(f"speech-enhance: {note}", file=sys.stderr)
-    print(
+        say(note)
+    done = (
         f"{name}: {report.duration:.1f} s of audio enhanced in {report.seconds:.1f} s "
         f"({type(pipeline.scheduler).__name__}, {settings['num_inference_steps']} step(s), "
-        f"{settings['num_estimates']} estimate(s))",
-        file=sys.stderr,
+        f"{settings['num_estimates']} estimate(s))"
     )
+    print(one_line(done), file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -212,7 +233,9 @@ def spooled_output(extension: str) -> Iterator[Path]:
             sys.stdout.flush()
 
 
-def _number(kind: type, lowest: float, highest: float):
+def number(kind: type, lowest: float, highest: float):
+    """An argument's type: a number in a range."""
+
     def parse(text: str):
         try:
             value = kind(text)

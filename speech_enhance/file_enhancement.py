@@ -3,13 +3,13 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from .audio_files import AudioFileError, open_audio, reason
+from .audio_files import AudioFileError, AudioReader, open_audio, reason
 from .audio_writer import AudioWriter
 from .pending_file import PendingFile
 from .strips import Strip
@@ -65,32 +65,45 @@ def enhance_file(
     """
     started = time.perf_counter()
     reader = open_audio(source)
-    rate, num_samples = reader.sampling_rate, 0
-    expected = 0 if math.isnan(reader.duration) else round(reader.duration * rate)
+    check_places(source, target)
+    rate = reader.sampling_rate
     on_progress = on_progress or (lambda stage, seconds, duration: None)
     before, after = (Strip(rate), Strip(rate)) if picture else (None, None)
 
-    def measured(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    def watched(blocks: Iterable[np.ndarray], stage: str, strip: Strip | None) -> Iterator[np.ndarray]:
         done = 0
         for block in blocks:
-            done += block.shape[1]
-            if picture:
-                before.push(block)
-            on_progress("measuring", done / rate, reader.duration)
             yield block
+            done += block.shape[1]
+            if strip:
+                strip.push(block)
+            on_progress(stage, done / rate, reader.duration)
 
-    passes = iter([measured(reader.blocks()), reader.blocks()])
-    with AudioWriter(target, rate, reader.num_channels, like=reader, num_samples=expected) as writer:
-        for block in pipeline.stream(lambda: next(passes), rate, generator, **settings):
-            writer.write(block)
-            num_samples += block.shape[1]
-            if picture:
-                after.push(block)
-            on_progress("enhancing", num_samples / rate, reader.duration)
+    passes = iter([watched(reader.blocks(), "measuring", before), reader.blocks()])
+    enhanced = pipeline.stream(lambda: next(passes), rate, generator, **settings)
+    report = write_recording(reader, target, watched(enhanced, "enhancing", after))
     if picture:
         draw_picture(before.finish(), after.finish(), Path(picture))
-    duration = num_samples / rate
-    return FileReport(writer.path, duration, time.perf_counter() - started, writer.num_limited, writer.lost_tags)
+    return replace(report, seconds=time.perf_counter() - started)
+
+
+def write_recording(reader: AudioReader, target: str | os.PathLike, blocks: Iterable[np.ndarray]) -> FileReport:
+    """Write what became of a recording, blocks `(channels, samples)` at its rate, in its encoding and with its tags as far
+    as the format of `target` has them; see [`enhance_file`]."""
+    started, num_samples, rate = time.perf_counter(), 0, reader.sampling_rate
+    expected = 0 if math.isnan(reader.duration) else round(reader.duration * rate)
+    with AudioWriter(target, rate, reader.num_channels, like=reader, num_samples=expected) as writer:
+        for block in blocks:
+            writer.write(block)
+            num_samples += block.shape[1]
+    seconds = time.perf_counter() - started
+    return FileReport(writer.path, num_samples / rate, seconds, writer.num_limited, writer.lost_tags)
+
+
+def check_places(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Raise [`AudioFileError`] if `target` is, by whatever name or link, the recording itself."""
+    if os.path.exists(target) and os.path.samefile(source, target):
+        raise AudioFileError(f"{target}: output and input are the same file")
 
 
 def draw_picture(before: Strip, after: Strip, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from functools import partial
 from pathlib import Path
 
 from .schedulers import SCHEDULERS
@@ -71,7 +72,7 @@ def check_folder(folder: str | Path, variant: str | None = None, trust_remote_co
             )
         config = _read_settings(folder, "unet/config.json")
         _check_config(config, NETWORK[1], folder / "unet" / "config.json")
-        _check_weights(folder / "unet", variant)
+        _check_weights(folder / "unet", variant, partial(_empty_network, config))
     if "scheduler" not in passed:
         config = _read_settings(folder, "scheduler/scheduler_config.json")
         _check_config(config, index["scheduler"][1], folder / "scheduler" / "scheduler_config.json")
@@ -82,7 +83,7 @@ def check_folder(folder: str | Path, variant: str | None = None, trust_remote_co
         if config.get("architectures") != [kind]:
             raise ValueError(f"{path} is of {config.get('architectures')!r}, not of a {kind}; {ADVICE}")
         _check_entries(config, path)
-        _check_weights(folder / "vocoder", variant)
+        _check_weights(folder / "vocoder", variant, partial(_empty_vocoder, kind, config))
 
 
 def _read_settings(folder: Path, name: str) -> dict:
@@ -151,8 +152,9 @@ def _flat(values) -> list:
     return [item for value in values for item in _flat(value)] if isinstance(values, list) else [values]
 
 
-def _check_weights(folder: Path, variant: str | None) -> None:
-    """The header of every file of a component's weights that would be loaded is whole and fits the file."""
+def _check_weights(folder: Path, variant: str | None, make_empty) -> None:
+    """Every file of weights that would be loaded is whole, and together they hold finite numbers for all of the component
+    that `make_empty` gives by its configuration: loaders would fill what is missing with random ones."""
     from safetensors import SafetensorError, safe_open
 
     files = sorted(folder.glob(f"*.{variant}*.safetensors" if variant else "*.safetensors"))
@@ -160,9 +162,46 @@ def _check_weights(folder: Path, variant: str | None) -> None:
         raise OSError(
             f"{folder.parent} has no {folder.name}/*.safetensors: weights are loaded from safetensors only, never from a pickle"
         )
+    found: dict[str, list[int]] = {}
     for path in files:
         try:
-            with safe_open(path, "pt"):
-                pass
-        except (SafetensorError, OSError, ValueError) as error:
+            with safe_open(path, "pt") as weights:
+                for name in weights.keys():  # noqa: SIM118 - it is no dict
+                    tensor = weights.get_tensor(name)
+                    found[name] = list(tensor.shape)
+                    if not tensor.float().isfinite().all():
+                        raise ValueError(f"{path}: {name} holds NaN or infinite weights")
+        except (SafetensorError, OSError) as error:
             raise OSError(f"{path} is damaged ({error}); get it again with force_download=True") from None
+    if files:
+        _check_shapes(found, make_empty, folder)
+
+
+def _check_shapes(found: dict[str, list[int]], make_empty, folder: Path) -> None:
+    from accelerate import init_empty_weights
+
+    try:
+        with init_empty_weights(include_buffers=True):
+            component = make_empty()
+    except Exception as error:  # whatever an impossible network raises
+        raise ValueError(f"{folder / 'config.json'} describes no network ({type(error).__name__}: {error})") from None
+    expected = {name: list(tensor.shape) for name, tensor in component.state_dict().items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ValueError(
+                f"{folder}: {name} should be of shape {expected.get(name)} by config.json, the weights have "
+                f"{found.get(name)}; these files do not belong together"
+            )
+
+
+def _empty_network(config: dict):
+    from .unet import ConditionalUNet2DModel
+
+    return ConditionalUNet2DModel.from_config(config)
+
+
+def _empty_vocoder(kind: str, config: dict):
+    import transformers
+
+    vocoder = getattr(transformers, kind)
+    return vocoder(vocoder.config_class(**config))

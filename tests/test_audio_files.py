@@ -1,5 +1,6 @@
 import os
 import stat
+import time
 
 import numpy as np
 import pytest
@@ -201,3 +202,15 @@ def test_permissions_of_a_new_file_are_the_usual(tmp_path):
     (tmp_path / "plain").touch()
     modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("out.wav", "plain")}
     assert len(modes) == 1
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.rf64", "a.flac", "a.mp3"])
+def test_the_time_of_writing_is_not_in_the_file(tmp_path, name):
+    audio = noise(1000, channels=2)
+    subtype = "FLOAT" if name in ("a.wav", "a.aiff", "a.rf64") else None
+    with AudioWriter(tmp_path / name, 16000, 2, subtype=subtype) as writer:
+        writer.write(audio)
+    before = (tmp_path / name).read_bytes()
+    time.sleep(1.1)  # libsndfile notes seconds
+    write_audio(tmp_path / name, audio, 16000, subtype)
+    assert (tmp_path / name).read_bytes() == before

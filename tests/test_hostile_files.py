@@ -1,17 +1,25 @@
 """What happens to each kind of bad or odd file: the command's exit code and its one line, or what it makes of it."""
 
+import contextlib
+import dataclasses
 import os
 import resource
 import struct
 import subprocess
 import sys
+import tempfile
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from conftest import noise
 
-from speech_enhance import cli
+from speech_enhance import cli, open_audio
+from speech_enhance.audio_files import BLOCK_SAMPLES
+from speech_enhance.file_enhancement import PipelineChoice
+from speech_enhance.folders import FolderJob
 
 SOUND = noise(8000)
 
@@ -31,6 +39,17 @@ def encoded(
     file = io.BytesIO()
     soundfile.write(file, audio, sampling_rate, format=format_name, subtype=subtype)
     return file.getvalue()
+
+
+def claiming(format_name: str) -> bytes:
+    """A small file whose header claims 10 GB, or the most that the format can say."""
+    content = bytearray(encoded(format_name, SOUND))
+    if format_name == "FLAC":
+        content[21] |= 0x0F
+        content[22:26] = b"\xff" * 4  # 2^36 - 1 samples, in bits 108 to 143 of the stream's facts
+    else:
+        content[20:44] = struct.pack("<QQQ", 10 * 10**9 + 72, 10 * 10**9, 5 * 10**9)
+    return bytes(content)
 
 
 def floats(audio: np.ndarray) -> bytes:
@@ -60,11 +79,14 @@ REFUSED = {
     "no channels": (header(22, "<H", 0), "cannot be read as audio"),
     "1000 channels": (header(22, "<H", 1000), "1000 channels, expected 1 to 64"),
     "65 channels": (encoded("WAV", noise(400, channels=65).T), "65 channels, expected 1 to 64"),
+    "FLAC that claims 49 days": (claiming("FLAC"), "cannot be read as audio"),
     "0 bits": (header(34, "<H", 0), "cannot be read as audio"),
 }
 ENHANCED = {
     "cut off WAV": (half(encoded("WAV")), None),
     "claims 4 GB": (header(40, "<I", 2**32 - 1), SOUND.shape),
+    "RF64 that claims 10 GB": (claiming("RF64"), SOUND.shape),
+    "digital silence": (encoded("WAV", 0 * SOUND), SOUND.shape),
     "constant offset": (floats(SOUND + 0.5), SOUND.shape),
     "one sample": (floats(SOUND[:1]), (1,)),
     "full-scale square wave": (floats(np.sign(np.sin(0.3 * np.arange(8000)))), SOUND.shape),
@@ -132,6 +154,92 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, tiny_model):
     assert "out.wav: cannot be written" in result.stderr
     assert (tmp_path / "out.wav").read_bytes() == b"precious"
     assert sorted(os.listdir(tmp_path)) == ["in.wav", "out.wav"]
+
+
+def test_a_full_file_system_leaves_the_old_file(tmp_path, tiny_model):
+    """One of 100 kB, in a name space of its own."""
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs the right to mount")
+    soundfile.write(tmp_path / "in.wav", noise(160000), 16000)
+    (tmp_path / "small").mkdir()
+    script = (
+        'mount -t tmpfs -o size=100k none small && printf precious > small/out.wav && "$@"; code=$?; '
+        "ls -A small; cat small/out.wav; exit $code"
+    )
+    command = [sys.executable, "-m", "speech_enhance", "--model", tiny_model, "in.wav", "small/out.wav"]
+    result = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, "sh", *command], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 2
+    assert result.stdout == "out.wav\nprecious"
+    (line,) = result.stderr.splitlines()
+    assert "small/out.wav: cannot be written (no space left)" in line
+
+
+@contextlib.contextmanager
+def as_nobody():
+    """Without the rights of root, to whom nothing is forbidden."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+def test_no_permission(tiny_model, capsys):
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        folder.chmod(0o755)
+        for name in ("secret.wav", "open.wav"):
+            soundfile.write(folder / name, SOUND, 16000)
+        (folder / "secret.wav").chmod(0)
+        (folder / "closed").mkdir(mode=0o555)
+        with as_nobody():
+            assert cli.main([str(folder / "secret.wav"), str(folder / "out.wav")]) == 2
+            assert cli.main([str(folder / "open.wav"), str(folder / "closed" / "out.wav")]) == 2
+        read, write = capsys.readouterr().err.splitlines()
+        assert read == f"speech-enhance: error: {folder}/secret.wav: no permission to read it"
+        assert write == f"speech-enhance: error: {folder}/closed/out.wav: no permission to write it"
+
+
+def test_a_folder_that_cannot_be_looked_into_is_a_failure(tmp_path):
+    """Silence about it would look like success."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder)
+        source.chmod(0o755)
+        (source / "closed").mkdir(mode=0)
+        soundfile.write(source / "a.wav", SOUND, 16000)
+        job = FolderJob(source, tmp_path / "out", PipelineChoice())
+        with as_nobody():
+            plan = job.plan()
+        assert plan.files == ["a.wav"]
+        assert plan.unreadable == {"closed": "Permission denied"}
+        (outcome,) = job.run(dataclasses.replace(plan, files=[], waiting=[]))
+        assert (outcome.file, outcome.status) == ("closed", "failed")
+        assert "closed: cannot be read (Permission denied)" in outcome.error
+
+
+def test_a_name_with_a_line_break_has_its_error_in_one_line(tmp_path, tiny_model, capsys):
+    (tmp_path / "a\nb\x1b[2J.wav").write_text("no audio")
+    assert enhance(tmp_path, tiny_model, "a\nb\x1b[2J.wav") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "a\\nb\\x1b[2J.wav: cannot be read as audio" in line
+
+
+def test_a_file_without_end_is_read_in_blocks(tmp_path):
+    """A hundred hours of silence are 4 MB of FLAC, and 23 GB decoded."""
+    with soundfile.SoundFile(tmp_path / "in.flac", "w", 16000, 1, "PCM_16") as file:
+        for _ in range(100):
+            file.write(np.zeros(10**6, np.int16))
+    assert (tmp_path / "in.flac").stat().st_size < 2 * 10**6
+    tracemalloc.start()
+    for block in open_audio(tmp_path / "in.flac").blocks():
+        assert block.shape[1] <= BLOCK_SAMPLES
+    assert tracemalloc.get_traced_memory()[1] < 10 * 4 * BLOCK_SAMPLES
+    tracemalloc.stop()
 
 
 def test_a_file_that_grows_while_it_is_read(tmp_path, tiny_pipeline):

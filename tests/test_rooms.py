@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from conftest import source
 
+from speech_enhance.audio_datasets import load_audio_dataset
 from training.augment import direct_path_first
-from training.loading import load_audio_dataset
 from training.make_rooms import main
 
 

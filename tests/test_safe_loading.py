@@ -6,10 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import soundfile
+import torch
+from conftest import noise
 from hub_client import client, tiny_model
+from safetensors.torch import load_file, save_file
 from test_mel_stage import make_stage, make_vocoder
 
-from speech_enhance import DEFAULT_CHECKPOINT, ConditionalUNet2DModel, SpeechEnhancementPipeline
+from speech_enhance import DEFAULT_CHECKPOINT, ConditionalUNet2DModel, SpeechEnhancementPipeline, cli
 from speech_enhance.safe_loading import check_folder
 
 INDEX, NETWORK, SCHEDULER = "model_index.json", "unet/config.json", "scheduler/scheduler_config.json"
@@ -130,6 +134,50 @@ def test_no_pickle_is_loaded_as_a_vocoder(tmp_path):
     with pytest.raises(OSError, match=r"has no vocoder/\*\.safetensors.*never from a pickle"):
         SpeechEnhancementPipeline.from_pretrained(folder)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("nan", "conv_in.bias holds NaN or infinite weights"),
+        ("inf", "conv_in.bias holds NaN or infinite weights"),
+        ("shape", r"conv_in.bias should be of shape \[8\] by config.json, the weights have \[3, 3\]"),
+        ("missing", r"conv_in.bias should be of shape \[8\] by config.json, the weights have None"),
+        ("extra", r"evil should be of shape None by config.json, the weights have \[2\]"),
+        ("network", "conv_in.weight should be of shape"),
+        ("impossible", "describes no network"),
+    ],
+)
+def test_weights_that_are_not_those_of_the_network_are_refused(folder, capsys, kind, message):
+    """Diffusers would draw missing ones at random, and NaN would come out at the other end."""
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    if kind in ("nan", "inf"):
+        weights["conv_in.bias"][0] = float(kind)
+    elif kind == "shape":
+        weights["conv_in.bias"] = torch.zeros(3, 3)
+    elif kind == "missing":
+        del weights["conv_in.bias"]
+    elif kind == "extra":
+        weights["evil"] = torch.zeros(2)
+    else:
+        change(folder, NETWORK, **({"in_channels": 64} if kind == "network" else {"down_block_types": ["EvilBlock"]}))
+    save_file(weights, path)
+    with pytest.raises(ValueError, match=message):
+        SpeechEnhancementPipeline.from_pretrained(folder)
+    soundfile.write(folder.parent / "in.wav", noise(800), 16000)
+    assert cli.main([str(folder.parent / "in.wav"), str(folder.parent / "out.wav"), "--model", str(folder)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"speech-enhance: error: cannot load the model {folder}: ")
+
+
+@pytest.mark.parametrize("name", [INDEX, NETWORK, SCHEDULER, "unet/diffusion_pytorch_model.safetensors"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(
+        OSError, match=r"has no unet/\*.safetensors" if name.endswith("safetensors") else f"has no {name}"
+    ):
+        SpeechEnhancementPipeline.from_pretrained(folder)
 
 
 def test_code_beside_the_weights_is_not_run(folder):

@@ -3,7 +3,7 @@ import pytest
 import soundfile
 from conftest import noise, source
 
-from training.loading import load_audio_dataset
+from speech_enhance.audio_datasets import load_audio_dataset
 from training.sources import AudioSource, SourceConfig, SourceMix, StreamingSource
 from training.validation import load_pairs
 

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from .loading import decode, known_column, load_audio_dataset
+from speech_enhance.audio_datasets import known_column, load_audio_dataset
+
+from .loading import decode
 
 
 @dataclass(frozen=True)

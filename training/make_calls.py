@@ -21,9 +21,10 @@ import numpy as np
 import soundfile
 from datasets.exceptions import DatasetsError
 
+from speech_enhance.audio_datasets import write_parquet
 from training.call_conditions import CONDITIONS, turns
 from training.pairs import Talkers, joined, pair_features, recorded_noise
-from training.shards import flac, write_parquet
+from training.shards import flac
 from training.sources import AudioSource, SourceConfig
 
 SAMPLING_RATE = 16000

@@ -18,8 +18,9 @@ from tqdm.auto import tqdm
 if not __package__:  # run as a script: the repository, not this folder with its own `evaluate.py`, is the import root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from speech_enhance.audio_datasets import write_parquet
 from training.channels import room_impulse_response
-from training.shards import flac, write_parquet
+from training.shards import flac
 
 SMALLEST, LARGEST = (3.5, 3.0, 2.4), (10.0, 8.0, 4.0)
 

@@ -1,8 +1,6 @@
 """Rows with sound to Parquet files in the layout of Hugging Face Datasets, a bounded number of bytes at a time."""
 
 import io
-import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -68,18 +66,3 @@ class ShardWriter:
         if self._writer is not None:
             self._writer.close()
         self._writer, self._shard_bytes = None, 0
-
-
-def write_parquet(path: Path, rows: Iterable[dict], features: Features) -> int:
-    """All `rows` to one file, written beside and renamed; gives their number."""
-    partial = path.with_name(f".{path.name}.partial")
-    count = 0
-    try:
-        with pyarrow.parquet.ParquetWriter(partial, features.arrow_schema) as writer:
-            for row in rows:
-                writer.write_table(pyarrow.Table.from_pylist([row], schema=features.arrow_schema))
-                count += 1
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return count

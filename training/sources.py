@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from datasets import Dataset
 
-from .loading import decode_row, known_column, load_audio_dataset
+from speech_enhance.audio_datasets import known_column, load_audio_dataset
+
+from .loading import decode_row
 
 
 @dataclass(frozen=True)

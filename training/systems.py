@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .loading import audio_extensions
+from speech_enhance.audio_datasets import audio_extensions
+
 from .validation import Pair
 
 System = Callable[[list[Pair]], list[np.ndarray]]

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 
 from speech_enhance import DEFAULT_CHECKPOINT, SpeechEnhancementPipeline
+from speech_enhance.audio_datasets import load_audio_dataset
 from speech_enhance.mel import analyse
 from speech_enhance.metrics import BASIC_METRICS, mean_score
 
-from .loading import decode_row, load_audio_dataset
+from .loading import decode_row
 
 
 @dataclass(frozen=True)
