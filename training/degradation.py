@@ -7,13 +7,15 @@ of their own. Here each of these is drawn at random, in the domain in which they
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
 from speech_enhance.mel import MelConfig
 from speech_enhance.windows import seeded_generator
+
+from .mixing import check_shares_and_ranges
 
 _DEGRADATION_STREAM = 8
 
@@ -59,12 +61,7 @@ class DegradationConfig:
     wobble_db: tuple[float, float] = (0.5, 3.0)
 
     def __post_init__(self):
-        for name in (field.name for field in fields(self)):
-            value = getattr(self, name)
-            if name.endswith("_share") and not 0 <= value <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {value}")
-            if isinstance(value, tuple) and (len(value) != 2 or value[0] > value[1]):
-                raise ValueError(f"{name} must be two numbers, the lower one first, got {list(value)}")
+        check_shares_and_ranges(self)
 
 
 def degrade_batch(

@@ -100,18 +100,23 @@ class MixingConfig:
     speed_range: tuple[float, float] = (0.88, 1.14)
 
     def __post_init__(self):
-        for name in (field.name for field in fields(self)):
-            value = getattr(self, name)
-            if name.endswith("_share") and not 0 <= value <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {value}")
-            if isinstance(value, tuple) and (len(value) != 2 or value[0] > value[1]):
-                raise ValueError(f"{name} must be two numbers, the lower one first, got {list(value)}")
+        check_shares_and_ranges(self)
         if self.babble_talkers[0] < 1:
             raise ValueError(f"babble_talkers must be at least 1, got {list(self.babble_talkers)}")
         if self.clean_share + self.noise_only_share > 1:
             raise ValueError("clean_share and noise_only_share exclude each other: together at most 1")
         if self.synthetic_share + self.effect_share + self.music_share + self.babble_share > 1 + 1e-9:
             raise ValueError("synthetic_, effect_, music_ and babble_share exclude each other: together at most 1")
+
+
+def check_shares_and_ranges(config) -> None:
+    """Raise `ValueError` unless every `*_share` of a dataclass is a probability and every tuple a range, the lower first."""
+    for name in (field.name for field in fields(config)):
+        value = getattr(config, name)
+        if name.endswith("_share") and not 0 <= value <= 1:
+            raise ValueError(f"{name} must be in [0, 1], got {value}")
+        if isinstance(value, tuple) and (len(value) != 2 or value[0] > value[1]):
+            raise ValueError(f"{name} must be two numbers, the lower one first, got {list(value)}")
 
 
 class MixtureDataset(Dataset):
