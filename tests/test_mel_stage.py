@@ -9,10 +9,18 @@ import torch
 from conftest import TINY_UNET, OracleUNet, noise, quiet
 from transformers import SpeechT5FeatureExtractor, SpeechT5HifiGan, SpeechT5HifiGanConfig, UnivNetConfig, UnivNetModel
 
-from speech_enhance import MEL_LAYOUTS, MelConfig, SpeechEnhancementPipeline, convert_mel, vocoding
+from speech_enhance import (
+    MEL_LAYOUTS,
+    MEL_STAGE_CHECKPOINT,
+    MelConfig,
+    SpeechEnhancementPipeline,
+    convert_mel,
+    vocoding,
+)
 from speech_enhance.mel import active_level, decompress, mel_spectrogram, stft
 from speech_enhance.mel_layouts import level_mel, mel_active_level, rescale_mel
 from speech_enhance.schedulers import training_scheduler
+from training.degradation import smear
 
 SPEECHT5 = MEL_LAYOUTS["speecht5"]
 INNER = {
@@ -293,3 +301,36 @@ def test_a_vocoder_that_does_not_fit_is_refused():
         make_stage(UnivNetModel(UnivNetConfig(model_hidden_channels=8)))
     with pytest.raises(ValueError, match="`mel_layout` must be one of speecht5 or None, got 'bark'"):
         make_stage(mel_layout="bark")
+
+
+@pytest.fixture(scope="module")
+def bundled() -> SpeechEnhancementPipeline:
+    return quiet(SpeechEnhancementPipeline.from_pretrained(MEL_STAGE_CHECKPOINT))
+
+
+def test_the_bundled_stage_is_small_and_whole(bundled):
+    files = [path for path in MEL_STAGE_CHECKPOINT.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 20 * 10**6
+    assert {path.suffix for path in files} <= {".json", ".safetensors", ".md"}
+    assert bundled.config.mel_layout == "speecht5"
+    assert bundled.vocoder is not None
+
+
+def test_the_bundled_stage_mends_a_smeared_mel(bundled, speecht5_mel):
+    audible = speecht5_mel > speecht5_mel.max() - 3
+    smeared = smear(speecht5_mel.T, 1.5, 1.5).T
+    mended = bundled(mel=smeared, output_type="mel").mels
+
+    def error(mel):
+        return float(20 * (mel - speecht5_mel)[audible].square().mean().sqrt())
+
+    assert error(mended) < 0.95 * error(smeared)
+
+
+def test_the_bundled_vocoder_speaks_the_mel(bundled, speecht5_mel):
+    """What it says has the mel it was given, where that is loud."""
+    with torch.no_grad():
+        sound = vocoding.vocode(bundled.vocoder, speecht5_mel.T)
+    again = mel_spectrogram(stft(sound[None], SPEECHT5).abs(), SPEECHT5)[0].T[: len(speecht5_mel)]
+    loud = speecht5_mel > speecht5_mel.max() - 1.5
+    assert 20 * (again[2:-2] - speecht5_mel[2:-2])[loud[2:-2]].abs().mean() < 4

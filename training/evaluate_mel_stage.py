@@ -47,8 +47,8 @@ KINDS = {
 BABBLE_DB, BABBLE_TALKERS = 25.0, 5
 SETTINGS = {
     "1 step": ("ddim", 1, 1),
+    "mean of 4 × 1 step": ("ddim", 1, 4),
     "4 steps": ("ddim", 4, 1),
-    "mean of 4 × 4 steps": ("ddim", 4, 4),
 }
 MEASURES = {
     "mel_error": ("mel error (dB)", ".2f"),
