@@ -23,7 +23,8 @@ def export_pipeline(pipeline: SpeechEnhancementPipeline, noise_scheduler, folder
     """
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    half = ConditionalUNet2DModel.from_config(pipeline.unet.config)
+    config = {name: value for name, value in pipeline.unet.config.items() if name != "_name_or_path"}
+    half = ConditionalUNet2DModel.from_config(config)
     half.load_state_dict(pipeline.unet.state_dict())
     settings = {name: getattr(pipeline.config, name) for name in pipeline._get_signature_keys(pipeline)[1]}
     vocoder = copy.deepcopy(pipeline.vocoder)
