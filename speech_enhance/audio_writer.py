@@ -169,6 +169,8 @@ def check_output(path: str | os.PathLike) -> Path:
     if path.suffix.lower() not in (*FORMATS, *ffmpeg.CONTAINERS):
         known = ", ".join([*FORMATS, *ffmpeg.CONTAINERS])
         raise AudioFileError(f"{path}: unknown output format {path.suffix!r}; known are {known}")
+    if path.suffix.lower() not in FORMATS and not ffmpeg.installed():
+        raise AudioFileError(f"{path}: writing {path.suffix} needs ffmpeg and ffprobe, which are not installed")
     if not os.path.isdir(path.parent):
         raise AudioFileError(f"{path}: the folder {path.parent} does not exist")
     if not os.access(path.parent, os.W_OK) or (os.path.exists(path) and not os.access(path, os.W_OK)):

@@ -185,7 +185,8 @@ class ProgressBar:
             if math.isnan(duration):
                 duration, form = None, "{desc}{n:.0f} s of audio in {elapsed}"
             known = os.get_terminal_size(sys.stderr.fileno()).columns  # 0 in some containers: tqdm would show nothing
-            self._bar = tqdm(total=duration, bar_format=form, leave=False, ncols=None if known else 80)
+            size = {} if known else {"ncols": 80, "nrows": 24}
+            self._bar = tqdm(total=duration, bar_format=form, leave=False, **size)
         if self._bar.desc.removesuffix(": ") != stage:
             self._bar.reset()
             self._bar.set_description(stage)

@@ -92,13 +92,14 @@ def enhance_files(
 
 def _open(pipeline, source, target, settings: dict):
     """A reader of a recording, and the recording surveyed (see [`~SpeechEnhancementPipeline.open_stream`])."""
-    from .settings import EnhancementSettings
+    from .settings import EnhancementSettings, check_sampling_rate
 
     reader = open_audio(source)
     if target is not None:
         check_places(source, target)
     settings = EnhancementSettings(**settings)
-    pipeline.check_inputs(reader.sampling_rate, settings, ())
+    check_sampling_rate(reader.sampling_rate)
+    pipeline.check_inputs(settings, ())
     return reader, pipeline.open_stream(reader.blocks, reader.sampling_rate, settings)
 
 

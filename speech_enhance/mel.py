@@ -168,6 +168,12 @@ def istft(spectrum: torch.Tensor, num_samples: int, config: MelConfig) -> torch.
     return waveform[..., :num_samples]
 
 
+def power_density(spectrum: torch.Tensor, config: MelConfig) -> torch.Tensor:
+    """Power per Hz of a complex STFT `(..., frames)`, same shape: over 0 Hz to half the rate it sums to the mean square."""
+    window_energy = _window(config, spectrum.device).square().sum()
+    return 2 * spectrum.abs().square() / (config.sampling_rate * window_energy)
+
+
 def analyse(waveform: torch.Tensor, config: MelConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """What the model sees of a whole recording `(channels, samples)` at its sampling rate.
 

@@ -22,6 +22,7 @@ from .mel import (
     level_of_power,
     level_scale,
     mel_spectrogram,
+    power_density,
     stft_frames,
 )
 from .reconstruction import spectral_gain
@@ -245,8 +246,9 @@ class Resynthesis:
         self._analysis, self._settings, self._gain_exponent = analysis, settings, gain_exponent
         self._gain = SlidingBuffer()
         self._restorer = RateRestorer(
-            survey.sampling_rate, config.sampling_rate, config.hop_length, survey.num_channels, survey.num_samples
-        )
+            survey.sampling_rate, config.sampling_rate, config.hop_length, survey.num_channels, survey.num_samples,
+            settings.min_gain,
+        )  # fmt: skip
         top = min(survey.sampling_rate, config.sampling_rate) / config.sampling_rate * (config.n_fft // 2)
         self._upper = slice(round(UPPER_BAND * top), max(round(top), 1))
         self._margin = -(-config.n_fft // (2 * config.hop_length))  # frames that reach into a sample's frame
@@ -265,14 +267,23 @@ class Resynthesis:
         gain = spectral_gain(clean_mel, noisy_mel, config, settings.min_gain, settings.max_gain, self._gain_exponent)
         self._gain.append(gain)
         model_audio, enhanced = self._model_audio(last)
-        audio = self._restorer.push(
-            analysis.audio, model_audio, enhanced, gain[:, self._upper].mean(dim=1).cpu().numpy(), last
-        )
+        audio = self._restorer.push(analysis.audio, model_audio, enhanced, *self._upper_bands(gain), last)
         first, self.num_made = self.num_made, self.num_made + audio.shape[1]
         if settings.mix < 1:
             audio = settings.mix * audio + (1 - settings.mix) * analysis.audio.get(first, self.num_made)
         self._gain.forget(self.first_frame_needed)
         return audio
+
+    def _upper_bands(self, gain: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Mean gain of the upper bands and the power per Hz that it leaves, each `(groups, frames)`, of the newest frames
+        `gain (groups, frequencies, frames)`."""
+        analysis, end = self._analysis, self._gain.end
+        spectrum = analysis.spectrum.get(end - gain.shape[-1], end)[:, self._upper] * gain[:, self._upper]
+        density = power_density(spectrum, analysis.config).mean(dim=1)
+        if len(gain) == 1:
+            density = density.mean(dim=0, keepdim=True)
+        density = density / analysis.survey.scale.to(density.device).square()
+        return gain[:, self._upper].mean(dim=1).cpu().numpy(), density.cpu().numpy()
 
     def _model_audio(self, last: bool) -> tuple[np.ndarray, np.ndarray]:
         """The next samples at the model's rate, as they were and with the gain applied."""

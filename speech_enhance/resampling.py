@@ -5,7 +5,9 @@ import soxr
 
 from .buffers import SlidingBuffer
 
-SMOOTHED_FRAMES = 5  # over which the gain above the model's band is averaged
+SMOOTHED_FRAMES = 5  # over which gain and power above the model's band are averaged
+SEEN_BAND = 0.9  # of the lower rate's band, what resampling keeps untouched
+DENSITY_RATIO = 4.0  # of the band above to the enhanced upper bands, at most: 6 dB
 
 
 def resample(audio: np.ndarray, from_rate: int, to_rate: int, num_samples: int) -> np.ndarray:
@@ -51,24 +53,37 @@ class RateRestorer:
 
     What the model changed is resampled and added to the recording, so a network that changes nothing gives the
     recording back whatever its rate. What resampling to the model's rate and back loses (the band above the model's,
-    or the resampler's edge) the model has not seen: it gets the gain of the upper bands, so that air survives where
-    there is speech and hiss goes where there is none.
+    or the resampler's edge) the model has not seen: it gets the gain of the upper bands, and its power per Hz is
+    kept within 6 dB over what is left in them, so that air survives where there is speech and hiss goes where there is
+    none, also hiss of which nothing is in the model's band.
 
     Args:
         sampling_rate: The recording's samples per second.
         model_rate: The model's.
         hop_length: Samples at `model_rate` between two values of the gain.
         num_channels, num_samples: Of the recording.
+        min_gain: Lower bound of the gain above the model's band.
     """
 
-    def __init__(self, sampling_rate: int, model_rate: int, hop_length: int, num_channels: int, num_samples: int):
+    def __init__(
+        self,
+        sampling_rate: int,
+        model_rate: int,
+        hop_length: int,
+        num_channels: int,
+        num_samples: int,
+        min_gain: float = 0.0,
+    ):
         self._same_rate = sampling_rate == model_rate
         self._num_samples = num_samples
         self._frames_per_sample = model_rate / (sampling_rate * hop_length)
         self._resampler = Resampler(model_rate, sampling_rate, 2 * num_channels)
         self._changed_and_seen = SlidingBuffer()
         self._reach = SMOOTHED_FRAMES // 2
-        self._gain = SlidingBuffer(start=-self._reach)
+        self._upper = SlidingBuffer(start=-self._reach)
+        self._unseen_density = SlidingBuffer(start=-self._reach)
+        self._unseen_bandwidth = (sampling_rate - SEEN_BAND * min(sampling_rate, model_rate)) / 2
+        self._min_gain = min_gain
         self._made = 0
 
     def push(
@@ -77,6 +92,7 @@ class RateRestorer:
         model_audio: np.ndarray,
         enhanced: np.ndarray,
         upper_gain: np.ndarray,
+        upper_density: np.ndarray,
         last: bool,
     ) -> np.ndarray:
         """Go on with a block.
@@ -87,6 +103,7 @@ class RateRestorer:
             enhanced: What became of that, same shape.
             upper_gain: Gain of the upper bands `(1 or channels, frames)`, the frames that follow those pushed before;
                 they may run ahead of the samples.
+            upper_density: Power per Hz that the enhanced upper bands have, same shape.
             last: Whether the recording ends with this block.
 
         Returns:
@@ -96,15 +113,13 @@ class RateRestorer:
             return enhanced
         changed_and_seen = np.concatenate([enhanced - model_audio, model_audio])
         self._changed_and_seen.append(self._resampler.push(changed_and_seen))
-        if self._gain.end == -self._reach:
-            self._gain.append(np.repeat(upper_gain[:, :1], self._reach, axis=1))
-        self._gain.append(upper_gain)
-        first, end = self._made, self._num_samples
+        self._append(self._upper, np.stack([upper_gain, upper_density]), last)
         if last:
             self._changed_and_seen.append(self._resampler.finish(self._num_samples))
-            self._gain.append(np.repeat(upper_gain[:, -1:], self._reach, axis=1))
-        else:
-            smoothed = self._gain.end - self._reach - 1
+        self._measure_unseen(recording, len(upper_gain), last)
+        first, end = self._made, self._num_samples
+        if not last:
+            smoothed = self._unseen_density.end - self._reach - 1
             end = min(self._changed_and_seen.end, recording.end, int(smoothed / self._frames_per_sample))
             if end <= first:
                 return np.zeros((len(model_audio), 0), np.float32)
@@ -113,16 +128,48 @@ class RateRestorer:
         restored = audio + changed - (audio - seen) * (1 - self._gain_of(first, end))
         self._made = end
         self._changed_and_seen.forget(end)
-        self._gain.forget(int(end * self._frames_per_sample) - self._reach)
+        for frames in (self._upper, self._unseen_density):
+            frames.forget(int(end * self._frames_per_sample) - self._reach)
         return restored.astype(np.float32)
 
+    def _append(self, buffer: SlidingBuffer, frames: np.ndarray, last: bool) -> None:
+        """Append frames to a buffer, the first and the last of the recording repeated beyond its ends."""
+        before = self._reach if buffer.end == -self._reach else 0
+        edges = [(0, 0)] * (frames.ndim - 1) + [(before, self._reach if last else 0)]
+        buffer.append(np.pad(frames, edges, mode="edge"))
+
+    def _measure_unseen(self, recording: SlidingBuffer, num_groups: int, last: bool) -> None:
+        """Power per Hz of what the model has not seen, for the frames that are complete and have a gain."""
+        done = max(self._unseen_density.end, 0)
+        end = self._upper.end - (self._reach if last else 0)
+        edges = np.rint((np.arange(done, end + 1) - 0.5) / self._frames_per_sample).astype(int)
+        edges = edges.clip(0, self._num_samples)
+        known = min(self._changed_and_seen.end, recording.end)
+        edges = edges[: np.searchsorted(edges, known, side="right")]
+        if len(edges) < 2:
+            return
+        _, seen = np.split(self._changed_and_seen.get(edges[0], edges[-1]), 2)
+        squares = np.square(recording.get(edges[0], edges[-1]).astype(np.float64) - seen)
+        if num_groups == 1:
+            squares = squares.mean(axis=0, keepdims=True)
+        sums = np.pad(squares, ((0, 0), (1, 0))).cumsum(axis=1)[:, edges - edges[0]]
+        power = np.diff(sums) / np.diff(edges).clip(min=1)
+        self._append(self._unseen_density, power / self._unseen_bandwidth, last)
+
     def _gain_of(self, first: int, end: int) -> np.ndarray:
-        """The smoothed gain `(1 or channels, end - first)` of samples at the recording's rate."""
+        """The gain `(1 or channels, end - first)` of samples at the recording's rate above the model's band."""
         position = np.arange(first, end) * self._frames_per_sample
-        last_frame = self._gain.end - self._reach - 1
+        last_frame = self._unseen_density.end - self._reach - 1
         frames = np.arange(
             int(first * self._frames_per_sample), min(int(end * self._frames_per_sample) + 1, last_frame) + 1
         )
-        span = self._gain.get(frames[0] - self._reach, frames[-1] + self._reach + 1)
-        window = np.full(SMOOTHED_FRAMES, 1 / SMOOTHED_FRAMES)
-        return np.stack([np.interp(position, frames, np.convolve(row, window, mode="valid")) for row in span])
+        span = frames[0] - self._reach, frames[-1] + self._reach + 1
+        gain, upper = _smoothed(self._upper.get(*span))
+        allowed = DENSITY_RATIO * upper / np.maximum(_smoothed(self._unseen_density.get(*span)), 1e-30)
+        gain = np.maximum(np.minimum(gain, np.sqrt(allowed)), self._min_gain)
+        return np.stack([np.interp(position, frames, row) for row in gain])
+
+
+def _smoothed(frames: np.ndarray) -> np.ndarray:
+    """Running means `(..., n - SMOOTHED_FRAMES + 1)` of `(..., n)`."""
+    return np.lib.stride_tricks.sliding_window_view(frames, SMOOTHED_FRAMES, axis=-1).mean(axis=-1)

@@ -1,5 +1,6 @@
 """The command as a process of its own."""
 
+import functools
 import os
 import re
 import signal
@@ -195,6 +196,13 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path, tiny_model, size):
     assert "left" not in run(source, tmp_path / "out.wav", "--model", tiny_model).stderr
 
 
+@pytest.mark.parametrize("name", ["out.m4a", "out.mp4"])
+def test_an_output_that_needs_ffmpeg_says_so(tmp_path, name):
+    source = write(tmp_path / "in.wav")
+    environment = {**os.environ, "PATH": str(tmp_path)}
+    check_refusal(run(source, tmp_path / name, env=environment), "needs ffmpeg")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_leaves_nothing_behind(tmp_path, tiny_model, number):
@@ -210,7 +218,8 @@ def test_a_stopped_run_leaves_nothing_behind(tmp_path, tiny_model, number):
         "--steps",
         "200",
     ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    interruptible = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # else ignored in background jobs
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible)
     time.sleep(10)
     assert process.poll() is None
     process.send_signal(number)

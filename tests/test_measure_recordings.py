@@ -19,8 +19,9 @@ def test_speech_keeps_its_level(pipeline, sample_pair):
     assert abs(speech_level_error_db(pipeline, Pair("sample", noisy, clean, {}), 10.0)) < 1
 
 
-def test_air_stays_where_there_is_speech_and_hiss_goes_where_there_is_none(pipeline, sample_pair):
-    change = upper_band_change_db(pipeline, sample_pair[1])
+@pytest.mark.parametrize("lowest_hiss", [None, 9000])
+def test_air_stays_where_there_is_speech_and_hiss_goes_where_there_is_none(pipeline, sample_pair, lowest_hiss):
+    change = upper_band_change_db(pipeline, sample_pair[1], lowest_hiss=lowest_hiss)
     assert change["speech"] > -2
     assert change["pauses"] < -10
 

@@ -109,23 +109,40 @@ def test_independent_channels_at_another_rate(oracle_pipeline):
     np.testing.assert_allclose(output, audio, atol=1e-4)
 
 
-def test_the_gain_above_the_models_band_follows_the_model():
-    """A band the model does not see is turned down when the upper bands are, within 60 ms."""
-    hop, count = 128, 375  # frames of 3 s
-    gain = np.ones((1, count + 1), np.float32)
-    gain[:, 150:250] = 0
-    time = np.arange(3 * 48000) / 48000
-    audio = np.sin(2 * np.pi * 15000 * time, dtype=np.float32)[None]
+def restored_tone(gain: np.ndarray, density: np.ndarray, **options) -> tuple[np.ndarray, np.ndarray]:
+    """3 s of a tone at 15 kHz, with silence in the model's band, and what is made of it in two blocks."""
+    audio = np.sin(2 * np.pi * 15000 / 48000 * np.arange(3 * 48000), dtype=np.float32)[None]
     recording = SlidingBuffer()
     recording.append(audio)
-    restorer = RateRestorer(48000, 16000, hop, 1, 3 * 48000)
+    restorer = RateRestorer(48000, 16000, 128, 1, 3 * 48000, **options)
     silence = np.zeros((1, 48000), np.float32)
-    parts = [restorer.push(recording, silence[:, :20000], silence[:, :20000], gain[:, :200], last=False)]
-    parts.append(restorer.push(recording, silence[:, :28000], silence[:, :28000], gain[:, 200:], last=True))
+    model = [silence[:, :20000]] * 2, [silence[:, :28000]] * 2
+    parts = [restorer.push(recording, *model[0], gain[:, :200], density[:, :200], last=False)]
+    parts.append(restorer.push(recording, *model[1], gain[:, 200:], density[:, 200:], last=True))
     output = np.concatenate(parts, axis=1)
     assert output.shape == audio.shape
+    return audio, output
+
+
+def test_the_gain_above_the_models_band_follows_the_model():
+    """A band the model does not see is turned down when the upper bands are, within 60 ms."""
+    gain = np.ones((1, 376), np.float32)  # frames of 3 s
+    gain[:, 150:250] = 0
+    audio, output = restored_tone(gain, np.ones_like(gain))
     np.testing.assert_allclose(output[:, : 147 * 384], audio[:, : 147 * 384], atol=1e-4)
     np.testing.assert_allclose(output[:, 153 * 384 : 246 * 384], 0, atol=1e-4)
+    np.testing.assert_allclose(output[:, 253 * 384 :], audio[:, 253 * 384 :], atol=1e-4)
+
+
+@pytest.mark.parametrize("min_gain", [0.0, 0.25])
+def test_above_the_models_band_only_what_fits_to_the_upper_bands_stays(min_gain):
+    """The tone stays where the upper bands are as dense, and falls to 6 dB over their density where they are not."""
+    density = np.full((1, 376), 0.5 / 16800)  # the tone's power, over 7.2 to 24 kHz
+    density[:, 150:250] *= 0.01
+    audio, output = restored_tone(np.ones((1, 376), np.float32), density, min_gain=min_gain)
+    np.testing.assert_allclose(output[:, : 147 * 384], audio[:, : 147 * 384], atol=1e-4)
+    inside = slice(153 * 384, 246 * 384)
+    np.testing.assert_allclose(output[:, inside], max(0.2, min_gain) * audio[:, inside], atol=1e-3)
     np.testing.assert_allclose(output[:, 253 * 384 :], audio[:, 253 * 384 :], atol=1e-4)
 
 

@@ -43,9 +43,12 @@ def speech_level_error_db(pipeline, pair: Pair, snr_db: float) -> float:
     return decibel(frame_power(enhanced)[active].sum() / frame_power(pair.clean)[active].sum())
 
 
-def upper_band_change_db(pipeline, clean: np.ndarray, seed: int = 0) -> dict[str, float]:
+def upper_band_change_db(
+    pipeline, clean: np.ndarray, seed: int = 0, lowest_hiss: float | None = None
+) -> dict[str, float]:
     """What happens above 8 kHz to a recording at 48 kHz: `speech`, air that follows the speech's upper band, and
-    `pauses`, 1.5 s of steady white hiss alone at the end; change of energy from 9 to 20 kHz in dB."""
+    `pauses`, 1.5 s of steady white hiss alone at the end; change of energy from 9 to 20 kHz in dB. With `lowest_hiss`,
+    a frequency in Hz, there is hiss above it only."""
     import soxr
 
     generator = np.random.default_rng(seed)
@@ -53,7 +56,7 @@ def upper_band_change_db(pipeline, clean: np.ndarray, seed: int = 0) -> dict[str
     envelope = np.sqrt(np.convolve(np.square(band(wide, 4000, 7500)), np.full(960, 1 / 960), mode="same"))
     white = generator.standard_normal((2, len(wide)))
     air = 0.5 * envelope * band(white[0], 9000, 20000)
-    hiss = 0.003 * white[1]
+    hiss = 0.003 * (white[1] if lowest_hiss is None else band(white[1], lowest_hiss, WIDE_RATE))
     recording = (wide + air + hiss).astype(np.float32)
     enhanced = pipeline(recording, WIDE_RATE).audios
     frame = 3 * FRAME
@@ -98,6 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
     results = {
         "level_error_db": {pair.id: speech_level_error_db(pipeline, pair, 10.0) for pair in pairs},
         "upper_band_db": {pair.id: upper_band_change_db(pipeline, pair.clean) for pair in pairs},
+        "upper_hiss_db": {pair.id: upper_band_change_db(pipeline, pair.clean, lowest_hiss=9000) for pair in pairs},
         "border_steps_db": {"white noise": border_steps_db(pipeline, hiss), "noisy speech": border_steps_db(pipeline, speech)},
     }  # fmt: skip
     write_report(options.output, results, markdown(results, f"{options.pairs} ({len(pairs)} files)"))
@@ -106,7 +110,10 @@ def main(arguments: list[str] | None = None) -> None:
 def markdown(results: dict, data: str) -> str:
     """The figures as a table."""
     level = np.array(list(results["level_error_db"].values()))
-    upper = {name: np.array([row[name] for row in results["upper_band_db"].values()]) for name in ("speech", "pauses")}
+    upper, hiss = (
+        {name: np.array([row[name] for row in results[case].values()]) for name in ("speech", "pauses")}
+        for case in ("upper_band_db", "upper_hiss_db")
+    )
     lines = [
         f"# What happens beside the noise, on {data}",
         "",
@@ -117,6 +124,8 @@ def markdown(results: dict, data: str) -> str:
         "level of enhanced speech over the clean one, speech-active frames, noise at 10 dB SNR": level,
         "9-20 kHz of a 48 kHz recording, air in speech": upper["speech"],
         "9-20 kHz of a 48 kHz recording, hiss in pauses": upper["pauses"],
+        "the same with hiss above 9 kHz only, air in speech": hiss["speech"],
+        "the same with hiss above 9 kHz only, hiss in pauses": hiss["pauses"],
     }
     lines += [f"| {name} | {v.mean():+.1f} dB | {v.min():+.1f} to {v.max():+.1f} dB |" for name, v in rows.items()]
     lines += ["", "| mean step of the gain between 32 ms frames | where windows overlap | elsewhere |", "|---|---|---|"]
