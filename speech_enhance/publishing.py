@@ -84,9 +84,6 @@ def check_pipeline(folder: str | Path):
     except Exception as error:  # the loaders of diffusers, safetensors and torch share no base class
         raise ValueError(f"{folder} does not load: {error}") from error
     pipeline.set_progress_bar_config(disable=True)
-    for name, parameter in pipeline.unet.named_parameters():
-        if not parameter.isfinite().all():
-            raise ValueError(f"{folder}: the weights of {name} are not finite")
     rate = pipeline.config.sampling_rate
     audio = (0.1 * np.random.default_rng(0).standard_normal(rate)).astype(np.float32)
     enhanced = pipeline(audio, rate).audios

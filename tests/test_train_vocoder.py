@@ -1,8 +1,10 @@
 import json
+import math
 
 import pytest
 import torch
 import yaml
+from conftest import ROOT
 from transformers import SpeechT5HifiGan
 
 from speech_enhance import MEL_LAYOUTS
@@ -79,3 +81,9 @@ def test_wrong_configs_are_usage_errors(corpus, tmp_path, capsys, changes, messa
     with pytest.raises(SystemExit):
         main(["--config", str(write_config(corpus, tmp_path, **changes))])
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["vocoder", "vocoder-own"])
+def test_the_repositorys_configs_fit_their_mels(name):
+    config = read_config(VocoderConfig, ROOT / "training" / "configs" / f"{name}.yaml")
+    assert math.prod(config.vocoder.get("upsample_rates", (4, 4, 4, 4))) == config.layout().hop_length
