@@ -63,7 +63,7 @@ def enhance_files(
     """
     from .settings import EnhancementSettings
 
-    EnhancementSettings(**settings)
+    request = EnhancementSettings(**settings)
     started = time.perf_counter()
     results: list[Result] = [None] * len(files)
     wanted = [index for index, (_, target) in enumerate(files) if target is not None]
@@ -73,13 +73,11 @@ def enhance_files(
             if files[index][1] is None and not streams:
                 break  # nothing that is to be written can be read
             try:
-                readers[index], streams[index] = _open(pipeline, *files[index], settings)
+                readers[index], streams[index] = _open(pipeline, *files[index], request)
             except Exception as error:
                 results[index] = error if index in wanted else None
         if streams:
-            _enhance_together(
-                pipeline, files, readers, dict(sorted(streams.items())), make_generator, settings, results
-            )
+            _enhance_together(pipeline, files, readers, dict(sorted(streams.items())), make_generator, request, results)
     durations = [result.duration for result in results if isinstance(result, FileReport)]
     pace = (time.perf_counter() - started) / max(sum(durations), 1e-9)
     for index in wanted:
@@ -90,29 +88,26 @@ def enhance_files(
     return results
 
 
-def _open(pipeline, source, target, settings: dict):
+def _open(pipeline, source, target, request):
     """A reader of a recording, and the recording surveyed (see [`~SpeechEnhancementPipeline.open_stream`])."""
-    from .settings import EnhancementSettings, check_sampling_rate
+    from .settings import check_sampling_rate
 
     reader = open_audio(source)
     if target is not None:
         check_places(source, target)
-    settings = EnhancementSettings(**settings)
     check_sampling_rate(reader.sampling_rate)
-    pipeline.check_inputs(settings, ())
-    return reader, pipeline.open_stream(reader.blocks, reader.sampling_rate, settings)
+    pipeline.check_inputs(request, ())
+    return reader, pipeline.open_stream(reader.blocks, reader.sampling_rate, request)
 
 
-def _enhance_together(pipeline, files, readers: dict, streams: dict, make_generator, settings, results) -> None:
+def _enhance_together(pipeline, files, readers: dict, streams: dict, make_generator, request, results) -> None:
     """Put the reports of `streams` into `results`, until one of them fails."""
     import torch
-
-    from .settings import EnhancementSettings
 
     order = list(streams)
     seeds = pipeline.draw_seeds([make_generator() for _ in order], len(order))
     with torch.no_grad():
-        blocks = pipeline.process(list(streams.values()), seeds, EnhancementSettings(**settings), None, ())
+        blocks = pipeline.process(list(streams.values()), seeds, request, None, ())
         try:
             for position, outputs in itertools.groupby(blocks, key=itemgetter(0)):
                 index = order[position]

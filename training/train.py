@@ -28,7 +28,7 @@ from training.degradation import degrade_batch
 from training.examples import TrainingExamples
 from training.muon import Muon
 from training.objective import diffusion_loss, loudness_weight, mel_pair, training_windows
-from training.progress import LossMeter, RunClock
+from training.progress import LossMeter, RunClock, schedule_position
 from training.validation import load_pairs, log_example, score_pairs
 from training.weights import export_pipeline, start_from
 
@@ -241,7 +241,7 @@ class Trainer:
             num_training_steps=config.max_train_steps,
         ).lr_lambdas
         return lambda step: factor(
-            step if step < config.lr_warmup_steps else max(step, min(self.time_used, 1) * config.max_train_steps)
+            schedule_position(step, self.time_used, config.lr_warmup_steps, config.max_train_steps)
         )
 
     def _agreed_time_used(self) -> float:

@@ -27,7 +27,7 @@ from speech_enhance import SpeechEnhancementPipeline
 from speech_enhance.mel import MelConfig, active_level, mel_spectrogram, stft_frames
 from speech_enhance.mel_layouts import MEL_LAYOUTS
 from training.config import read_config
-from training.progress import RunClock
+from training.progress import RunClock, schedule_position
 from training.sources import SourceConfig, SourceMix
 
 FFT_SIZES = (64, 128, 256, 512, 1024, 2048)
@@ -165,9 +165,8 @@ class VocoderTrainer:
         self.vocoder = SpeechT5HifiGan(SpeechT5HifiGanConfig(**{**config.vocoder, **names}))
         if np.prod(self.vocoder.config.upsample_rates) != layout.hop_length:
             raise ValueError(f"vocoder: the product of upsample_rates must be the hop of {layout.hop_length}")
-        for (
-            module
-        ) in self.vocoder.modules():  # transformers' own start, 0.01 for all, is for weights that are loaded next
+        # transformers' own start, 0.01 for all, is for weights that are loaded next
+        for module in self.vocoder.modules():
             if isinstance(module, (torch.nn.Conv1d, torch.nn.ConvTranspose1d)):
                 module.reset_parameters()
         mean, deviation = self.crops.statistics()
@@ -188,9 +187,11 @@ class VocoderTrainer:
         config, total, count = self.config, 0.0, 0
         progress = tqdm(total=config.max_train_steps, initial=self.global_step)
         while True:
-            position = max(self.global_step, min(self.clock.used(), 1) * config.max_train_steps)
+            position = schedule_position(
+                self.global_step, self.clock.used(), config.lr_warmup_steps, config.max_train_steps
+            )
             for group in self.optimizer.param_groups:
-                group["lr"] = config.learning_rate * self.factor(min(position, self.global_step) if self.global_step < config.lr_warmup_steps else position)  # fmt: skip
+                group["lr"] = config.learning_rate * self.factor(position)
             loss = self.step()
             total, count = total + loss, count + 1
             self.global_step += 1
