@@ -2,7 +2,7 @@
 
     python training/scaling.py --output training/results/scaling
 
-Wants an idle machine and takes about a quarter of an hour there. Times of commands are whole: with start, model load, reading
+Wants an idle machine; two cores take some six minutes. Times of commands are whole: with start, model load, reading
 and writing. The last table is arithmetic on measured figures, for GPUs that nobody has run this on; its assumption is named.
 """
 
@@ -152,6 +152,7 @@ def table(results: dict) -> list[str]:
         first = next(iter(times.values()))
         for number, seconds in times.items():
             lines.append(f"| {name} | {number} | {seconds:.1f} | {load.factor(seconds):.4f} | {first / seconds:.2f} |")
+    lines += ["", "One process has the network run on all cores already; more of them share the cores out."]
     on_paper = results["estimate"]
     return [
         *lines,
