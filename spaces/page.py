@@ -165,11 +165,13 @@ def wire(trigger, event: dict, outputs: list, start: gr.Button, cancel: gr.Butto
 
 
 def preset_labels() -> dict[str, str]:
-    """What a preset is called on the page: its name and what it costs."""
+    """What a preset is called on the page: its name and what it costs, or which other one it equals."""
     labels = {}
     for name, preset in PRESETS.items():
         count = preset.num_inference_steps * preset.num_estimates
-        labels[name] = f"{name.capitalize()} ({count} evaluation{'s' if count > 1 else ''})"
+        cost = f"{count} evaluation{'s' if count > 1 else ''}"
+        same = next((other for other in labels if PRESETS[other] == preset), None)
+        labels[name] = f"{name.capitalize()} ({f'same as {same}' if same else cost})"
     return labels
 
 
