@@ -4,6 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROLES = ("validation", "exam")
+CITATION = """@software{speech_enhance,
+  title = {speech_enhance: speech enhancement by conditional diffusion on mel spectrograms},
+  year = {2026},
+  license = {Apache-2.0}
+}"""
 
 
 @dataclass(frozen=True)
@@ -87,11 +92,7 @@ class About:
     training_notes: str = ""
     noise_notes: str = ""
     remarks: list[str] = field(default_factory=list)
-    citation: str = """@software{speech_enhance,
-  title = {speech_enhance: speech enhancement by conditional diffusion on mel spectrograms},
-  year = {2026},
-  license = {Apache-2.0}
-}"""
+    citation: str = CITATION
 
     def __post_init__(self):
         for name in ("languages", "speech", "limits", "evaluations"):
@@ -105,8 +106,8 @@ class About:
         return [item.results for item in self.evaluations] + [name for name in named if name]
 
 
-def load_about(path: str | Path) -> About:
-    """Read the YAML file; errors name the field. See [`training.config.read_config`]."""
+def load_about(path: str | Path, kind: type = About):
+    """Read the YAML file of a dataclass; errors name the field. See [`training.config.read_config`]."""
     from training.config import read_config
 
-    return read_config(About, path)
+    return read_config(kind, path)

@@ -1,10 +1,11 @@
-"""Publish a trained pipeline on the Hub with its model card, or refresh the card of the bundled checkpoint.
+"""Publish a trained pipeline on the Hub with its model card, or refresh the card of a bundled checkpoint.
 
     python model_cards/publish.py speech_enhance/checkpoints/base user/name
     python model_cards/publish.py runs/own/pipeline user/name --about my.yaml --results my-reports --private
     python model_cards/publish.py speech_enhance/checkpoints/base user/name --dry-run runs/hub
     python model_cards/publish.py speech_enhance/checkpoints/base --card
 
+A pipeline with a `mel_layout`, such as speech_enhance/checkpoints/mel_stage, gets the card of a mel stage.
 The token is that of `hf auth login` or of HF_TOKEN. Needs the extras `train` and `eval`.
 """
 
@@ -21,19 +22,21 @@ if not __package__:  # run as a script: the repository is the import root
 from model_cards.about import About, load_about
 from model_cards.card import ROOT, render
 from model_cards.figures import Reports
-from speech_enhance import DEFAULT_CHECKPOINT
+from model_cards.mel_stage import MelStageAbout, is_mel_stage, render_mel_stage
+from speech_enhance import DEFAULT_CHECKPOINT, MEL_STAGE_CHECKPOINT
 from speech_enhance.publishing import check_pipeline, code_revision, publish_pipeline, stage_pipeline
 
 SAMPLES = ROOT / "samples"
 DEMO = ROOT / "docs" / "demo.png"
 BASE_ABOUT = ROOT / "model_cards" / "base.yaml"
 BASE_RESULTS = ROOT / "training" / "results"
+BUNDLED = {DEFAULT_CHECKPOINT: BASE_ABOUT, MEL_STAGE_CHECKPOINT: ROOT / "model_cards" / "mel_stage.yaml"}
 
 
 def publish_model(
     folder: Path,
     repo_id: str,
-    about: About,
+    about: About | MelStageAbout,
     results: Path,
     *,
     revision: str = "main",
@@ -61,13 +64,14 @@ def publish_model(
         ValueError, OSError: for what cannot be published, and where the Hub does not take it.
     """
     check_repo_id(repo_id)
-    reports = Reports(results, about.results)
-    reports.check_model(folder, DEFAULT_CHECKPOINT, ROOT)
+    reports = checked_reports(folder, about, results)
     with tempfile.TemporaryDirectory() as work:
-        files = repository_files(folder, about, results, Path(work))
-        card = render(
-            about, reports, folder, assets(repo_id, revision), repo_id, revision, code_revision(revision)
-        )  # fmt: skip
+        files = report_files(about, results)
+        if isinstance(about, About):
+            files |= sample_files(folder, Path(work))
+        card = card_text(
+            about, reports, folder, assets(repo_id, revision, about), repo_id, revision, code_revision(revision)
+        )
         if output:
             stage_pipeline(folder, card, files, output)
             return str(output)
@@ -75,10 +79,25 @@ def publish_model(
         return publish_pipeline(folder, repo_id, card, files, work, revision=revision, private=private, token=token)
 
 
-def assets(repo_id: str, revision: str) -> dict[str, str]:
+def checked_reports(folder: Path, about: About | MelStageAbout, results: Path) -> Reports:
+    """The reports that `about` names, if they are about `folder`."""
+    reports = Reports(results, about.results)
+    default = DEFAULT_CHECKPOINT if isinstance(about, About) else MEL_STAGE_CHECKPOINT
+    reports.check_model(folder, default, ROOT)
+    return reports
+
+
+def card_text(about: About | MelStageAbout, *arguments) -> str:
+    """The card by the template that `about` is for."""
+    return (render if isinstance(about, About) else render_mel_stage)(about, *arguments)
+
+
+def assets(repo_id: str, revision: str, about: About | MelStageAbout) -> dict[str, str]:
     """Addresses of pictures, relative, and of sounds, absolute, since HTML in a card is shown as it stands."""
     from huggingface_hub import constants
 
+    if isinstance(about, MelStageAbout):
+        return {"picture": f"results/{about.report}.png"}
     here = f"{constants.ENDPOINT}/{repo_id}/resolve/{revision}"
     sounds = {name: f"{here}/samples/{name}.wav" for name in ("noisy", "enhanced", "clean")}
     return {
@@ -89,9 +108,8 @@ def assets(repo_id: str, revision: str) -> dict[str, str]:
     }
 
 
-def repository_files(folder: Path, about: About, results: Path, work: Path) -> dict[str, Path]:
-    """What goes beside pipeline and card, by its path in the repository: samples, made by the checked pipeline in
-    `folder`, reports and their picture, and the training config."""
+def sample_files(folder: Path, work: Path) -> dict[str, Path]:
+    """Samples, enhanced by the checked pipeline in `folder`, and pictures, by their path in the repository."""
     import soundfile
 
     from samples.make_picture import draw
@@ -106,30 +124,37 @@ def repository_files(folder: Path, about: About, results: Path, work: Path) -> d
     write_audio(work / "enhanced.wav", enhanced[None], rate, "PCM_16")
     draw({"noisy": recordings["noisy"], "enhanced": enhanced, "clean original": recordings["clean"]}, rate, work / "spectrograms.png")  # fmt: skip
     files |= {"samples/enhanced.wav": work / "enhanced.wav", "samples/spectrograms.png": work / "spectrograms.png"}
-    files["samples/demo.png"] = existing(DEMO)
-    files |= {f"results/{name}{end}": results / f"{name}{end}" for name in about.results for end in (".json", ".md")}
-    if about.schedulers:
-        files["results/schedulers.png"] = existing(results / f"{about.schedulers}.png")
+    return files | {"samples/demo.png": existing(DEMO)}
+
+
+def report_files(about: About | MelStageAbout, results: Path) -> dict[str, Path]:
+    """Reports, their picture and the training config, by their path in the repository."""
+    files = {f"results/{name}{end}": results / f"{name}{end}" for name in about.results for end in (".json", ".md")}
+    drawn = about.schedulers if isinstance(about, About) else about.report
+    if drawn:
+        files[f"results/{drawn}.png"] = existing(results / f"{drawn}.png")
     if about.training_config:
         files["training_config.yaml"] = existing(ROOT / about.training_config)
     return files
 
 
-def refresh_card(folder: Path, about: About, results: Path) -> Path:
+def refresh_card(folder: Path, about: About | MelStageAbout, results: Path) -> Path:
     """Write the card of a checkpoint in this repository, with links into the repository; gives its path."""
 
     def link(path: Path) -> str:
         return os.path.relpath(existing(path), folder.resolve()).replace(os.sep, "/")
 
-    reports = Reports(results, about.results)
-    reports.check_model(folder, DEFAULT_CHECKPOINT, ROOT)
-    links = {"picture": link(ROOT / "docs" / "before_after.png"), "demo": link(DEMO)}
-    links |= {name: link(SAMPLES / f"{name}.wav") for name in ("noisy", "clean")}
-    if about.schedulers:
-        links["schedulers"] = link(results.resolve() / f"{about.schedulers}.png")
+    reports = checked_reports(folder, about, results)
+    if isinstance(about, About):
+        links = {"picture": link(ROOT / "docs" / "before_after.png"), "demo": link(DEMO)}
+        links |= {name: link(SAMPLES / f"{name}.wav") for name in ("noisy", "clean")}
+        if about.schedulers:
+            links["schedulers"] = link(results.resolve() / f"{about.schedulers}.png")
+    else:
+        links = {"picture": link(results.resolve() / f"{about.report}.png")}
     target = folder / "README.md"
     partial = target.with_name("README.md.partial")
-    partial.write_text(render(about, reports, folder, links), encoding="utf-8")
+    partial.write_text(card_text(about, reports, folder, links), encoding="utf-8")
     return partial.replace(target)
 
 
@@ -157,8 +182,8 @@ def parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpars
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="pipeline folder")
     parser.add_argument("repo_id", nargs="?", metavar="USER/NAME", help="where to publish it")
-    parser.add_argument("--about", type=Path, help="YAML file of the card's facts (default, of the bundled checkpoint only: model_cards/base.yaml)")  # fmt: skip
-    parser.add_argument("--results", type=Path, help="folder of reports (default, of the bundled checkpoint only: training/results)")  # fmt: skip
+    parser.add_argument("--about", type=Path, help="YAML file of the card's facts (default, of a bundled checkpoint only: its own in model_cards/)")  # fmt: skip
+    parser.add_argument("--results", type=Path, help="folder of reports (default, of a bundled checkpoint only: training/results)")  # fmt: skip
     parser.add_argument("--revision", default="main", help="branch to publish on (default: %(default)s)")
     parser.add_argument("--private", action="store_true", default=None, help="make a new repository private")
     parser.add_argument("--dry-run", type=Path, metavar="FOLDER", help="publish nothing, write there what would be published")  # fmt: skip
@@ -166,10 +191,11 @@ def parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpars
     options = parser.parse_args(arguments)
     if bool(options.repo_id) == options.card:
         parser.error("give either USER/NAME or --card")
-    if options.folder.resolve() == DEFAULT_CHECKPOINT.resolve():
-        options.about, options.results = options.about or BASE_ABOUT, options.results or BASE_RESULTS
+    for bundled, about in BUNDLED.items():
+        if options.folder.resolve() == bundled.resolve():
+            options.about, options.results = options.about or about, options.results or BASE_RESULTS
     if not options.about or not options.results:
-        parser.error(f"{options.folder} is not the bundled checkpoint: give its --about and --results (model_cards/own.yaml is an example)")  # fmt: skip
+        parser.error(f"{options.folder} is no bundled checkpoint: give its --about and --results (model_cards/own.yaml is an example)")  # fmt: skip
     return parser, options
 
 
@@ -179,7 +205,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     logging.disable_progress_bar()
     try:
-        about = load_about(options.about)
+        about = load_about(options.about, MelStageAbout if is_mel_stage(options.folder) else About)
         if options.card:
             print(refresh_card(options.folder, about, options.results))
         else:

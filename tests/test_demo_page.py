@@ -70,8 +70,8 @@ def test_upload_enhance_download(page, tmp_path):
     progress.wait_for()
     screenshot(page, "progress")
     assert "Done: 23.0 s of audio" in status(page, "done")
-    assert page.get_by_role("button", name="Enhance", exact=True).is_enabled()
-    assert page.locator("#cancel").is_disabled()
+    wait_for(page.get_by_role("button", name="Enhance", exact=True).is_enabled)
+    wait_for(page.locator("#cancel").is_disabled)
     facts = page.locator("#facts").inner_text()
     for text in ("23.0 s, 16 kHz, mono", "ddim, steps: 1, estimates: 16", "16 per window", "times real time"):
         assert text in facts

@@ -58,7 +58,7 @@ def broken_files(draw) -> bytes:
 
 
 @pytest.mark.slow
-@rounds(5000)
+@rounds(15000)
 @given(content=broken_files() | st.binary(max_size=300))
 @example(content=b"RIFF")
 def test_reader(tmp_path, monkeypatch, content):
@@ -77,7 +77,7 @@ def test_reader(tmp_path, monkeypatch, content):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not ffmpeg.installed() and not os.environ.get("CI"), reason="ffmpeg is not installed")
-@rounds(60)
+@rounds(180)
 @given(content=broken_files())
 def test_reader_with_ffmpeg(tmp_path, content):
     path = tmp_path / "in.mp4"
@@ -87,7 +87,7 @@ def test_reader_with_ffmpeg(tmp_path, content):
 
 
 @pytest.mark.slow
-@rounds(400)
+@rounds(1200)
 @given(content=broken_files(), extension=st.sampled_from(["wav", "flac", "ogg", "mp3"]))
 def test_from_file_to_file(tmp_path, monkeypatch, tiny_pipeline, content, extension):
     monkeypatch.setattr(ffmpeg, "installed", lambda: False)
@@ -132,7 +132,7 @@ def recordings(draw):
 
 
 @pytest.mark.slow
-@rounds(800)
+@rounds(2400)
 @given(
     audio=recordings() | st.lists(recordings(), max_size=2) | ANYTHING,
     sampling_rate=st.sampled_from([8000, 16000, 44100, 1000, 768000]) | ANYTHING,
@@ -160,7 +160,7 @@ WORDS = ["--preset", "best", "--scheduler", "lcm", "--steps", "2", "0", "--estim
 
 
 @pytest.mark.slow
-@rounds(1000)
+@rounds(3000)
 @given(words=st.lists(st.sampled_from(WORDS) | st.text(max_size=5), max_size=8))
 def test_command_lines(words):
     """Up to the point where files are touched."""

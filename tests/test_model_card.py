@@ -13,8 +13,9 @@ from huggingface_hub import ModelCard
 from model_cards.about import load_about
 from model_cards.card import render
 from model_cards.figures import Reports, main_system, number, scheduler_findings, speed_findings
-from model_cards.publish import BASE_ABOUT, BASE_RESULTS, main, publish_model
-from speech_enhance import DEFAULT_CHECKPOINT, PRESETS, SCHEDULERS
+from model_cards.mel_stage import MelStageAbout
+from model_cards.publish import BASE_ABOUT, BASE_RESULTS, BUNDLED, main, publish_model
+from speech_enhance import DEFAULT_CHECKPOINT, MEL_STAGE_CHECKPOINT, PRESETS, SCHEDULERS
 from speech_enhance.publishing import check_card, check_pipeline
 
 ASSETS = {name: f"files/{name}" for name in ("picture", "demo", "noisy", "enhanced", "clean", "schedulers")}
@@ -86,16 +87,17 @@ def test_every_section_is_there(card, about):
     assert "@software" in card
 
 
-def test_the_bundled_card_is_what_the_template_gives(tmp_path):
-    """After new results or a change of the template: `python model_cards/publish.py speech_enhance/checkpoints/base --card`."""
-    before = (DEFAULT_CHECKPOINT / "README.md").read_bytes()
+@pytest.mark.parametrize("folder", BUNDLED, ids=lambda folder: folder.name)
+def test_the_bundled_cards_are_what_the_templates_give(folder):
+    """After new results or a change of a template: `python model_cards/publish.py speech_enhance/checkpoints/… --card`."""
+    before = (folder / "README.md").read_bytes()
     try:
-        main([str(DEFAULT_CHECKPOINT), "--card"])
-        assert (DEFAULT_CHECKPOINT / "README.md").read_bytes() == before
+        main([str(folder), "--card"])
+        assert (folder / "README.md").read_bytes() == before
     finally:
-        (DEFAULT_CHECKPOINT / "README.md").write_bytes(before)
+        (folder / "README.md").write_bytes(before)
     for link in re.findall(r"\]\((?!http|#)([^)]+)\)", before.decode()):
-        assert (DEFAULT_CHECKPOINT / link).is_file(), link
+        assert (folder / link).is_file(), link
 
 
 def test_losses_and_gains_are_counted_not_claimed(about, tmp_path):
@@ -189,7 +191,7 @@ def test_folders_that_must_not_be_published(tiny_pipeline, tmp_path):
     ("arguments", "message"),
     [
         ([str(DEFAULT_CHECKPOINT)], "give either USER/NAME or --card"),
-        ([str(ROOT), "user/name"], "give its --about and --results"),
+        ([str(ROOT), "user/name"], "is no bundled checkpoint: give its --about and --results"),
         ([str(DEFAULT_CHECKPOINT), "name"], "it is written user/name"),
         ([str(DEFAULT_CHECKPOINT), "user/na me"], "is no name of a repository"),
         ([str(DEFAULT_CHECKPOINT), "user/name", "--about", str(ROOT / "pyproject.toml")], "no valid YAML"),
@@ -201,3 +203,24 @@ def test_mistakes_get_one_line(arguments, message, capsys):
         main(arguments)
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_mel_stage_has_a_card_of_its_own(tmp_path):
+    about = load_about(BUNDLED[MEL_STAGE_CHECKPOINT], MelStageAbout)
+    publish_model(MEL_STAGE_CHECKPOINT, "user/stage", about, BASE_RESULTS, output=tmp_path / "out")
+    card = (tmp_path / "out" / "model" / "README.md").read_text()
+    check_card(card)
+    report = results("mel-stage")
+    for kind, by_name in report.items():
+        (cells,) = re.findall(rf"^\| {kind} \| (.+) \|$", card, flags=re.MULTILINE)
+        means = [
+            f"{sum(row[measure] for row in rows) / len(rows):.2f}"
+            for measure in ("mel_error", "lsd")
+            for rows in by_name.values()
+        ]
+        assert cells.replace("**", "").split(" | ") == means
+    assert ModelCard(card).data.pipeline_tag == "text-to-speech"
+    for link in re.findall(r"\]\((?!http|#)([^)]+)\)", card):
+        assert (tmp_path / "out" / "model" / link).is_file(), link
+    for name in ("vocoder/config.json", "vocoder/model.safetensors", "results/mel-stage.json", "training_config.yaml"):
+        assert (tmp_path / "out" / "model" / name).is_file(), name

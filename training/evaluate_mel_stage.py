@@ -1,6 +1,6 @@
 """What the mel stage does to mels that are degraded as acoustic models degrade them, on speech it never saw.
 
-    python training/evaluate_mel_stage.py --output training/results/mel-stage --picture docs/mel_stage.png
+    python training/evaluate_mel_stage.py --output training/results/mel-stage --picture training/results/mel-stage.png
 
 Every kind of degradation is done to the true mel of clean recordings. Measured against doing nothing: the error of the mel,
 and, through the vocoder of the pipeline, the log-spectral distance from what the same vocoder makes of the true mel. Writes

@@ -1,0 +1,152 @@
+"""The model card of a mel stage: [`MelStageAbout`], the report of `training/evaluate_mel_stage.py` and the checkpoint itself."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jinja2
+from huggingface_hub import EvalResult, ModelCardData
+
+from model_cards.about import CITATION, Corpus
+from model_cards.card import model_facts
+from model_cards.figures import Reports
+from training.bootstrap import bootstrap_gain, bootstrap_mean
+
+TEMPLATE = Path(__file__).parent / "mel_stage_template.md"
+NOTHING = "nothing"
+MAIN_KIND, MAIN_SETTING = "as in training", "1 step"
+MEASURES = {"mel_error": "mel error (dB)", "lsd": "log-spectral distance after the vocoder (dB)"}
+
+
+@dataclass(frozen=True)
+class MelStageAbout:
+    """The facts behind a card of a mel stage; figures are read from its report.
+
+    Args:
+        title: Heading of the card.
+        licence: Of the weights, as the Hub spells it (`apache-2.0`).
+        languages: ISO codes of the languages trained on.
+        speech: What was trained on.
+        report: Name of the report in the folder of results, without extension.
+        dataset: Identifier of its recordings, for the card's metadata.
+        use: When to use it and when not, Markdown.
+        training_notes: The recipe, Markdown.
+        limits: What it cannot do, one point each.
+        training_config: The run's config file, published with the model; relative to the repository.
+        datasets: Ids of those training datasets that are on the Hub.
+        tags: For the Hub's search.
+        citation: BibTeX.
+    """
+
+    title: str
+    licence: str
+    languages: list[str]
+    speech: list[Corpus]
+    report: str
+    dataset: str
+    use: str
+    training_notes: str
+    limits: list[str]
+    training_config: str | None = None
+    datasets: list[str] = field(default_factory=list)
+    tags: list[str] = field(
+        default_factory=lambda: ["speech-enhancement", "mel-spectrogram", "diffusion", "text-to-speech", "vocoder"]
+    )
+    citation: str = CITATION
+
+    def __post_init__(self):
+        for name in ("languages", "speech", "limits"):
+            if not getattr(self, name):
+                raise ValueError(f"{name}: expected at least one entry")
+
+    @property
+    def results(self) -> list[str]:
+        """Names of all reports that the card is made of."""
+        return [self.report]
+
+
+def is_mel_stage(folder: str | Path) -> bool:
+    """Whether a pipeline folder is of a mel stage; `False` for what is none at all."""
+    index = Path(folder) / "model_index.json"
+    return index.is_file() and bool(json.loads(index.read_text(encoding="utf-8")).get("mel_layout"))
+
+
+def render_mel_stage(
+    about: MelStageAbout,
+    reports: Reports,
+    folder: str | Path,
+    assets: dict[str, str],
+    repo_id: str | None = None,
+    revision: str = "main",
+    code_revision: str = "remote-code",
+) -> str:
+    """The text of the card; arguments as of [`model_cards.card.render`], `assets` holds `picture`."""
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    index = json.loads((Path(folder) / "model_index.json").read_text(encoding="utf-8"))
+    results = reports.results(about.report)
+    command, commit = reports.provenance(about.report)
+    text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        about=about,
+        metadata=metadata(about, results, repo_id).to_yaml().strip(),
+        model=model_facts(folder),
+        layout=index["mel_layout"],
+        bands=index["num_mel_bins"],
+        vocoder=(index.get("vocoder") or [None, None])[1],
+        assets=assets,
+        repo_id=repo_id,
+        revision=revision,
+        code_revision=code_revision,
+        count=len(next(iter(results.values()))[NOTHING]),
+        settings=settings(results),
+        rows=[row(kind, by_name) for kind, by_name in results.items()],
+        command=f"python training/{command}",
+        commit=commit,
+    )
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def settings(results: dict) -> list[str]:
+    """What was done to the mels, without nothing."""
+    return [name for name in next(iter(results.values())) if name != NOTHING]
+
+
+def row(kind: str, by_name: dict[str, list[dict]]) -> list[str]:
+    """Cells of a kind of degradation: of each measure nothing done, then every setting."""
+    cells = [kind]
+    for measure in MEASURES:
+        nothing = [float(item[measure]) for item in by_name[NOTHING]]
+        for name, items in by_name.items():
+            values = [float(item[measure]) for item in items]
+            mark = "**" if name != NOTHING and bootstrap_gain(values, nothing).high < 0 else ""
+            cells.append(f"{mark}{bootstrap_mean(values).mean:.2f}{mark}")
+    return cells
+
+
+def metadata(about: MelStageAbout, results: dict, repo_id: str | None) -> ModelCardData:
+    """The card's front matter, with the means over mels degraded as in training as `model-index`."""
+    rows = results[MAIN_KIND][MAIN_SETTING]
+    measured = [
+        EvalResult(
+            task_type="text-to-speech",
+            dataset_type=about.dataset,
+            dataset_name=f"{about.report} ({len(rows)} recordings, degraded {MAIN_KIND}, {MAIN_SETTING})",
+            metric_type=name,
+            metric_name=heading,
+            metric_value=bootstrap_mean([float(item[name]) for item in rows]).mean,
+        )
+        for name, heading in MEASURES.items()
+    ]
+    return ModelCardData(
+        license=about.licence,
+        language=about.languages,
+        library_name="diffusers",
+        pipeline_tag="text-to-speech",
+        tags=about.tags,
+        datasets=about.datasets or None,
+        metrics=list(MEASURES),
+        model_name=repo_id.split("/")[-1] if repo_id else about.title,
+        eval_results=measured,
+    )
