@@ -5,7 +5,7 @@ from conftest import noise
 
 from speech_enhance.schedulers import training_scheduler
 from speech_enhance.targets import MelTarget
-from training.objective import diffusion_loss, loudness_weight, mel_pair, own_estimates, training_windows
+from training.objective import diffusion_loss, few_step_loss, loudness_weight, mel_pair, own_estimates, training_windows
 
 
 def test_training_and_pipeline_see_the_same_condition(tiny_pipeline):
@@ -80,6 +80,27 @@ def test_loss_on_own_estimates_is_the_error_of_the_implied_sample(tiny_unet):
         plain = diffusion_loss(tiny_unet, scheduler, clean_sample, condition, noise_map, timesteps)
     torch.testing.assert_close(losses[0], (implied - clean_sample)[0].square().mean(), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(losses[1], plain[1], atol=1e-4, rtol=1e-4)
+
+
+def test_few_steps_are_those_of_the_pipeline_and_the_last_one_learns(tiny_pipeline):
+    """The error is that of the mel which the pipeline generates from this noise."""
+    seen = []
+
+    def keep(_, inputs, output):
+        seen.append((inputs, output[0] if isinstance(output, tuple) else output.sample))
+
+    tiny_pipeline.unet.register_forward_hook(keep)
+    settings = tiny_pipeline.config
+    tiny_pipeline(noise(settings.window_frames * settings.hop_length // 2), 16000, num_inference_steps=3)
+    (start, _, condition), timestep = seen[0][0], seen[2][0][1]
+    tiny_pipeline.scheduler.set_timesteps(3)
+    last = tiny_pipeline.scheduler.step(seen[2][1], timestep, seen[2][0][0]).pred_original_sample
+    clean_sample = torch.randn_like(last)
+    losses = few_step_loss(tiny_pipeline.unet, tiny_pipeline.scheduler, clean_sample, condition, start, 3)
+    torch.testing.assert_close(losses, (last - clean_sample).square().mean(dim=(1, 2, 3)), rtol=1e-4, atol=1e-5)
+    assert [item[1].requires_grad for item in seen[3:]] == [False, False, True]
+    losses.sum().backward()
+    assert tiny_pipeline.unet.conv_in.weight.grad.abs().sum() > 0
 
 
 def scheduler_step(scheduler, unet, sample, timestep, condition):

@@ -49,6 +49,15 @@ def test_two_steps_give_a_pipeline_that_runs(corpus, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_few_steps_of_sampling_can_be_trained(corpus, tmp_path, share):
+    from training.train import main
+
+    main(["--config", str(tiny_config(corpus, tmp_path, few_step_share=share, few_step_number=3))])
+    assert all(loss > 0 for loss in losses(tmp_path).values())
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_mixed_precision_outlasts_validation(corpus, tmp_path, monkeypatch):
     from accelerate.state import AcceleratorState
 

@@ -87,7 +87,8 @@ def untrained(config: TrainingConfig) -> SpeechEnhancementPipeline:
 
 def step_cost(config: TrainingConfig) -> float:
     """Multiply-adds of one optimiser step: those of the network on a window, forwards and twice as much backwards, and
-    once more for the share of windows that start from the network's own estimate."""
+    once more for the share of windows that start from the network's own estimate, or for each step but the last of those
+    that end few steps of sampling."""
     pipeline = untrained(config)
     unet, settings = pipeline.unet, pipeline.config
     maps = torch.zeros(1, 1 + unet.condition_channels, settings.num_mel_bins, settings.window_frames)
@@ -96,7 +97,9 @@ def step_cost(config: TrainingConfig) -> float:
     num_timesteps = pipeline.scheduler.config.num_train_timesteps
     own = config.own_estimate_share * (1 - config.own_estimate_first_timestep / num_timesteps)
     windows = config.batch_size * config.gradient_accumulation_steps
-    return windows * (3 + (1 - config.terminal_share) * own) * counter.get_total_flops() / 2
+    evaluations = 3 + (1 - config.terminal_share) * own
+    evaluations += config.few_step_share * (config.few_step_number + 2 - evaluations)
+    return windows * evaluations * counter.get_total_flops() / 2
 
 
 def train_variant(config: dict) -> None:

@@ -45,6 +45,9 @@ class TrainingConfig:
             sample is built from the network's own estimate, as in sampling, instead of the truth.
         own_estimate_start_step: Optimiser step from which on that is done; earlier estimates are too poor.
         own_estimate_first_timestep: See above; below it little noise is left that could carry a correction.
+        few_step_share: Share of the draws that train the end of `few_step_number` steps of sampling instead of one timestep
+            (see [`few_step_loss`]).
+        few_step_number: Steps of those.
         loudness_weight_power: An error counts in proportion to the noisy mel's value to this power; 0 for all alike.
         padded_share: Share of windows that reach past the end of their mixture.
         level_jitter_db: Standard deviation of the level around the level rule.
@@ -89,6 +92,8 @@ class TrainingConfig:
     own_estimate_share: float = 0.0
     own_estimate_start_step: int = 0
     own_estimate_first_timestep: int = 200
+    few_step_share: float = 0.0
+    few_step_number: int = 4
     loudness_weight_power: float = 0.0
     padded_share: float = 0.15
     level_jitter_db: float = 2.0
@@ -130,6 +135,8 @@ class TrainingConfig:
         _expect(
             self.best_metric in BASIC_METRICS, "best_metric", f"one of {', '.join(BASIC_METRICS)}", self.best_metric
         )
+        _expect(0 <= self.few_step_share <= 1, "few_step_share", "a number from 0 to 1", self.few_step_share)
+        _expect(self.few_step_number >= 1, "few_step_number", "at least 1", self.few_step_number)
         _expect(self.max_minutes is None or self.max_minutes > 0, "max_minutes", "more than 0", self.max_minutes)
         _expect(self.clock in CLOCKS, "clock", " or ".join(CLOCKS), self.clock)
         _expect(self.optimizer in ("adamw", "muon"), "optimizer", "adamw or muon", self.optimizer)

@@ -22,8 +22,8 @@ class TrainingExamples(Dataset):
     resumed run as one that was never stopped.
 
     Items are dicts of `index`, `clean`, `noisy` (float32 samples of `config.mixing.seconds`), `level_db`, `start` (first frame
-    of the window), `timestep`, `own` (whether the noisy sample may be built from the network's own estimate) and
-    `noise (1, num_mel_bins, window_frames)`.
+    of the window), `timestep`, `own` (whether the noisy sample may be built from the network's own estimate), `noise (1, num_mel_bins,
+    window_frames)` and `few_steps` (whether a few steps of sampling are trained in place of the timestep).
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class TrainingExamples(Dataset):
             "timestep": timestep,
             "own": uniform() < config.own_estimate_share and own,
             "noise": torch.randn(1, self.mel_config.num_mel_bins, self.window_frames, generator=generator),
+            "few_steps": uniform() < config.few_step_share,
         }
 
     def _mixture(self, index: int) -> tuple[np.ndarray, np.ndarray]:

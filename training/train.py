@@ -27,7 +27,7 @@ from training.config import TrainingConfig, load_config
 from training.degradation import degrade_batch
 from training.examples import TrainingExamples
 from training.muon import Muon
-from training.objective import diffusion_loss, loudness_weight, mel_pair, training_windows
+from training.objective import diffusion_loss, few_step_loss, loudness_weight, mel_pair, training_windows
 from training.progress import LossMeter, RunClock, schedule_position
 from training.validation import load_pairs, log_example, score_pairs
 from training.weights import export_pipeline, start_from
@@ -152,9 +152,17 @@ class Trainer:
             weight = loudness_weight(condition, self.config.loudness_weight_power)
             noise = settings.initial_noise_scale * batch["noise"]
             own = batch["own"] & (self.global_step >= self.config.own_estimate_start_step)
-        return diffusion_loss(
-            self.unet, self.noise_scheduler, clean_sample, condition, noise, batch["timestep"], own, weight
-        )
+        few = batch["few_steps"]
+        losses = torch.zeros(len(few), device=noise.device)
+        if few.any():
+            parts = (part[few] for part in (clean_sample, condition, noise))
+            losses[few] = few_step_loss(
+                self.unet, self.noise_scheduler, *parts, self.config.few_step_number, weight[few]
+            )
+        if not few.all():
+            parts = (part[~few] for part in (clean_sample, condition, noise, batch["timestep"], own, weight))
+            losses[~few] = diffusion_loss(self.unet, self.noise_scheduler, *parts)
+        return losses
 
     def validate(self) -> None:
         """Score the pipeline's output with the averaged weights on the fixed pairs.
