@@ -4,9 +4,30 @@ Two channels of cheap context: a per-band noise floor (a low percentile over a f
 coordinate, since a convolution knows neither the past nor which band it is in.
 """
 
+from dataclasses import dataclass
+
 import torch
 
-NUM_CONDITION_CHANNELS = 3
+
+@dataclass(frozen=True)
+class ConditionConfig:
+    """Which channels the condition has.
+
+    Args:
+        span, block: Frames, see [`noise_floor`].
+        with_noise_floor: Whether the noise floor is one of them.
+        with_band_coordinate: Whether the frequency coordinate is.
+    """
+
+    span: int = 512
+    block: int = 64
+    with_noise_floor: bool = True
+    with_band_coordinate: bool = True
+
+    @property
+    def num_channels(self) -> int:
+        """Channels, the noisy mel among them."""
+        return 1 + self.with_noise_floor + self.with_band_coordinate
 
 
 def noise_floor(noisy_mel: torch.Tensor, span: int, block: int, pool: int = 4, quantile: float = 0.1) -> torch.Tensor:
@@ -38,11 +59,16 @@ def noise_floor(noisy_mel: torch.Tensor, span: int, block: int, pool: int = 4, q
     return floor.repeat_interleave(block, dim=-1)[..., :num_frames]
 
 
-def build_condition(noisy_mel: torch.Tensor, span: int, block: int) -> torch.Tensor:
-    """Condition `(batch, NUM_CONDITION_CHANNELS, num_mel_bins, frames)` of a whole recording's `noisy_mel`.
+def build_condition(noisy_mel: torch.Tensor, config: ConditionConfig) -> torch.Tensor:
+    """Condition `(batch, config.num_channels, num_mel_bins, frames)` of a whole recording's `noisy_mel`.
 
-    Channels: the noisy mel, its [`noise_floor`], and the frequency coordinate from -1 (lowest band) to 1.
+    Channels: the noisy mel, its [`noise_floor`], and the frequency coordinate from -1 (lowest band) to 1; the latter two as
+    far as `config` has them.
     """
-    bands = torch.linspace(-1, 1, noisy_mel.shape[-2], device=noisy_mel.device, dtype=noisy_mel.dtype)
-    coordinate = bands[:, None].expand_as(noisy_mel)
-    return torch.stack([noisy_mel, noise_floor(noisy_mel, span, block), coordinate], dim=1)
+    channels = [noisy_mel]
+    if config.with_noise_floor:
+        channels.append(noise_floor(noisy_mel, config.span, config.block))
+    if config.with_band_coordinate:
+        bands = torch.linspace(-1, 1, noisy_mel.shape[-2], device=noisy_mel.device, dtype=noisy_mel.dtype)
+        channels.append(bands[:, None].expand_as(noisy_mel))
+    return torch.stack(channels, dim=1)

@@ -13,7 +13,7 @@ import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 
-from .conditioning import NUM_CONDITION_CHANNELS
+from .conditioning import ConditionConfig
 from .inputs import is_batch, join_batch, split_batch
 from .mel import MelConfig
 from .mel_stage import MelPort, check_source, join_mels, resynthesise
@@ -60,7 +60,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             filter_norm, compression, mel_floor: See [`MelConfig`].
         window_frames (`int`): Frames of a window.
         overlap_frames (`int`): Frames that two windows share.
-        noise_floor_span, noise_floor_block (`int`): Frames, see [`noise_floor`].
+        noise_floor_span, noise_floor_block (`int`), with_noise_floor, with_band_coordinate (`bool`): See
+            [`ConditionConfig`].
         target (`str`), gain_power, residual_scale (`float`): What the diffusion runs on, see [`MelTarget`].
         gain_exponent (`float`): See [`spectral_gain`].
         initial_noise_scale (`float`): Standard deviation of the noise that sampling starts from: 1 for a diffusion
@@ -96,6 +97,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         overlap_frames: int = 96,
         noise_floor_span: int = 512,
         noise_floor_block: int = 64,
+        with_noise_floor: bool = True,
+        with_band_coordinate: bool = True,
         target: str = "gain",
         gain_power: float = 2.5,
         residual_scale: float = 0.4,
@@ -129,6 +132,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             overlap_frames=overlap_frames,
             noise_floor_span=noise_floor_span,
             noise_floor_block=noise_floor_block,
+            with_noise_floor=with_noise_floor,
+            with_band_coordinate=with_band_coordinate,
             target=target,
             gain_power=gain_power,
             residual_scale=residual_scale,
@@ -140,6 +145,9 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             sampling_rate, n_fft, win_length, hop_length, num_mel_bins, mel_power, mel_scale, level,
             min_frequency, max_frequency, filter_norm, compression, mel_floor,
         )  # fmt: skip
+        self.condition_config = ConditionConfig(
+            noise_floor_span, noise_floor_block, with_noise_floor, with_band_coordinate
+        )
         self.mel_target = MelTarget(target, gain_power, residual_scale)
         self.mel_port = MelPort.of(self.mel_config, mel_layout)
         if vocoder is not None:
@@ -302,10 +310,10 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             raise ValueError(
                 f"`callback_on_step_end_tensor_inputs` must be among {self._callback_tensor_inputs}, got {sorted(unknown)}"
             )
-        if self.unet.condition_channels != NUM_CONDITION_CHANNELS:
+        if self.unet.condition_channels != self.condition_config.num_channels:
             raise ValueError(
                 f"the network expects {self.unet.condition_channels} condition channels, "
-                f"the pipeline has {NUM_CONDITION_CHANNELS}"
+                f"the pipeline has {self.condition_config.num_channels}"
             )
         check_scheduler(self.scheduler)
 

@@ -175,7 +175,7 @@ class RecordingStream:
     """
 
     def __init__(self, analysis, resynthesis: "Resynthesis | None", pipeline, num_estimates: int):
-        self._layout = pipeline.config
+        self._layout, self._condition_config = pipeline.config, pipeline.condition_config
         self._analysis, self._resynthesis = analysis, resynthesis
         self._target = pipeline.mel_target
         self._blender = WindowBlender(self._layout.overlap_frames)
@@ -217,16 +217,15 @@ class RecordingStream:
         return output
 
     def _condition(self, start: int) -> torch.Tensor:
-        layout = self._layout
         first, last = self._context(start)
         self._analysis.read_to(last)
         noisy_mel = self._analysis.noisy_mel.get(first, min(last, self._analysis.num_frames))
-        condition = build_condition(noisy_mel, layout.noise_floor_span, layout.noise_floor_block)
-        return cut_window(condition, start - first, layout.window_frames)
+        condition = build_condition(noisy_mel, self._condition_config)
+        return cut_window(condition, start - first, self._layout.window_frames)
 
     def _context(self, start: int) -> tuple[int, int]:
         """Frames that the condition of the window from `start` on depends on, in whole blocks of the noise floor."""
-        block, reach = self._layout.noise_floor_block, self._layout.noise_floor_span - self._layout.noise_floor_block
+        block, reach = self._condition_config.block, self._condition_config.span - self._condition_config.block
         context = -(-reach // (2 * block)) * block
         first = start // block * block - context
         last = -(-(start + self._layout.window_frames) // block) * block + context

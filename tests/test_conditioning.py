@@ -1,6 +1,6 @@
 import torch
 
-from speech_enhance.conditioning import build_condition, noise_floor
+from speech_enhance.conditioning import ConditionConfig, build_condition, noise_floor
 
 SPAN, BLOCK = 64, 16
 
@@ -27,7 +27,16 @@ def test_floor_of_a_frame_depends_on_its_span_alone():
 
 
 def test_condition_of_one_frame():
-    condition = build_condition(torch.full((1, 80, 1), 0.7), SPAN, BLOCK)
+    condition = build_condition(torch.full((1, 80, 1), 0.7), ConditionConfig(SPAN, BLOCK))
     assert condition.shape == (1, 3, 80, 1)
     torch.testing.assert_close(condition[0, :2, :, 0], torch.full((2, 80), 0.7))
     torch.testing.assert_close(condition[0, 2, [0, -1], 0], torch.tensor([-1.0, 1.0]))
+
+
+def test_channels_can_be_left_out():
+    mel = torch.rand(2, 80, 40)
+    whole = build_condition(mel, ConditionConfig(SPAN, BLOCK))
+    for floor, coordinate, kept in ((True, False, [0, 1]), (False, True, [0, 2]), (False, False, [0])):
+        config = ConditionConfig(SPAN, BLOCK, floor, coordinate)
+        assert config.num_channels == len(kept)
+        torch.testing.assert_close(build_condition(mel, config), whole[:, kept])

@@ -3,6 +3,7 @@ import pytest
 import torch
 from conftest import noise
 
+from speech_enhance.conditioning import ConditionConfig
 from speech_enhance.schedulers import training_scheduler
 from speech_enhance.targets import MelTarget
 from training.objective import diffusion_loss, few_step_loss, loudness_weight, mel_pair, own_estimates, training_windows
@@ -23,7 +24,7 @@ def test_training_and_pipeline_see_the_same_condition(tiny_pipeline):
     clean_mel, noisy_mel = mel_pair(0 * waveform, waveform, tiny_pipeline.mel_config)
     clean_sample, condition = training_windows(
         clean_mel.repeat(16, 1, 1), noisy_mel.repeat(16, 1, 1), list(range(0, 16 * 48, 48)), settings.window_frames,
-        settings.noise_floor_span, settings.noise_floor_block, tiny_pipeline.mel_target,
+        tiny_pipeline.condition_config, tiny_pipeline.mel_target,
     )  # fmt: skip
     torch.testing.assert_close(torch.cat(shown), condition)
     assert (clean_sample[:-1] == -1).all()
@@ -32,7 +33,7 @@ def test_training_and_pipeline_see_the_same_condition(tiny_pipeline):
 def test_windows_past_the_end_are_padded_with_silence():
     mel = torch.rand(2, 4, 100) + 0.1
     clean_sample, condition = training_windows(
-        0 * mel, mel, [3, 60], 96, 64, 16, MelTarget("residual", residual_scale=0.5)
+        0 * mel, mel, [3, 60], 96, ConditionConfig(64, 16), MelTarget("residual", residual_scale=0.5)
     )
     torch.testing.assert_close(condition[0, 0], torch.nn.functional.pad(mel[0, :, 3:99], (0, 0)))
     torch.testing.assert_close(clean_sample[1, 0, :, :40], -2 * mel[1, :, 60:])

@@ -3,7 +3,7 @@
 import torch
 from diffusers import DDIMScheduler
 
-from speech_enhance.conditioning import build_condition
+from speech_enhance.conditioning import ConditionConfig, build_condition
 from speech_enhance.mel import MelConfig, active_level, level_scale, mel_spectrogram, stft
 from speech_enhance.targets import MelTarget
 from speech_enhance.windows import cut_window
@@ -25,8 +25,7 @@ def training_windows(
     noisy_mel: torch.Tensor,
     starts: list[int],
     window_frames: int,
-    noise_floor_span: int,
-    noise_floor_block: int,
+    condition_config: ConditionConfig,
     target: MelTarget,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The window of each mixture that begins at its frame of `starts`: `(clean_sample, condition)`.
@@ -38,7 +37,7 @@ def training_windows(
         `clean_sample (batch, 1, bands, window_frames)`, what the diffusion is to generate, and `condition (batch,
         channels, bands, window_frames)`.
     """
-    condition = build_condition(noisy_mel, noise_floor_span, noise_floor_block)
+    condition = build_condition(noisy_mel, condition_config)
     clean_sample = target.encode(clean_mel, noisy_mel)[:, None]
     maps = torch.cat([clean_sample, condition], dim=1)
     windows = torch.stack([cut_window(item, start, window_frames) for item, start in zip(maps, starts, strict=True)])

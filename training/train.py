@@ -145,8 +145,7 @@ class Trainer:
                 noisy_mel,
                 batch["start"].tolist(),
                 settings.window_frames,
-                settings.noise_floor_span,
-                settings.noise_floor_block,
+                self.pipeline.condition_config,
                 self.pipeline.mel_target,
             )
             weight = loudness_weight(condition, self.config.loudness_weight_power)
