@@ -4,9 +4,19 @@ import torch
 from conftest import noise
 
 from speech_enhance.conditioning import ConditionConfig
+from speech_enhance.mel import MelConfig, mel_spectrogram
 from speech_enhance.schedulers import training_scheduler
 from speech_enhance.targets import MelTarget
-from training.objective import diffusion_loss, few_step_loss, loudness_weight, mel_pair, own_estimates, training_windows
+from training.objective import (
+    diffusion_loss,
+    loudness_weight,
+    own_estimates,
+    sample_loss,
+    sampled_estimate,
+    spectrum_loss,
+    stft_pair,
+    training_windows,
+)
 
 
 def test_training_and_pipeline_see_the_same_condition(tiny_pipeline):
@@ -21,7 +31,8 @@ def test_training_and_pipeline_see_the_same_condition(tiny_pipeline):
         callback_on_step_end_tensor_inputs=["condition"],
     )
     waveform = torch.from_numpy(audio)[None]
-    clean_mel, noisy_mel = mel_pair(0 * waveform, waveform, tiny_pipeline.mel_config)
+    spectra = stft_pair(0 * waveform, waveform, tiny_pipeline.mel_config)
+    clean_mel, noisy_mel = (mel_spectrogram(spectrum.abs(), tiny_pipeline.mel_config) for spectrum in spectra)
     clean_sample, condition = training_windows(
         clean_mel.repeat(16, 1, 1), noisy_mel.repeat(16, 1, 1), list(range(0, 16 * 48, 48)), settings.window_frames,
         tiny_pipeline.condition_config, tiny_pipeline.mel_target,
@@ -84,7 +95,7 @@ def test_loss_on_own_estimates_is_the_error_of_the_implied_sample(tiny_unet):
 
 
 def test_few_steps_are_those_of_the_pipeline_and_the_last_one_learns(tiny_pipeline):
-    """The error is that of the mel which the pipeline generates from this noise."""
+    """The estimate is what the pipeline generates from this noise."""
     seen = []
 
     def keep(_, inputs, output):
@@ -96,12 +107,34 @@ def test_few_steps_are_those_of_the_pipeline_and_the_last_one_learns(tiny_pipeli
     (start, _, condition), timestep = seen[0][0], seen[2][0][1]
     tiny_pipeline.scheduler.set_timesteps(3)
     last = tiny_pipeline.scheduler.step(seen[2][1], timestep, seen[2][0][0]).pred_original_sample
-    clean_sample = torch.randn_like(last)
-    losses = few_step_loss(tiny_pipeline.unet, tiny_pipeline.scheduler, clean_sample, condition, start, 3)
-    torch.testing.assert_close(losses, (last - clean_sample).square().mean(dim=(1, 2, 3)), rtol=1e-4, atol=1e-5)
+    estimate = sampled_estimate(tiny_pipeline.unet, tiny_pipeline.scheduler, condition, start, 3)
+    torch.testing.assert_close(estimate, last, rtol=1e-4, atol=1e-5)
     assert [item[1].requires_grad for item in seen[3:]] == [False, False, True]
-    losses.sum().backward()
+    sample_loss(estimate, torch.randn_like(last)).sum().backward()
     assert tiny_pipeline.unet.conv_in.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("kind", ["gain", "residual"])
+def test_the_error_of_the_spectrum_is_that_of_the_pipelines_sound(kind):
+    config, target = MelConfig(), MelTarget(kind)
+    speech = torch.from_numpy(noise(16000))[None] * torch.linspace(0, 1, 16000)
+    hiss = 0.3 * torch.from_numpy(noise(16000, seed=1))[None]
+    clean_stft, noisy_stft = stft_pair(speech, speech + hiss, config)
+    clean_mel, noisy_mel = (mel_spectrogram(spectrum.abs(), config) for spectrum in (clean_stft, noisy_stft))
+    true = target.encode(clean_mel, noisy_mel)[:, None].requires_grad_()
+    nothing = torch.full_like(true, -1.0 if kind == "gain" else -9.0).requires_grad_()
+    everything = torch.full_like(true, 1.0 if kind == "gain" else 0.0)
+    losses = {}
+    for name, estimate in {"true": true, "nothing": nothing, "everything": everything}.items():
+        losses[name] = spectrum_loss(estimate, noisy_mel, clean_stft, noisy_stft, target, config)
+        assert losses[name].shape == (1,)
+    assert losses["true"] < losses["everything"] < losses["nothing"]
+    (losses["true"] + losses["nothing"]).sum().backward()
+    assert true.grad.isfinite().all()
+    assert true.grad.abs().sum() > 0
+    assert nothing.grad.isfinite().all()
+    same = spectrum_loss(everything, noisy_mel, noisy_stft, noisy_stft, target, config)
+    torch.testing.assert_close(same, torch.zeros(1), atol=1e-4, rtol=0)
 
 
 def scheduler_step(scheduler, unet, sample, timestep, condition):

@@ -53,7 +53,12 @@ def test_two_steps_give_a_pipeline_that_runs(corpus, tmp_path):
 def test_few_steps_of_sampling_can_be_trained(corpus, tmp_path, share):
     from training.train import main
 
-    main(["--config", str(tiny_config(corpus, tmp_path, few_step_share=share, few_step_number=3))])
+    main(
+        [
+            "--config",
+            str(tiny_config(corpus, tmp_path, few_step_share=share, few_step_number=3, spectrum_loss_weight=0.5)),
+        ]
+    )
     assert all(loss > 0 for loss in losses(tmp_path).values())
 
 

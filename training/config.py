@@ -46,8 +46,9 @@ class TrainingConfig:
         own_estimate_start_step: Optimiser step from which on that is done; earlier estimates are too poor.
         own_estimate_first_timestep: See above; below it little noise is left that could carry a correction.
         few_step_share: Share of the draws that train the end of `few_step_number` steps of sampling instead of one timestep
-            (see [`few_step_loss`]).
+            (see [`sampled_estimate`]).
         few_step_number: Steps of those.
+        spectrum_loss_weight: Of the error of the sound that those would end in (see [`spectrum_loss`]).
         loudness_weight_power: An error counts in proportion to the noisy mel's value to this power; 0 for all alike.
         padded_share: Share of windows that reach past the end of their mixture.
         level_jitter_db: Standard deviation of the level around the level rule.
@@ -94,6 +95,7 @@ class TrainingConfig:
     own_estimate_first_timestep: int = 200
     few_step_share: float = 0.0
     few_step_number: int = 4
+    spectrum_loss_weight: float = 0.0
     loudness_weight_power: float = 0.0
     padded_share: float = 0.15
     level_jitter_db: float = 2.0
@@ -137,6 +139,8 @@ class TrainingConfig:
         )
         _expect(0 <= self.few_step_share <= 1, "few_step_share", "a number from 0 to 1", self.few_step_share)
         _expect(self.few_step_number >= 1, "few_step_number", "at least 1", self.few_step_number)
+        used = self.spectrum_loss_weight >= 0 and (self.few_step_share > 0 or self.spectrum_loss_weight == 0)
+        _expect(used, "spectrum_loss_weight", "at least 0, and 0 at few_step_share 0", self.spectrum_loss_weight)
         _expect(self.max_minutes is None or self.max_minutes > 0, "max_minutes", "more than 0", self.max_minutes)
         _expect(self.clock in CLOCKS, "clock", " or ".join(CLOCKS), self.clock)
         _expect(self.optimizer in ("adamw", "muon"), "optimizer", "adamw or muon", self.optimizer)

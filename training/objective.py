@@ -4,20 +4,28 @@ import torch
 from diffusers import DDIMScheduler
 
 from speech_enhance.conditioning import ConditionConfig, build_condition
-from speech_enhance.mel import MelConfig, active_level, level_scale, mel_spectrogram, stft
+from speech_enhance.mel import MelConfig, active_level, level_scale, stft
+from speech_enhance.reconstruction import spectral_gain
 from speech_enhance.targets import MelTarget
 from speech_enhance.windows import cut_window
 
 _TYPICAL_MEL = 0.75  # mean of a noisy mel at the level of training
 _LEAST_MEL = 0.02
+_LEAST_GAIN_SAMPLE = -1 + 2e-4
+_LEAST_POWER = 1e-6
 
 
-def mel_pair(
+def stft_pair(
     clean: torch.Tensor, noisy: torch.Tensor, config: MelConfig, level_jitter: torch.Tensor | float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mels `(batch, bands, frames)` of aligned waveforms `(batch, samples)`, both at the noisy one's level."""
+    """Complex STFTs `(batch, frequencies, frames)` of aligned waveforms `(batch, samples)`, both at the noisy one's level."""
     scale = level_scale(active_level(noisy[:, None], config.sampling_rate), config) * level_jitter
-    return tuple(mel_spectrogram(stft(audio * scale[:, None], config).abs(), config) for audio in (clean, noisy))
+    return stft(clean * scale[:, None], config), stft(noisy * scale[:, None], config)
+
+
+def cut_windows(maps: torch.Tensor, starts: list[int], window_frames: int) -> torch.Tensor:
+    """The window of each item of `maps (batch, …, frames)` that begins at its frame of `starts`, silence after its end."""
+    return torch.stack([cut_window(item, start, window_frames) for item, start in zip(maps, starts, strict=True)])
 
 
 def training_windows(
@@ -40,7 +48,7 @@ def training_windows(
     condition = build_condition(noisy_mel, condition_config)
     clean_sample = target.encode(clean_mel, noisy_mel)[:, None]
     maps = torch.cat([clean_sample, condition], dim=1)
-    windows = torch.stack([cut_window(item, start, window_frames) for item, start in zip(maps, starts, strict=True)])
+    windows = cut_windows(maps, starts, window_frames)
     return windows[:, :1], windows[:, 1:]
 
 
@@ -101,17 +109,10 @@ def diffusion_loss(
     return own_weight * (weight * (prediction.float() - target).square()).mean(dim=(1, 2, 3))
 
 
-def few_step_loss(
-    unet,
-    noise_scheduler,
-    clean_sample: torch.Tensor,
-    condition: torch.Tensor,
-    noise: torch.Tensor,
-    num_inference_steps: int,
-    weight: torch.Tensor | float = 1.0,
+def sampled_estimate(
+    unet, noise_scheduler, condition: torch.Tensor, noise: torch.Tensor, num_inference_steps: int
 ) -> torch.Tensor:
-    """Mean squared error of the clean sample that `num_inference_steps` of DDIM from pure `noise` end with, each point times
-    `weight`, per example `(batch,)`.
+    """The clean sample that `num_inference_steps` of DDIM from pure `noise` end with.
 
     The gradient goes through the last step alone; the ones before are taken as in sampling (Lay et al., "Single and Few-step
     Diffusion for Generative Speech Enhancement", arXiv:2309.09677, "correcting the reverse process").
@@ -124,5 +125,41 @@ def few_step_loss(
             prediction = unet(sample, timestep, condition).sample.float()
         sample = scheduler.step(prediction, timestep, sample).prev_sample
     prediction = unet(sample, scheduler.timesteps[-1], condition).sample.float()
-    estimate = scheduler.step(prediction, scheduler.timesteps[-1], sample).prev_sample
+    return scheduler.step(prediction, scheduler.timesteps[-1], sample).prev_sample
+
+
+def sample_loss(estimate: torch.Tensor, clean_sample: torch.Tensor, weight: torch.Tensor | float = 1.0) -> torch.Tensor:
+    """Mean squared error of an estimated clean sample, each point times `weight`, per example `(batch,)`."""
     return (weight * (estimate - clean_sample).square()).mean(dim=(1, 2, 3))
+
+
+def spectrum_loss(
+    estimate: torch.Tensor,
+    noisy_mel: torch.Tensor,
+    clean_stft: torch.Tensor,
+    noisy_stft: torch.Tensor,
+    target: MelTarget,
+    config: MelConfig,
+) -> torch.Tensor:
+    """How far the STFT that the pipeline makes of an estimate lies from the clean one, compressed by a power of 0.3: squared
+    errors of magnitudes and, to three tenths, of complex values, per example `(batch,)` (Braun & Tashev, "A consolidated
+    view of loss functions for supervised deep learning-based speech enhancement", arXiv:2009.12286).
+
+    Args:
+        estimate: Of the clean sample, `(batch, 1, bands, frames)`.
+        noisy_mel: `(batch, bands, frames)` of the same windows.
+        clean_stft: `(batch, frequencies, frames)` of the same windows.
+        noisy_stft: Same shape.
+        target: What the sample stands for.
+        config: The analysis of all of them.
+    """
+    if target.kind == "gain":  # at a gain of 0 the root in `decode` has no gradient
+        estimate = estimate.clamp(min=_LEAST_GAIN_SAMPLE)
+    gain = spectral_gain(target.decode(estimate[:, 0], noisy_mel), noisy_mel, config)
+    compressed = []
+    for spectrum in (gain * noisy_stft, clean_stft):
+        power = torch.view_as_real(spectrum).square().sum(dim=-1) + _LEAST_POWER
+        compressed.append((power.pow(0.15), torch.view_as_real(spectrum) * power.pow(-0.35)[..., None]))
+    (magnitude, values), (clean_magnitude, clean_values) = compressed
+    error = 0.7 * (magnitude - clean_magnitude).square() + 0.3 * (values - clean_values).square().sum(dim=-1)
+    return error.mean(dim=(1, 2))

@@ -22,12 +22,22 @@ if not __package__:  # run as a script: the repository, not this folder with its
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
+from speech_enhance.mel import mel_spectrogram
 from speech_enhance.schedulers import training_scheduler
 from training.config import TrainingConfig, load_config
 from training.degradation import degrade_batch
 from training.examples import TrainingExamples
 from training.muon import Muon
-from training.objective import diffusion_loss, few_step_loss, loudness_weight, mel_pair, training_windows
+from training.objective import (
+    cut_windows,
+    diffusion_loss,
+    loudness_weight,
+    sample_loss,
+    sampled_estimate,
+    spectrum_loss,
+    stft_pair,
+    training_windows,
+)
 from training.progress import LossMeter, RunClock, schedule_position
 from training.validation import load_pairs, log_example, score_pairs
 from training.weights import export_pipeline, start_from
@@ -128,36 +138,39 @@ class Trainer:
 
     def losses(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """The loss of every example of a batch of [`TrainingExamples`]."""
-        settings = self.pipeline.config
+        config, settings = self.config, self.pipeline.config
         with torch.no_grad():
             level = 10 ** (batch["level_db"] / 20)
-            clean_mel, noisy_mel = mel_pair(batch["clean"], batch["noisy"], self.pipeline.mel_config, level)
-            if self.config.degradation:
+            mel_config, starts = self.pipeline.mel_config, batch["start"].tolist()
+            spectra = stft_pair(batch["clean"], batch["noisy"], mel_config, level)
+            clean_mel, noisy_mel = (mel_spectrogram(spectrum.abs(), mel_config) for spectrum in spectra)
+            if config.degradation:
                 noisy_mel = degrade_batch(
-                    noisy_mel,
-                    self.config.degradation,
-                    self.pipeline.mel_config,
-                    self.config.seed,
-                    batch["index"].tolist(),
+                    noisy_mel, config.degradation, mel_config, config.seed, batch["index"].tolist()
                 )
             clean_sample, condition = training_windows(
                 clean_mel,
                 noisy_mel,
-                batch["start"].tolist(),
+                starts,
                 settings.window_frames,
                 self.pipeline.condition_config,
                 self.pipeline.mel_target,
             )
-            weight = loudness_weight(condition, self.config.loudness_weight_power)
+            weight = loudness_weight(condition, config.loudness_weight_power)
             noise = settings.initial_noise_scale * batch["noise"]
-            own = batch["own"] & (self.global_step >= self.config.own_estimate_start_step)
+            own = batch["own"] & (self.global_step >= config.own_estimate_start_step)
         few = batch["few_steps"]
         losses = torch.zeros(len(few), device=noise.device)
         if few.any():
-            parts = (part[few] for part in (clean_sample, condition, noise))
-            losses[few] = few_step_loss(
-                self.unet, self.noise_scheduler, *parts, self.config.few_step_number, weight[few]
+            estimate = sampled_estimate(
+                self.unet, self.noise_scheduler, condition[few], noise[few], config.few_step_number
             )
+            losses[few] = sample_loss(estimate, clean_sample[few], weight[few])
+            if config.spectrum_loss_weight > 0:
+                windows = (cut_windows(spectrum, starts, settings.window_frames)[few] for spectrum in spectra)
+                losses[few] += config.spectrum_loss_weight * spectrum_loss(
+                    estimate, condition[few, 0], *windows, self.pipeline.mel_target, mel_config
+                )
         if not few.all():
             parts = (part[~few] for part in (clean_sample, condition, noise, batch["timestep"], own, weight))
             losses[~few] = diffusion_loss(self.unet, self.noise_scheduler, *parts)
