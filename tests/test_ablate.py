@@ -56,6 +56,7 @@ def test_runs_are_trained_scored_and_not_made_twice(corpus, tmp_path):
     stored = tmp_path / "out.runs.jsonl"
     rows = run_plan(plan, stored)
     assert [row["variant"] for row in rows] == ["as it is", "residual"]
+    assert run_plan(plan, stored, seeds=[]) == rows
     assert all(row["steps"] == 2 and row["pesq"] > 1 for row in rows)
     index = json.loads((tmp_path / "residual-0" / "pipeline" / "model_index.json").read_text())
     assert index["target"] == "residual"
@@ -86,6 +87,17 @@ def test_only_what_exceeds_the_spread_of_seeds_is_marked():
     rows = [row | {"pesq_4_steps": float("nan")} if row["variant"] == "far" else row for row in rows[:-1]]
     assert "Not run yet: far." in markdown(rows, plan)
     assert "nan" not in markdown(rows, plan)
+
+
+def test_a_plan_without_runs_and_an_unknown_seed_are_usage_errors(tmp_path, capsys):
+    plan = ["--plan", str(ROOT / "training" / "configs" / "ablations.yaml"), "--output", str(tmp_path / "out")]
+    for arguments, message in (
+        (["--report-only"], "has no run of every seed yet"),
+        (["--seeds", "7"], "the plan has no 7"),
+    ):
+        with pytest.raises(SystemExit):
+            main(plan + arguments)
+        assert message in capsys.readouterr().err
 
 
 def test_a_wrong_plan_is_a_usage_error(tmp_path, capsys):

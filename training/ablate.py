@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=1 python training/ablate.py --plan training/configs/ablations.yaml --output training/results/ablations
 
-A run that is already in OUTPUT.runs.jsonl is not made again, so the command goes on where it was stopped. Writes
+A run that is already in OUTPUT.runs.jsonl is not made again, so the command goes on where it was stopped, and may be started
+once for each seed at the same time (`--seeds`). Writes
 OUTPUT.json (every run) and OUTPUT.md (the table) of the variants whose runs are complete. The budget is counted in
 multiply-adds, so the runs of a plan may be made on different machines, busy or not.
 """
@@ -147,8 +148,9 @@ def relative_cost(pipeline: SpeechEnhancementPipeline, base: TrainingConfig, pai
     return float(np.median(times[pipeline]) / np.median(times[other]))
 
 
-def run_plan(plan: AblationPlan, stored: Path, train: bool = True) -> list[dict]:
-    """Every run of `plan` that `stored` lacks, appended to it one by one, or none without `train`; all runs of the plan."""
+def run_plan(plan: AblationPlan, stored: Path, train: bool = True, seeds: list[int] | None = None) -> list[dict]:
+    """Every run of `plan` that `stored` lacks, appended to it one by one, of all seeds or of `seeds` alone, or none without
+    `train`; all runs of the plan."""
     common = plan.common | {"max_minutes": None, "validation_pairs": None, "checkpoint_every": 0}
     base = variant_config(yaml.safe_load(Path(plan.config).read_text(encoding="utf-8")), common)
     rows = [json.loads(line) for line in stored.read_text(encoding="utf-8").splitlines()] if stored.exists() else []
@@ -166,7 +168,7 @@ def run_plan(plan: AblationPlan, stored: Path, train: bool = True) -> list[dict]
     configs = {name: checked_config(variant_config(base, changes)) for name, changes in plan.variants.items()}
     first = next(iter(configs.values()))
     for name, changes in plan.variants.items():
-        for seed in plan.seeds:
+        for seed in plan.seeds if seeds is None else seeds:
             if (name, seed) in done:
                 continue
             print(f"… {name}, seed {seed}", file=sys.stderr)
@@ -206,6 +208,8 @@ def markdown(rows: list[dict], plan: AblationPlan) -> str:
     forms = {"pesq": ".3f", "estoi": ".4f", "si_sdr": ".2f", "pesq_4_steps": ".3f"}
     by_name = {name: [row for row in rows if row["variant"] == name] for name in plan.variants}
     by_name = {name: runs for name, runs in by_name.items() if len(runs) == len(plan.seeds)}
+    if first not in by_name:
+        raise ValueError(f"{first!r}, which all are compared with, has no run of every seed yet")
     spread = {
         name: max(np.ptp([row[name] for row in runs]) for runs in by_name.values() if np.isfinite(runs[0][name]))
         for name in forms
@@ -235,14 +239,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plan", required=True, help="YAML file, see AblationPlan for its fields")
     parser.add_argument("--output", required=True, help="path of the report without extension")
+    parser.add_argument("--seeds", type=int, nargs="+", help="make the runs of these seeds only")
     parser.add_argument("--report-only", action="store_true", help="train nothing, report the runs that there are")
     options = parser.parse_args(arguments)
     try:
         plan = read_config(AblationPlan, options.plan)
-        rows = run_plan(plan, Path(options.output + ".runs.jsonl"), train=not options.report_only)
+        if unknown := set(options.seeds or []) - set(plan.seeds):
+            raise ValueError(f"--seeds: the plan has no {', '.join(map(str, sorted(unknown)))}")
+        stored = Path(options.output + ".runs.jsonl")
+        if not options.report_only:
+            run_plan(plan, stored, seeds=options.seeds)
+        rows = run_plan(plan, stored, train=False)  # another process may have made some of them
+        text = markdown(rows, plan)
     except (OSError, ValueError, RuntimeError) as error:
         parser.error(str(error))
-    write_report(options.output, rows, markdown(rows, plan))
+    write_report(options.output, rows, text)
 
 
 if __name__ == "__main__":
