@@ -65,10 +65,11 @@ def publish_model(
     """
     check_repo_id(repo_id)
     reports = checked_reports(folder, about, results)
+    pipeline = check_pipeline(folder)
     with tempfile.TemporaryDirectory() as work:
         files = report_files(about, results)
         if isinstance(about, About):
-            files |= sample_files(folder, Path(work))
+            files |= sample_files(pipeline, Path(work))
         card = card_text(
             about, reports, folder, assets(repo_id, revision, about), repo_id, revision, code_revision(revision)
         )
@@ -108,14 +109,13 @@ def assets(repo_id: str, revision: str, about: About | MelStageAbout) -> dict[st
     }
 
 
-def sample_files(folder: Path, work: Path) -> dict[str, Path]:
-    """Samples, enhanced by the checked pipeline in `folder`, and pictures, by their path in the repository."""
+def sample_files(pipeline, work: Path) -> dict[str, Path]:
+    """Samples, enhanced by `pipeline`, and pictures, by their path in the repository."""
     import soundfile
 
     from samples.make_picture import draw
     from speech_enhance import write_audio
 
-    pipeline = check_pipeline(folder)
     files = {f"samples/{name}.wav": SAMPLES / f"{name}.wav" for name in ("noisy", "clean")}
     recordings = {}
     for name in ("noisy", "clean"):
