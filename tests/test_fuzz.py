@@ -58,7 +58,7 @@ def broken_files(draw) -> bytes:
 
 
 @pytest.mark.slow
-@rounds(15000)
+@rounds(25000)
 @given(content=broken_files() | st.binary(max_size=300))
 @example(content=b"RIFF")
 def test_reader(tmp_path, monkeypatch, content):
