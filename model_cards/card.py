@@ -48,18 +48,14 @@ def render(
     Raises:
         ValueError: if a report holds nothing about the model; `jinja2.UndefinedError` for a field without a value.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
     results = {item.results: reports.results(item.results) for item in about.evaluations}
     evaluations = [asdict(item) | findings(results[item.results], item.by) for item in about.evaluations]
     schedulers = None
     if about.schedulers:
         untouched = [file for report in results.values() for file in report["untouched"]["files"]]
         schedulers = scheduler_findings(reports.results(about.schedulers), untouched)
-    text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return fill_template(
+        TEMPLATE,
         about=about,
         metadata=metadata(about, results, repo_id).to_yaml().strip(),
         model=model_facts(folder),
@@ -76,6 +72,16 @@ def render(
         speed=speed_findings(reports.results(about.benchmark)) if about.benchmark else None,
         training=training_facts(about, folder),
     )
+
+
+def fill_template(template: Path, **values) -> str:
+    """The text of a card: `template` with `values`, every one of which that it names must be there."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    text = environment.from_string(template.read_text(encoding="utf-8")).render(values)
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
@@ -100,16 +106,23 @@ def metadata(about: About, results: dict[str, dict], repo_id: str | None) -> Mod
                         metric_value=value,
                     )
                 )
+    return front_matter(about, "audio-to-audio", list(MEASURES), measured, repo_id)
+
+
+def front_matter(
+    about, pipeline_tag: str, metrics: list[str], eval_results: list[EvalResult], repo_id: str | None
+) -> ModelCardData:
+    """The front matter of the card of a pipeline, whatever it is for, from its `about` and what was measured."""
     return ModelCardData(
         license=about.licence,
         language=about.languages,
         library_name="diffusers",
-        pipeline_tag="audio-to-audio",
+        pipeline_tag=pipeline_tag,
         tags=about.tags,
         datasets=about.datasets or None,
-        metrics=list(MEASURES),
+        metrics=metrics,
         model_name=repo_id.split("/")[-1] if repo_id else about.title,
-        eval_results=measured,
+        eval_results=eval_results,
     )
 
 

@@ -1,15 +1,13 @@
 """The model card of a mel stage: [`MelStageAbout`], the report of `training/evaluate_mel_stage.py` and the checkpoint itself."""
 
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import jinja2
 from huggingface_hub import EvalResult, ModelCardData
 
 from model_cards.about import CITATION, Corpus
-from model_cards.card import model_facts
+from model_cards.card import fill_template, front_matter, model_facts
 from model_cards.figures import Reports
 from training.bootstrap import bootstrap_gain, bootstrap_mean
 
@@ -82,13 +80,11 @@ def render_mel_stage(
     code_revision: str = "remote-code",
 ) -> str:
     """The text of the card; arguments as of [`model_cards.card.render`], `assets` holds `picture`."""
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
     index = json.loads((Path(folder) / "model_index.json").read_text(encoding="utf-8"))
     results = reports.results(about.report)
     command, commit = reports.provenance(about.report)
-    text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return fill_template(
+        TEMPLATE,
         about=about,
         metadata=metadata(about, results, repo_id).to_yaml().strip(),
         model=model_facts(folder),
@@ -105,7 +101,6 @@ def render_mel_stage(
         command=f"python training/{command}",
         commit=commit,
     )
-    return re.sub(r"\n{3,}", "\n\n", text)
 
 
 def settings(results: dict) -> list[str]:
@@ -139,14 +134,4 @@ def metadata(about: MelStageAbout, results: dict, repo_id: str | None) -> ModelC
         )
         for name, heading in MEASURES.items()
     ]
-    return ModelCardData(
-        license=about.licence,
-        language=about.languages,
-        library_name="diffusers",
-        pipeline_tag="text-to-speech",
-        tags=about.tags,
-        datasets=about.datasets or None,
-        metrics=list(MEASURES),
-        model_name=repo_id.split("/")[-1] if repo_id else about.title,
-        eval_results=measured,
-    )
+    return front_matter(about, "text-to-speech", list(MEASURES), measured, repo_id)

@@ -67,6 +67,11 @@ def own_estimates(unet, noise_scheduler, condition: torch.Tensor, noise: torch.T
     return -prediction if noise_scheduler.config.prediction_type == "v_prediction" else prediction
 
 
+def sample_loss(estimate: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | float = 1.0) -> torch.Tensor:
+    """Mean squared error of `estimate (batch, 1, bands, frames)`, each point times `weight`, per example `(batch,)`."""
+    return (weight * (estimate - target).square()).mean(dim=(1, 2, 3))
+
+
 def diffusion_loss(
     unet,
     noise_scheduler,
@@ -106,7 +111,7 @@ def diffusion_loss(
         if own is not None:
             own_weight = torch.where(own, 1 - alpha_cumprod, own_weight)
     prediction = unet(noisy_sample, timesteps, condition).sample
-    return own_weight * (weight * (prediction.float() - target).square()).mean(dim=(1, 2, 3))
+    return own_weight * sample_loss(prediction.float(), target, weight)
 
 
 def sampled_estimate(
@@ -126,11 +131,6 @@ def sampled_estimate(
         sample = scheduler.step(prediction, timestep, sample).prev_sample
     prediction = unet(sample, scheduler.timesteps[-1], condition).sample.float()
     return scheduler.step(prediction, scheduler.timesteps[-1], sample).prev_sample
-
-
-def sample_loss(estimate: torch.Tensor, clean_sample: torch.Tensor, weight: torch.Tensor | float = 1.0) -> torch.Tensor:
-    """Mean squared error of an estimated clean sample, each point times `weight`, per example `(batch,)`."""
-    return (weight * (estimate - clean_sample).square()).mean(dim=(1, 2, 3))
 
 
 def spectrum_loss(
