@@ -17,11 +17,11 @@ class MelTarget:
     residual can also add what the noisy mel lacks.
 
     Args:
-        kind: `"gain"` or `"residual"`.
+        kind: `"gain"`, `"residual"` or `"clean"`.
         gain_power: Power of the gain, which is a ratio of compressed mels: larger ones spend the network's precision
             on gains near 1, on speech, smaller ones on how far noise is turned down. With 1 / `mel_power` it is the
             ratio of magnitudes.
-        residual_scale: Divides the residual.
+        residual_scale: Divides the residual or the clean mel.
 
     Raises:
         ValueError: for an unknown kind or a number that is not above 0.
@@ -32,8 +32,8 @@ class MelTarget:
     residual_scale: float = 0.4
 
     def __post_init__(self):
-        if self.kind not in ("gain", "residual"):
-            raise ValueError(f'`target` must be "gain" or "residual", got {self.kind!r}')
+        if self.kind not in ("gain", "residual", "clean"):
+            raise ValueError(f'`target` must be "gain", "residual" or "clean", got {self.kind!r}')
         for name in ("residual_scale", "gain_power"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"`{name}` must be above 0, got {getattr(self, name)!r}")
@@ -42,6 +42,8 @@ class MelTarget:
         """The diffusion's sample for a clean mel. A gain is at most 1: where speech and noise cancel, nothing is added."""
         if self.kind == "residual":
             return (clean_mel - noisy_mel) / self.residual_scale
+        if self.kind == "clean":
+            return clean_mel / self.residual_scale - 1
         gain = ((clean_mel + _EPSILON) / (noisy_mel + _EPSILON)).clamp(max=1)
         return 2 * gain.pow(self.gain_power) - 1
 
@@ -49,4 +51,6 @@ class MelTarget:
         """The clean mel that a generated sample stands for, never below silence."""
         if self.kind == "residual":
             return (noisy_mel + self.residual_scale * sample).clamp(min=0)
+        if self.kind == "clean":
+            return (self.residual_scale * (sample + 1)).clamp(min=0)
         return ((sample + 1) / 2).clamp(0, 1).pow(1 / self.gain_power) * noisy_mel

@@ -4,7 +4,7 @@ import torch
 from speech_enhance.targets import MelTarget
 
 
-@pytest.mark.parametrize("kind", ["gain", "residual"])
+@pytest.mark.parametrize("kind", ["gain", "residual", "clean"])
 @pytest.mark.parametrize("gain_power", [0.5, 1.0, 2.0])
 def test_decode_undoes_encode(kind, gain_power):
     target = MelTarget(kind, gain_power)
@@ -31,7 +31,7 @@ def test_silence_in_is_silence_out():
 
 def test_samples_out_of_range_are_bounded():
     noisy_mel = torch.rand(1, 80, 4)
-    for kind in ("gain", "residual"):
+    for kind in ("gain", "residual", "clean"):
         decoded = MelTarget(kind, gain_power=0.5).decode(10 * torch.randn(1, 80, 4), noisy_mel)
         assert decoded.min() >= 0
         assert decoded.isfinite().all()
