@@ -181,7 +181,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
                 `(batch, channels, samples)`, or a list of recordings of any lengths.
             sampling_rate (`int`): Samples per second of `audio`; the output has the same.
             num_inference_steps (`int`): Steps of the scheduler. One step is the model's direct estimate.
-            num_estimates (`int`): Clean mels that are generated, each from noise of its own, and averaged.
+            num_estimates (`int`): Clean mels that are generated and averaged, each from noise of its own and in windows
+                that begin some frames earlier, so that the network's patches fall elsewhere.
             generator (`torch.Generator` or one per recording): Source of the noise. Without one the result is that of
                 `torch.Generator().manual_seed(0)`: the same call gives the same bytes.
             attenuation_limit_db (`float`, *optional*): No band is turned down by more than this.
@@ -362,8 +363,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         windows = (
             (number, start, seeds[number] + estimate, condition)  # every estimate has noise of its own
             for number, stream in enumerate(streams)
-            for start, condition in stream.windows()
-            for estimate in range(settings.num_estimates)
+            for start, estimate, condition in stream.windows()
         )
         num_windows = settings.num_estimates * sum(len(stream.starts) * stream.num_groups for stream in streams)
         num_batches = -(-num_windows // settings.window_batch_size)

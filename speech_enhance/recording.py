@@ -28,7 +28,7 @@ from .mel import (
 from .reconstruction import spectral_gain
 from .resampling import RateRestorer, Resampler, num_resampled
 from .settings import EnhancementSettings
-from .windows import WindowBlender, cut_window, window_starts
+from .windows import WindowBlender, average_shifted, cut_window, estimate_shifts, window_starts
 
 UPPER_BAND = 0.625  # of the band that recording and model share: 5 to 8 kHz
 BLOCK_SECONDS = 2.0
@@ -182,26 +182,29 @@ class RecordingStream:
         self.starts = window_starts(analysis.num_frames, self._layout.window_frames, self._layout.overlap_frames)
         self.scale = analysis.scale
         self.num_groups = len(self.scale)
-        self._answers_per_window = num_estimates * self.num_groups
+        self._shifts = estimate_shifts(num_estimates, pipeline.unet.frame_multiple)
         self._answers: list[torch.Tensor] = []
         self._num_done = 0
         self._decided = 0
 
-    def windows(self) -> Iterator[tuple[int, torch.Tensor]]:
-        """First frame and condition `(channels, num_mel_bins, window_frames)` of every window, once for each group; the
-        recording is read as far as each needs it."""
+    def windows(self) -> Iterator[tuple[int, int, torch.Tensor]]:
+        """First frame, number of the estimate and condition `(channels, num_mel_bins, window_frames)`: window by window,
+        in it group by group, and for each `num_estimates`, whose windows begin a little earlier (see
+        [`estimate_shifts`]). The recording is read as far as each window needs it."""
         for start in self.starts:
-            for condition in self._condition(start):
-                yield start, condition
+            first, condition = self._condition(start)
+            for group in condition:
+                for estimate, shift in enumerate(self._shifts):
+                    yield start, estimate, cut_window(group, start - shift - first, self._layout.window_frames)
 
     def accept(self, sample: torch.Tensor) -> np.ndarray | torch.Tensor | None:
-        """Take the next answer `(num_mel_bins, window_frames)`: window by window, in it group by group, and for each
-        `num_estimates`. Returns what of the output is known by it: sound `(channels, samples)` at the recording's
-        rate, or mels `(groups, num_mel_bins, frames)`."""
+        """Take the next answer `(num_mel_bins, window_frames)`, in the order of [`~RecordingStream.windows`]. Returns what
+        of the output is known by it: sound `(channels, samples)` at the recording's rate, or mels `(groups,
+        num_mel_bins, frames)`."""
         self._answers.append(sample)
-        if len(self._answers) < self._answers_per_window:
+        if len(self._answers) < self.num_groups * len(self._shifts):
             return None
-        answers = torch.stack(self._answers).unflatten(0, (self.num_groups, -1)).mean(dim=1)
+        answers = average_shifted(torch.stack(self._answers).unflatten(0, (self.num_groups, -1)), self._shifts)
         self._answers = []
         self._num_done += 1
         last = self._num_done == len(self.starts)
@@ -216,18 +219,18 @@ class RecordingStream:
             self._analysis.forget(self._first_frame_needed(), made)
         return output
 
-    def _condition(self, start: int) -> torch.Tensor:
+    def _condition(self, start: int) -> tuple[int, torch.Tensor]:
+        """Condition `(groups, channels, num_mel_bins, frames)` that holds the windows at `start`, and its first frame."""
         first, last = self._context(start)
         self._analysis.read_to(last)
         noisy_mel = self._analysis.noisy_mel.get(first, min(last, self._analysis.num_frames))
-        condition = build_condition(noisy_mel, self._condition_config)
-        return cut_window(condition, start - first, self._layout.window_frames)
+        return first, build_condition(noisy_mel, self._condition_config)
 
     def _context(self, start: int) -> tuple[int, int]:
-        """Frames that the condition of the window from `start` on depends on, in whole blocks of the noise floor."""
+        """Frames that the condition of the windows at `start` depends on, in whole blocks of the noise floor."""
         block, reach = self._condition_config.block, self._condition_config.span - self._condition_config.block
         context = -(-reach // (2 * block)) * block
-        first = start // block * block - context
+        first = (start - max(self._shifts)) // block * block - context
         last = -(-(start + self._layout.window_frames) // block) * block + context
         return max(first, 0), last
 

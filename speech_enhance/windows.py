@@ -20,9 +20,32 @@ def window_starts(num_frames: int, window_frames: int, overlap_frames: int) -> l
 
 
 def cut_window(maps: torch.Tensor, start: int, window_frames: int) -> torch.Tensor:
-    """`maps[..., start : start + window_frames]`, padded with 0 (silence) beyond the end."""
-    window = maps[..., start : start + window_frames]
-    return torch.nn.functional.pad(window, (0, window_frames - window.shape[-1]))
+    """`maps[..., start : start + window_frames]`, padded with 0 (silence) before the beginning and beyond the end."""
+    window = maps[..., max(start, 0) : start + window_frames]
+    before = max(-start, 0)
+    return torch.nn.functional.pad(window, (before, window_frames - before - window.shape[-1]))
+
+
+def estimate_shifts(num_estimates: int, frame_multiple: int) -> list[int]:
+    """By how many frames the windows of every estimate begin earlier than the grid.
+
+    The first begins on it. The patches and levels of a network fall on other frames in each of the next, until all
+    `frame_multiple` (a power of two) places are taken: 0, 5, 10, 15, 4, … of 16.
+    """
+    step = frame_multiple // 3 | 1  # odd, so it meets every place
+    return [estimate * step % frame_multiple for estimate in range(num_estimates)]
+
+
+def average_shifted(estimates: torch.Tensor, shifts: list[int]) -> torch.Tensor:
+    """Mean `(..., bands, frames)` of `estimates (..., len(shifts), bands, frames)` whose windows begin `shifts` frames
+    earlier: of the frames that a window with shift 0 has, each over the estimates that reach it."""
+    num_frames = estimates.shape[-1]
+    total = torch.zeros_like(estimates[..., 0, :, :])
+    count = torch.zeros(num_frames, dtype=total.dtype, device=total.device)
+    for shift, estimate in zip(shifts, estimates.unbind(-3), strict=True):
+        total[..., : num_frames - shift] += estimate[..., shift:]
+        count[: num_frames - shift] += 1
+    return total / count
 
 
 class WindowBlender:

@@ -1,7 +1,15 @@
 import pytest
 import torch
 
-from speech_enhance.windows import WindowBlender, cut_window, seeded_generator, window_noise, window_starts
+from speech_enhance.windows import (
+    WindowBlender,
+    average_shifted,
+    cut_window,
+    estimate_shifts,
+    seeded_generator,
+    window_noise,
+    window_starts,
+)
 
 
 def blend(windows: list[torch.Tensor], overlap_frames: int) -> torch.Tensor:
@@ -38,3 +46,22 @@ def test_noise_is_a_function_of_seed_and_frame():
 def test_seeded_generators_differ_by_key():
     draws = {torch.rand(1, generator=seeded_generator(*key)).item() for key in [(0, 0), (0, 1), (1, 0), (0, 0, 0, 1)]}
     assert len(draws) == 4
+
+
+@pytest.mark.parametrize("frame_multiple", [1, 2, 4, 8, 16, 32])
+def test_estimates_meet_every_place_of_the_network_s_grid_before_one_again(frame_multiple):
+    shifts = estimate_shifts(2 * frame_multiple, frame_multiple)
+    assert shifts[0] == 0
+    assert sorted(shifts[:frame_multiple]) == list(range(frame_multiple))
+    assert shifts[frame_multiple:] == shifts[:frame_multiple]
+
+
+@pytest.mark.parametrize("start", [0, 48, 96])
+def test_windows_that_begin_earlier_are_averaged_frame_by_frame(start):
+    maps = torch.randn(80, 150)
+    shifts = estimate_shifts(5, 16)
+    windows = torch.stack([cut_window(maps, start - shift, 64) for shift in shifts])
+    for shift, window in zip(shifts, windows, strict=True):
+        assert not window[:, : max(shift - start, 0)].any(), "silence lies before the beginning"
+    torch.testing.assert_close(average_shifted(windows, shifts), cut_window(maps, start, 64))
+    assert torch.equal(average_shifted(windows[:1], [0]), windows[0]), "one estimate is itself, bit by bit"
