@@ -56,10 +56,22 @@ def test_few_steps_of_sampling_can_be_trained(corpus, tmp_path, share):
     main(
         [
             "--config",
-            str(tiny_config(corpus, tmp_path, few_step_share=share, few_step_number=3, spectrum_loss_weight=0.5)),
+            str(
+                tiny_config(
+                    corpus,
+                    tmp_path,
+                    max_train_steps=6,
+                    few_step_share=share,
+                    few_step_number=3,
+                    spectrum_loss_weight=0.5,
+                )
+            ),
         ]
     )
     assert all(loss > 0 for loss in losses(tmp_path).values())
+    names = {name for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines() for name in json.loads(line)}
+    assert "loss_few_steps" in names
+    assert share < 1 or not names & {"loss_low", "loss_middle", "loss_high", "loss_terminal"}, "they have no timestep"
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -5,7 +5,10 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
-_BANDS = {"low": 0, "middle": 333, "high": 666, "terminal": 999}
+FEW_STEPS = 1000
+"""Counts as the timestep of draws that learn at the end of several."""
+
+_BANDS = {"low": 0, "middle": 333, "high": 666, "terminal": 999, "few_steps": FEW_STEPS}
 
 
 class LossMeter:

@@ -38,7 +38,7 @@ from training.objective import (
     stft_pair,
     training_windows,
 )
-from training.progress import LossMeter, RunClock, schedule_position
+from training.progress import FEW_STEPS, LossMeter, RunClock, schedule_position
 from training.validation import load_pairs, log_example, score_pairs
 from training.weights import export_pipeline, start_from
 
@@ -112,7 +112,7 @@ class Trainer:
                     gradient_norm = accelerator.clip_grad_norm_(self.unet.parameters(), config.max_grad_norm)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
-            meter.add(losses, batch["timestep"])
+            meter.add(losses, batch["timestep"].masked_fill(batch["few_steps"], FEW_STEPS))
             if not accelerator.sync_gradients:
                 continue
             self.ema.step(self.unet.parameters())
