@@ -24,6 +24,13 @@ def test_a_dearer_preset_must_earn_its_place():
     assert derive_presets(better) == {"fast": ONE, "balanced": FOUR, "best": FOUR}
     uncertain = [row(ONE, 1, base), row(FOUR, 4, wavering), row(SIXTEEN, 16, shifted)]
     assert derive_presets(uncertain) == {"fast": ONE, "balanced": ONE, "best": SIXTEEN}
+    two = Preset("ddim", 1, 2)
+    half_the_price = [*better, row(two, 2, [value + 0.02 for value in wavering])]
+    assert derive_presets(half_the_price)["balanced"] == FOUR, "it does not gain for sure"
+    half_the_price = [*better, row(two, 2, [value - 0.05 * (index % 2) for index, value in enumerate(shifted)])]
+    assert derive_presets(half_the_price)["balanced"] == FOUR, "the dearer one gains over it"
+    half_the_price = [*better, row(two, 2, [value + 0.05 * (-1) ** index for index, value in enumerate(shifted)])]
+    assert derive_presets(half_the_price)["balanced"] == two
     too_dear = [row(ONE, 1, base), row(FOUR, 5, base), row(SIXTEEN, 17, shifted)]
     assert set(derive_presets(too_dear).values()) == {ONE}
     one_step = [row(Preset("heun", 1, 1), 1, shifted), row(ONE, 1, base)]
@@ -67,7 +74,7 @@ def test_the_script_measures_draws_and_goes_on_where_it_was(corpus, tiny_folder,
     capsys.readouterr()
     main([*options, "--schedulers", "ddim", "--steps", "1", "2", "4"])
     assert capsys.readouterr().err.count("× real time") == 1  # the 4 steps are new
-    assert sum(item["real_time_factor"] == 77.0 for item in json.loads(output.with_suffix(".json").read_text())) == 7
+    assert sum(item["real_time_factor"] == 77.0 for item in json.loads(output.with_suffix(".json").read_text())) == 10
 
 
 def test_scores_of_other_files_are_not_mixed_in(corpus, tiny_folder, tmp_path, capsys):

@@ -95,18 +95,25 @@ def mean(row: dict, name: str = "pesq") -> float:
 def derive_presets(rows: list[dict]) -> dict[str, Preset]:
     """The presets that the rows speak for.
 
-    `fast` is one step of DDIM: every scheduler's single step is the same estimate. `balanced` and `best` are the
-    settings of best mean PESQ with at most 4 and 16 evaluations, if they gain over `fast`: paired by file, with the
-    whole 95 % interval above 0. Else they are `fast`.
+    `fast` is one step of DDIM: every scheduler's single step is the same estimate. `best` is the setting of best mean PESQ
+    with at most 16 evaluations, `balanced` the cheapest with at most 4 over which the best of those does not gain. Either is
+    `fast` if it does not gain over that. To gain is to be better paired by file, the whole 95 % interval above 0.
     """
+
+    def gains(row, over):
+        return bootstrap_gain(scores(row), scores(over)).low > 0
+
     fast = next(row for row in rows if setting_of(row) == FIRST)
-    presets = {"fast": FIRST}
-    for name, evaluations in PRESET_EVALUATIONS.items():
-        dearer = [row for row in rows if fast["evaluations"] < row["evaluations"] <= evaluations]
-        best = max(dearer, key=lambda row: mean(row), default=fast)
-        earned = bootstrap_gain(scores(best), scores(fast)).low > 0
-        presets[name] = setting_of(best if earned else fast)
-    return presets
+
+    def earned(preset):
+        affordable = range(fast["evaluations"] + 1, PRESET_EVALUATIONS[preset] + 1)
+        return [row for row in rows if row["evaluations"] in affordable and gains(row, fast)] or [fast]
+
+    top = max(earned("balanced"), key=mean)
+    as_good = [row for row in earned("balanced") if not gains(top, row)]
+    balanced = min(as_good, key=lambda row: (row["evaluations"], -mean(row)))
+    best = max(earned("best"), key=mean)
+    return {"fast": FIRST, "balanced": setting_of(balanced), "best": setting_of(best)}
 
 
 def pareto_front(rows: list[dict]) -> list[dict]:
