@@ -30,9 +30,9 @@ def estimate_shifts(num_estimates: int, frame_multiple: int) -> list[int]:
     """By how many frames the windows of every estimate begin earlier than the grid.
 
     The first begins on it. The patches and levels of a network fall on other frames in each of the next, until all
-    `frame_multiple` (a power of two) places are taken: 0, 5, 10, 15, 4, … of 16.
+    `frame_multiple` (a power of two) places are taken: 0, 9, 2, 11, 4, … of 16.
     """
-    step = frame_multiple // 3 | 1  # odd, so it meets every place
+    step = frame_multiple // 2 | 1  # odd, so it meets every place
     return [estimate * step % frame_multiple for estimate in range(num_estimates)]
 
 
