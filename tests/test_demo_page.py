@@ -64,7 +64,7 @@ def test_upload_enhance_download(page, tmp_path):
     noisy = np.tile(noisy, 3)  # long enough to see the progress
     soundfile.write(tmp_path / "noisy.wav", noisy, rate)
     upload(page, tmp_path / "noisy.wav")
-    page.get_by_text("Best (16 evaluations)").click()
+    page.get_by_text("Best (8 evaluations)").click()
     page.get_by_role("button", name="Enhance", exact=True).click()
     progress = page.locator("#status").get_by_text(re.compile(r"Enhancing - \d+"))
     progress.wait_for()
@@ -73,7 +73,7 @@ def test_upload_enhance_download(page, tmp_path):
     wait_for(page.get_by_role("button", name="Enhance", exact=True).is_enabled)
     wait_for(page.locator("#cancel").is_disabled)
     facts = page.locator("#facts").inner_text()
-    for text in ("23.0 s, 16 kHz, mono", "ddim, steps: 1, estimates: 16", "16 per window", "times real time"):
+    for text in ("23.0 s, 16 kHz, mono", "ddim, steps: 1, estimates: 8", "8 per window", "times real time"):
         assert text in facts
     with page.expect_download() as started:
         page.get_by_role("button", name="Download noisy-enhanced.wav").click()
@@ -165,9 +165,9 @@ def server_rests(server) -> bool:
 def test_presets_fill_the_advanced_settings(page):
     page.get_by_role("button", name="Advanced").click()
     estimates = page.get_by_label("number input for Estimates")
-    assert estimates.input_value() == "1"
-    page.get_by_text("Best (16 evaluations)").click()
-    wait_for(lambda: estimates.input_value() == "16")
+    assert estimates.input_value() == "4", "balanced is the default"
+    page.get_by_text("Best (8 evaluations)").click()
+    wait_for(lambda: estimates.input_value() == "8")
     page.get_by_text("Fast (1 evaluation)").click()
     wait_for(lambda: estimates.input_value() == "1")
 

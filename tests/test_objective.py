@@ -27,6 +27,7 @@ def test_training_and_pipeline_see_the_same_condition(tiny_pipeline):
         audio,
         16000,
         1,
+        1,
         callback_on_step_end=lambda pipe, step, timestep, tensors: shown.append(tensors["condition"]),
         callback_on_step_end_tensor_inputs=["condition"],
     )

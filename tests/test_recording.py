@@ -94,10 +94,10 @@ def test_a_stream_reads_no_further_than_it_must(tiny_pipeline):
 def test_independent_channels_are_recordings_of_their_own(tiny_pipeline):
     audio = np.stack([noise(30000), 0.1 * noise(30000, seed=1)])
     audio[0, :15000] *= 0.01
-    apart = tiny_pipeline(audio, 16000, independent_channels=True).audios
+    apart = tiny_pipeline(audio, 16000, 1, 1, independent_channels=True).audios
     for channel, output in zip(audio, apart, strict=True):
-        np.testing.assert_allclose(output, tiny_pipeline(channel, 16000).audios, atol=1e-5)
-    together = tiny_pipeline(audio, 16000).audios
+        np.testing.assert_allclose(output, tiny_pipeline(channel, 16000, 1, 1).audios, atol=1e-5)
+    together = tiny_pipeline(audio, 16000, 1, 1).audios
     assert np.abs(apart - together).max() > 0.05 * np.abs(together).max()
     mels = tiny_pipeline(audio, 16000, independent_channels=True, output_type="mel").mels
     assert mels.shape == (2, 80, tiny_pipeline.mel_config.num_frames(30000))
