@@ -106,11 +106,12 @@ def derive_presets(rows: list[dict]) -> dict[str, Preset]:
     fast = next(row for row in rows if setting_of(row) == FIRST)
 
     def earned(preset):
-        affordable = range(fast["evaluations"] + 1, PRESET_EVALUATIONS[preset] + 1)
-        return [row for row in rows if row["evaluations"] in affordable and gains(row, fast)] or [fast]
+        least, most = fast["evaluations"], PRESET_EVALUATIONS[preset]
+        return [row for row in rows if least < row["evaluations"] <= most and gains(row, fast)] or [fast]
 
-    top = max(earned("balanced"), key=mean)
-    as_good = [row for row in earned("balanced") if not gains(top, row)]
+    affordable = earned("balanced")
+    top = max(affordable, key=mean)
+    as_good = [row for row in affordable if not gains(top, row)]
     balanced = min(as_good, key=lambda row: (row["evaluations"], -mean(row)))
     best = max(earned("best"), key=mean)
     return {"fast": FIRST, "balanced": setting_of(balanced), "best": setting_of(best)}
