@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from training.precision import is_bfloat16_fast
+
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 _NOT_HIDDEN = ("conv_in.", "conv_out.", "time_embedding.", "time_emb_proj.")
 
@@ -81,10 +83,10 @@ class Muon(torch.optim.Optimizer):
 
 def orthogonalize(matrix: torch.Tensor, num_iterations: int = 5) -> torch.Tensor:
     """Nearly the closest orthogonal matrix: `matrix` with all its singular values brought to about 1 (0.7 to 1.2), by
-    Newton-Schulz iterations in bfloat16."""
+    Newton-Schulz iterations, in bfloat16 where that is fast, else in float32."""
     a, b, c = _NEWTON_SCHULZ
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).bfloat16()
+    x = (matrix.T if tall else matrix).to(torch.bfloat16 if is_bfloat16_fast(matrix.device) else torch.float32)
     x = x / (x.norm() + 1e-7)
     for _ in range(num_iterations):
         gram = x @ x.T

@@ -6,7 +6,6 @@ import json
 import math
 import shutil
 import sys
-import warnings
 from pathlib import Path
 
 import torch
@@ -38,6 +37,7 @@ from training.objective import (
     stft_pair,
     training_windows,
 )
+from training.precision import usable_precision
 from training.progress import FEW_STEPS, LossMeter, RunClock, schedule_position
 from training.validation import load_pairs, log_example, score_pairs
 from training.weights import export_pipeline, start_from
@@ -304,18 +304,6 @@ def make_optimizer(unet: ConditionalUNet2DModel, config: TrainingConfig) -> torc
     if config.optimizer == "muon":
         return Muon(unet, config.learning_rate, config.adamw_learning_rate, weight_decay=config.weight_decay)
     return torch.optim.AdamW(unet.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
-
-
-def usable_precision(mixed_precision: str) -> str:
-    """`mixed_precision` where this machine computes in it: on a GPU, and bf16 on a CPU with AMX or AVX-512 BF16 (a step
-    then takes 0.57 of the time of `no`); else `no`, said in a warning, because elsewhere a CPU takes ten times as long."""
-    if mixed_precision == "no" or torch.cuda.is_available():
-        return mixed_precision
-    capabilities = torch.cpu.get_capabilities()
-    if mixed_precision == "bf16" and any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16")):
-        return mixed_precision
-    warnings.warn(f"mixed_precision: {mixed_precision} is slow on this processor; using 'no'", stacklevel=2)
-    return "no"
 
 
 def _due(step: int, interval: int) -> bool:
