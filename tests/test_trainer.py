@@ -231,7 +231,7 @@ def test_the_best_weights_are_kept_and_another_run_can_start_from_them(corpus, t
     averaged = trainer.averaged_pipeline().unet.state_dict()
     for name, value in best.unet.state_dict().items():
         assert torch.equal(averaged[name], value.float())
-    unet = {**yaml.safe_load((ROOT / "training" / "configs" / "tiny.yaml").read_text())["unet"], "layers_per_block": 2}
+    unet = {**yaml.safe_load((ROOT / "training" / "configs" / "tiny.yaml").read_text())["unet"], "norm_num_groups": 2}
     with pytest.raises(ValueError, match="init_from: the network of"):
         Trainer(load_config(tiny_config(corpus, tmp_path / "next", init_from=start, unet=unet)))
 

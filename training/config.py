@@ -23,7 +23,8 @@ class TrainingConfig:
     Args:
         output_dir: Folder for checkpoints, logs, the averaged weights so far and at the end in `pipeline/`, and the
             best ones in `pipeline-best/`.
-        init_from: Pipeline folder whose weights the run starts from; its network must be that of `unet`.
+        init_from: Pipeline folder whose weights the run starts from; its network must be that of `unet`, or have fewer
+            layers a block: those that it lacks change nothing at first.
         speech, noise: Where clean speech and noise come from.
         pairs: Where recorded pairs come from, with columns `clean` and `noisy`.
         paired_share: Share of the examples that are crops of recorded pairs instead of mixtures.

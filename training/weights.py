@@ -1,19 +1,54 @@
 """Weights into and out of a run: what it starts from, and pipeline folders of its own."""
 
 import copy
+import re
 import shutil
 from pathlib import Path
+
+import torch
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 
 
 def start_from(unet: ConditionalUNet2DModel, pipeline: str) -> None:
-    """Give `unet` the weights of a pipeline folder."""
-    weights = SpeechEnhancementPipeline.from_pretrained(pipeline).unet.state_dict()
+    """Give `unet` the weights of a pipeline folder; see [`deepened`] where that one's network has fewer layers a block.
+
+    Raises:
+        ValueError: if the networks differ in anything else.
+    """
+    given = SpeechEnhancementPipeline.from_pretrained(pipeline).unet
+    weights = given.state_dict()
+    if given.config.layers_per_block < unet.config.layers_per_block:
+        weights = deepened(weights, given.config.layers_per_block, unet)
     try:
         unet.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"init_from: the network of {pipeline} is not that of `unet` ({error})") from None
+
+
+def deepened(weights: dict[str, torch.Tensor], layers: int, unet: ConditionalUNet2DModel) -> dict[str, torch.Tensor]:
+    """`weights` of a network with fewer `layers` a block, for `unet`, which then computes the same: its further layers
+    change nothing until they learn (Chen et al., "Net2Net", arXiv:1511.05641).
+
+    Those of a block on the way down come last. On the way up they come after the first layer, with which they share what
+    the block across left behind.
+    """
+    added = unet.config.layers_per_block - layers
+    new = {name: value.clone() for name, value in unet.state_dict().items()}
+    taken = {}
+    for name, value in weights.items():
+        place = re.match(r"(up_blocks\.\d+\.(?:resnets|attentions)\.)([1-9]\d*)(\..+)", name)
+        taken[f"{place[1]}{int(place[2]) + added}{place[3]}" if place else name] = value
+    for name, value in new.items():
+        if name in taken:
+            continue
+        if ".conv2." in name or ".to_out.0." in name:  # the last of what a layer adds to its input
+            value.zero_()
+        elif name.endswith("conv_shortcut.weight"):  # the input of a layer on the way up, without what comes from across
+            value.copy_(torch.eye(*value.shape[:2])[..., None, None])
+        elif name.endswith("conv_shortcut.bias"):
+            value.zero_()
+    return new | taken
 
 
 def export_pipeline(pipeline: SpeechEnhancementPipeline, noise_scheduler, folder: Path) -> None:

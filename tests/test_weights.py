@@ -1,0 +1,43 @@
+import pytest
+import torch
+from conftest import TINY_UNET
+
+from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
+from speech_enhance.schedulers import training_scheduler
+from training.weights import start_from
+
+
+def network(seed, **changes):
+    torch.manual_seed(seed)
+    return ConditionalUNet2DModel(**TINY_UNET | changes).eval()
+
+
+@pytest.fixture
+def maps():
+    return torch.randn(2, 4, 80, 64, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("layers", [(1, 2), (1, 3), (2, 4)])
+def test_added_layers_change_nothing_and_learn(layers, maps, tmp_path):
+    shallow, deep = (network(seed, layers_per_block=number) for seed, number in enumerate(layers))
+    SpeechEnhancementPipeline(shallow, training_scheduler()).save_pretrained(tmp_path / "shallow")
+    started = {name: value.clone() for name, value in deep.state_dict().items()}
+    start_from(deep, str(tmp_path / "shallow"))
+    expected = shallow(maps[:, :1], 700, maps[:, 1:]).sample
+    actual = deep(maps[:, :1], 700, maps[:, 1:]).sample
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
+
+    (actual - maps[:, :1]).square().mean().backward()
+    still = {name for name, value in deep.named_parameters() if not value.grad.any()}
+    assert not [name for name in still if name.endswith(("conv2.weight", "to_out.0.weight"))]
+    kept = {name for name, value in deep.state_dict().items() if torch.equal(value, started[name])}
+    assert any(name.endswith("conv1.weight") for name in kept)  # what is behind the zeros begins at random
+
+
+def test_a_network_that_differs_otherwise_is_refused(tmp_path):
+    SpeechEnhancementPipeline(network(0), training_scheduler()).save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match=r"init_from: the network of .*other is not that of `unet`"):
+        start_from(network(0, layers_per_block=2, block_out_channels=(8, 24)), str(tmp_path / "other"))
+    SpeechEnhancementPipeline(network(0, layers_per_block=2), training_scheduler()).save_pretrained(tmp_path / "deeper")
+    with pytest.raises(ValueError, match=r"init_from: the network of .*deeper is not that of `unet`"):
+        start_from(network(0), str(tmp_path / "deeper"))
