@@ -34,10 +34,16 @@ def test_added_layers_change_nothing_and_learn(layers, maps, tmp_path):
     assert any(name.endswith("conv1.weight") for name in kept)  # what is behind the zeros begins at random
 
 
-def test_a_network_that_differs_otherwise_is_refused(tmp_path):
-    SpeechEnhancementPipeline(network(0), training_scheduler()).save_pretrained(tmp_path / "other")
-    with pytest.raises(ValueError, match=r"init_from: the network of .*other is not that of `unet`"):
-        start_from(network(0, layers_per_block=2, block_out_channels=(8, 24)), str(tmp_path / "other"))
-    SpeechEnhancementPipeline(network(0, layers_per_block=2), training_scheduler()).save_pretrained(tmp_path / "deeper")
-    with pytest.raises(ValueError, match=r"init_from: the network of .*deeper is not that of `unet`"):
-        start_from(network(0), str(tmp_path / "deeper"))
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"block_out_channels": (8, 24)}, r"block_out_channels is \[8, 16\], not \[8, 24\]$"),
+        ({"norm_num_groups": 2}, "norm_num_groups is 4, not 2$"),  # whose weights have the same shapes
+        ({"layers_per_block": 1}, "layers_per_block is 2, not 1$"),
+    ],
+    ids=["width", "groups", "fewer layers"],
+)
+def test_a_network_that_differs_otherwise_is_refused(changes, message, tmp_path):
+    SpeechEnhancementPipeline(network(0, layers_per_block=2), training_scheduler()).save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match=r"init_from: the network of .*other is not that of `unet`: " + message):
+        start_from(network(0, **{"layers_per_block": 2} | changes), str(tmp_path / "other"))

@@ -14,16 +14,21 @@ def start_from(unet: ConditionalUNet2DModel, pipeline: str) -> None:
     """Give `unet` the weights of a pipeline folder; see [`deepened`] where that one's network has fewer layers a block.
 
     Raises:
-        ValueError: if the networks differ in anything else.
+        ValueError: if the networks differ in anything else that the weights were trained with.
     """
     given = SpeechEnhancementPipeline.from_pretrained(pipeline).unet
+    layers, wanted = given.config.layers_per_block, unet.config.layers_per_block
+    free = {"dropout", "sample_size"} | ({"layers_per_block"} if layers < wanted else set())
+    theirs, ours = ({name: _plain(value) for name, value in item.config.items()} for item in (given, unet))
+    if others := [name for name in ours if name[0] != "_" and name not in free and theirs.get(name) != ours[name]]:
+        differences = ", ".join(f"{name} is {theirs.get(name)}, not {ours[name]}" for name in others)
+        raise ValueError(f"init_from: the network of {pipeline} is not that of `unet`: {differences}")
     weights = given.state_dict()
-    if given.config.layers_per_block < unet.config.layers_per_block:
-        weights = deepened(weights, given.config.layers_per_block, unet)
-    try:
-        unet.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"init_from: the network of {pipeline} is not that of `unet` ({error})") from None
+    unet.load_state_dict(deepened(weights, layers, unet) if layers < wanted else weights)
+
+
+def _plain(value):
+    return list(value) if isinstance(value, tuple) else value
 
 
 def deepened(weights: dict[str, torch.Tensor], layers: int, unet: ConditionalUNet2DModel) -> dict[str, torch.Tensor]:
@@ -44,7 +49,9 @@ def deepened(weights: dict[str, torch.Tensor], layers: int, unet: ConditionalUNe
             continue
         if ".conv2." in name or ".to_out.0." in name:  # the last of what a layer adds to its input
             value.zero_()
-        elif name.endswith("conv_shortcut.weight"):  # the input of a layer on the way up, without what comes from across
+        elif name.endswith(
+            "conv_shortcut.weight"
+        ):  # the input of a layer on the way up, without what comes from across
             value.copy_(torch.eye(*value.shape[:2])[..., None, None])
         elif name.endswith("conv_shortcut.bias"):
             value.zero_()
