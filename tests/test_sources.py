@@ -46,6 +46,23 @@ def test_rows_below_a_minimum_are_left_out(corpus):
         AudioSource(SourceConfig(str(corpus / "speech"), minimum={"score": 9}), 16000)
 
 
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+def test_only_rows_of_a_value(corpus, streaming):
+    def drawn(**choice):
+        config = SourceConfig(str(corpus / "speech"), streaming=streaming, **choice)
+        source = (StreamingSource if streaming else AudioSource)(config, 16000)
+        source.seek(0)
+        rng = np.random.default_rng(0)
+        return {float(source.draw(rng).std()) for _ in range(40)}
+
+    assert len(drawn(only={"corpus": "a"})) == 2
+    assert len(drawn(only={"corpus": "a"}, minimum={"score": 1})) == 1
+    with pytest.raises(ValueError, match=r"no recordings left .*only: \{'corpus': 'c'\}"):
+        drawn(only={"corpus": "c"})
+    with pytest.raises(ValueError, match="no column language"):
+        drawn(only={"language": "de"})
+
+
 def test_balance_draws_by_group(corpus):
     balanced = AudioSource(SourceConfig(str(corpus / "speech"), balance_by="corpus", minimum={"score": 1}), 16000)
     rng = np.random.default_rng(0)

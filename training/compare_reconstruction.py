@@ -18,11 +18,10 @@ if not __package__:  # run as a script: the repository, not this folder with its
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from speech_enhance.mel import analyse, decompress, istft, mel_filters, stft
-from speech_enhance.metrics import BASIC_METRICS
 from speech_enhance.reconstruction import spectral_gain
 from training.bootstrap import bootstrap_gain
 from training.reports import write_report
-from training.validation import add_arguments, load_measured
+from training.validation import add_arguments, load_measured, score_files
 
 
 @dataclass(frozen=True)
@@ -101,11 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
     results = []
     for way in WAYS:
         outputs = [reconstruct(pair.noisy, mel, config, way) for pair, mel in zip(pairs, mels, strict=True)]
-        files = [
-            {"id": pair.id} | {name: metric(output, pair.clean) for name, metric in BASIC_METRICS.items()}
-            for output, pair in zip(outputs, pairs, strict=True)
-        ]
-        results.append({"way": asdict(way), "files": files})
+        results.append({"way": asdict(way), "files": score_files(outputs, pairs)})
     title = f"From mel to sound, on {options.pairs} ({len(pairs)} files)"
     write_report(options.output, results, markdown(results, title))
 

@@ -23,6 +23,7 @@ class SourceConfig:
         balance_by: Column whose values (corpus, talker) are drawn by hours to the power of `balance_power`, so that
             no single one dominates. Without it every row is equally likely.
         minimum: Lower bounds by column; rows below, or without a value there, are left out.
+        only: Values by column; rows with others are left out.
         weight: How often this source is drawn, relative to the others of its list.
         streaming: Read a corpus too large to download as it goes by: draws come from `buffer_size` rows that move on
             by `refresh` rows with every training example.
@@ -36,6 +37,7 @@ class SourceConfig:
     balance_by: str | None = None
     balance_power: float = 0.5
     minimum: dict[str, float] | None = None
+    only: dict[str, str] | None = None
     weight: float = 1.0
     streaming: bool = False
     buffer_size: int = 500
@@ -65,8 +67,11 @@ class AudioSource:
         for column, bound in (config.minimum or {}).items():
             values = np.asarray(dataset.with_format("numpy")[known_column(column, dataset, config.path)], dtype=float)
             dataset = dataset.select(np.flatnonzero(values >= bound))
+        for column, value in (config.only or {}).items():
+            values = np.asarray(dataset[known_column(column, dataset, config.path)])
+            dataset = dataset.select(np.flatnonzero(values == value))
         if len(dataset) == 0:
-            raise ValueError(f"{config.path}: no recordings left (minimum: {config.minimum})")
+            raise ValueError(_none_left(config))
         self.info = dataset.remove_columns(list(self.columns))  # the other columns, row by row
         self._audio = dataset.select_columns(list(self.columns))
         self._cumulative = np.cumsum(_row_weights(dataset, config))
@@ -122,19 +127,20 @@ class StreamingSource:
         return decode_row(row, self.columns, self.sampling_rate, self.config.path)
 
     def _endless_rows(self):
-        minimum = self.config.minimum or {}
-        for column in minimum:
+        minimum, only = self.config.minimum or {}, self.config.only or {}
+        for column in minimum | only:
             known_column(column, self._dataset, self.config.path)
         while True:
             empty = True
             # plain iteration would deal the rows out to the workers of a DataLoader
             for batch in self._dataset.iter(batch_size=1):
                 row = {column: values[0] for column, values in batch.items()}
-                if all(row[column] is not None and row[column] >= bound for column, bound in minimum.items()):
+                enough = all(row[column] is not None and row[column] >= bound for column, bound in minimum.items())
+                if enough and all(row[column] == value for column, value in only.items()):
                     empty = False
                     yield {column: row[column] for column in self.columns}
             if empty:
-                raise ValueError(f"{self.config.path}: no recordings left (minimum: {minimum})")
+                raise ValueError(_none_left(self.config))
 
 
 class SourceMix:
@@ -158,6 +164,10 @@ class SourceMix:
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """A recording at random."""
         return self.sources[rng.choice(len(self.sources), p=self._probabilities)].draw(rng)
+
+
+def _none_left(config: SourceConfig) -> str:
+    return f"{config.path}: no recordings left (minimum: {config.minimum}, only: {config.only})"
 
 
 def _row_weights(dataset: Dataset, config: SourceConfig) -> np.ndarray:
