@@ -109,32 +109,39 @@ def test_signal(sampling_rate: int) -> np.ndarray:
     return (0.1 * swell * np.random.default_rng(0).standard_normal(num_samples)).astype(np.float32)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     from speech_enhance import DEFAULT_CHECKPOINT
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=str(DEFAULT_CHECKPOINT), help="pipeline folder")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--presets-only", action="store_true", help="leave out lengths, batches and memory")
     parser.add_argument("--output", help="path of the report without extension")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
 
     import torch
 
-    memory = {
-        "60 s, 16 kHz mono": peak_memory_mb(options.model, 16000, 1, 60),
-        "60 s, 48 kHz stereo": peak_memory_mb(options.model, 48000, 2, 60),
-        "1 h, 48 kHz stereo": peak_memory_mb(options.model, 48000, 2, 3600),
-    }
-    by_length, by_batch = factors_of_length_and_batch(options.model)
+    instructions = torch.backends.cpu.get_cpu_capability()
     results = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads",
+        "machine": f"{platform.machine()}, {instructions}, {os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads",
         "real_time_factor": {
             backend: real_time_factors(options.model, options.runs, backend) for backend in ("torch", "onnx")
         },
-        "real_time_factor_by_seconds": by_length,
-        "real_time_factor_by_window_batch_size": by_batch,
-        "peak_memory_mb": memory,
     }
+    if not options.presets_only:
+        by_length, by_batch = factors_of_length_and_batch(options.model)
+        results["real_time_factor_by_seconds"] = by_length
+        results["real_time_factor_by_window_batch_size"] = by_batch
+        results["peak_memory_mb"] = {
+            "60 s, 16 kHz mono": peak_memory_mb(options.model, 16000, 1, 60),
+            "60 s, 48 kHz stereo": peak_memory_mb(options.model, 48000, 2, 60),
+            "1 h, 48 kHz stereo": peak_memory_mb(options.model, 48000, 2, 3600),
+        }
+    write_report(options.output, results, markdown(results))
+
+
+def markdown(results: dict) -> str:
+    """Tables of what was measured."""
     lines = [
         f"# Benchmark ({results['machine']})",
         "",
@@ -147,13 +154,17 @@ def main() -> None:
             f"| {name} | {row['scheduler']} | {row['num_inference_steps']} | {row['num_estimates']} "
             f"| {row['real_time_factor']:.3f} | {row['slowest']:.3f} | {onnx['real_time_factor']:.3f} | {onnx['slowest']:.3f} |"
         )
-    for heading, factors in {"seconds of audio": by_length, "windows in a batch, 60 s": by_batch}.items():
+    headings = {
+        "real_time_factor_by_seconds": "seconds of audio",
+        "real_time_factor_by_window_batch_size": "windows in a batch, 60 s",
+    }
+    for heading, factors in ((headings[name], results[name]) for name in headings if name in results):
         lines += ["", f"| {heading} | {' | '.join(map(str, factors))} |", "|---" * (len(factors) + 1) + "|"]
         lines += [f"| real-time factor, `balanced` | {' | '.join(f'{value:.3f}' for value in factors.values())} |"]
-    lines += ["", "| file | peak memory of the command, `balanced` |", "|---|---|"]
-    lines += [f"| {name} | {value:.0f} MB |" for name, value in memory.items()]
-    report = "\n".join(lines) + "\n"
-    write_report(options.output, results, report)
+    if memory := results.get("peak_memory_mb"):
+        lines += ["", "| file | peak memory of the command, `balanced` |", "|---|---|"]
+        lines += [f"| {name} | {value:.0f} MB |" for name, value in memory.items()]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
