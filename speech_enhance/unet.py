@@ -1,5 +1,7 @@
 """The network: a Diffusers UNet on patches of the mel, conditioned on the recording by concatenation."""
 
+import inspect
+
 import torch
 import torch.nn.functional as F
 from diffusers import UNet2DModel
@@ -10,21 +12,34 @@ class ConditionalUNet2DModel(UNet2DModel):
     """A `UNet2DModel` that denoises `sample` given `condition`, on any number of bands and frames.
 
     Both are concatenated on channels (Palette, arXiv:2111.05826), padded to what patches and levels divide, and
-    folded into patches (pixel-unshuffle), which makes the network cheap enough for a CPU. The constructor is the
-    parent's own: with one channel of sample and C of condition, a patch of `f` bands × `t` frames needs
-    `out_channels = f·t` and `in_channels = (1 + C)·f·t`. See [`patch_size`] for how `f` and `t` follow from it.
+    folded into patches (pixel-unshuffle), which makes the network cheap enough for a CPU. With one channel of sample and
+    C of condition, a patch of `f` bands × `t` frames needs `out_channels = f·t` and `in_channels = (1 + C)·f·t`.
+
+    Args:
+        patch_bands (`int`, *optional*): `f`; `t` is then `out_channels / f`. By default the two are powers of two as near to
+            each other as may be, and time has the larger.
+        kwargs: The parent's own.
     """
+
+    def __init__(self, *args, patch_bands: int | None = None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.register_to_config(patch_bands=patch_bands)
 
     @property
     def patch_size(self) -> tuple[int, int]:
-        """(bands, frames) of a patch: of the two powers of two whose product is `out_channels`, time has the larger."""
-        exponent = self.config.out_channels.bit_length() - 1
-        if self.config.out_channels != 2**exponent or self.config.in_channels % self.config.out_channels:
+        """(bands, frames) of a patch."""
+        size, bands = self.config.out_channels, self.config.patch_bands
+        exponent = size.bit_length() - 1
+        if size != 2**exponent or self.config.in_channels % size:
             raise ValueError(
                 "`out_channels` must be a power of two (bands × frames of a patch) and divide `in_channels`, got "
-                f"out_channels={self.config.out_channels}, in_channels={self.config.in_channels}"
+                f"out_channels={size}, in_channels={self.config.in_channels}"
             )
-        return 2 ** (exponent // 2), 2 ** (exponent - exponent // 2)
+        if bands is None:
+            bands = 2 ** (exponent // 2)
+        if bands < 1 or size % bands:
+            raise ValueError(f"`patch_bands` must divide `out_channels`={size}, got {bands}")
+        return bands, size // bands
 
     @property
     def condition_channels(self) -> int:
@@ -71,6 +86,14 @@ class ConditionalUNet2DModel(UNet2DModel):
         hidden = super().forward(hidden, timestep, return_dict=False)[0]
         prediction = unfold_patches(hidden, self.patch_size)[..., :num_bands, :num_frames]
         return UNet2DOutput(sample=prediction) if return_dict else (prediction,)
+
+
+# Diffusers takes the fields of a configuration from the constructor's signature.
+_parents = inspect.signature(UNet2DModel.__init__)
+_patch_bands = inspect.Parameter("patch_bands", inspect.Parameter.KEYWORD_ONLY, default=None)
+ConditionalUNet2DModel.__init__.__signature__ = _parents.replace(
+    parameters=[*_parents.parameters.values(), _patch_bands]
+)
 
 
 def fold_patches(maps: torch.Tensor, patch_size: tuple[int, int]) -> torch.Tensor:
