@@ -118,6 +118,9 @@ def draw_picture(before: Strip, after: Strip, path: Path) -> None:
         raise AudioFileError(f"{path}: cannot be written ({reason(error)})") from error
 
 
+BACKENDS = ("torch", "onnx")
+
+
 @dataclass(frozen=True)
 class PipelineChoice:
     """A pipeline and how it is to be used, as the command's options say it; it can be sent to another process.
@@ -129,6 +132,7 @@ class PipelineChoice:
         scheduler: Name of one of [`SCHEDULERS`].
         num_inference_steps, num_estimates, seed, attenuation_limit_db, mix, independent_channels: See
             [`SpeechEnhancementPipeline`].
+        backend: What runs the network, one of [`BACKENDS`].
     """
 
     model: str | None = None
@@ -141,6 +145,7 @@ class PipelineChoice:
     attenuation_limit_db: float | None = None
     mix: float = 1.0
     independent_channels: bool = False
+    backend: str = "torch"
 
     def generator(self):
         """A fresh generator of the seed."""
@@ -152,11 +157,16 @@ class PipelineChoice:
         """The pipeline, with its scheduler, and the settings of a request.
 
         Raises:
-            UserError: if there is no such model or device.
+            UserError: if there is no such model or device, or no ONNX Runtime where it is asked for.
         """
         from .schedulers import make_scheduler, preset_settings
 
-        pipeline = load_pipeline(self.model, self.device)
+        on_onnx = self.backend == "onnx"
+        if on_onnx and self.device not in (None, "cpu"):
+            raise UserError(f"--backend onnx computes on the CPU, not on the device {self.device!r}: give --device cpu")
+        pipeline = load_pipeline(self.model, "cpu" if on_onnx else self.device)
+        if on_onnx:
+            use_onnx(pipeline)
         config = pipeline.scheduler.config
         pipeline.scheduler, settings = preset_settings(self.preset, config)
         if self.scheduler:
@@ -196,6 +206,21 @@ def load_pipeline(model: str | None = None, device: str | None = None):
         raise UserError(f"cannot use the device {device!r}: {first_line(error)}") from error
     pipeline.set_progress_bar_config(disable=True)  # seconds of audio tell more than steps
     return pipeline
+
+
+def use_onnx(pipeline) -> None:
+    """Have ONNX Runtime run the network, which takes some seconds to export.
+
+    Raises:
+        UserError: if it is not installed.
+    """
+    from .onnx_unet import OnnxUNet
+
+    config = pipeline.config
+    try:
+        pipeline.unet = OnnxUNet(pipeline.unet, config.window_frames, num_bands=config.num_mel_bins)
+    except ImportError as error:
+        raise UserError('--backend onnx needs ONNX Runtime: pip install "speech-enhance[onnx]"') from error
 
 
 def first_line(error: BaseException) -> str:

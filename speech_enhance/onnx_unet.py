@@ -14,28 +14,33 @@ from .unet import ConditionalUNet2DModel
 _INPUTS = ("sample", "timestep", "condition")
 
 
-def export_onnx(unet: ConditionalUNet2DModel, path: str | os.PathLike, num_frames: int = 384) -> None:
+def export_onnx(
+    unet: ConditionalUNet2DModel, path: str | os.PathLike, num_frames: int = 384, num_bands: int = 80
+) -> None:
     """Write a network as an ONNX model with inputs `sample (batch, 1, num_mel_bins, frames)`, `timestep (batch,)` and
     `condition (batch, channels, num_mel_bins, frames)`, all float32, and the output `prediction` like `sample`.
 
-    The batch may have any size; bands (80) and frames are fixed, since attention is traced for them.
+    The batch may have any size; bands and frames are fixed, since attention is traced for them.
 
     Args:
         unet: The network, on the CPU in single precision.
         path: File, written beside and renamed.
         num_frames: Frames of a window, `pipe.config.window_frames`.
+        num_bands: Bands of the mel, `pipe.config.num_mel_bins`.
 
     Raises:
         ImportError: if `onnx` is missing.
     """
     partial = Path(f"{os.fspath(path)}.partial")
-    partial.write_bytes(_traced_model(unet, num_frames))
+    partial.write_bytes(_traced_model(unet, num_frames, num_bands))
     partial.replace(path)
 
 
-def _traced_model(unet: ConditionalUNet2DModel, num_frames: int) -> bytes:
-    sample = torch.zeros(2, 1, 80, num_frames)
-    condition = torch.zeros(2, unet.condition_channels, 80, num_frames)
+def _traced_model(unet: ConditionalUNet2DModel, num_frames: int, num_bands: int) -> bytes:
+    import onnx  # noqa: F401 - which the export would miss only at its end, with another error
+
+    sample = torch.zeros(2, 1, num_bands, num_frames)
+    condition = torch.zeros(2, unet.condition_channels, num_bands, num_frames)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's, about sizes that are fixed on purpose
@@ -69,6 +74,7 @@ class OnnxUNet:
         unet: The network to run.
         num_frames: Frames of a window, `pipe.config.window_frames`.
         num_threads: Threads of ONNX Runtime; by default as many as PyTorch has.
+        num_bands: Bands of the mel, `pipe.config.num_mel_bins`.
 
     Raises:
         ImportError: if `onnx` or `onnxruntime` is missing.
@@ -76,12 +82,18 @@ class OnnxUNet:
 
     dtype, device = torch.float32, torch.device("cpu")
 
-    def __init__(self, unet: ConditionalUNet2DModel, num_frames: int = 384, num_threads: int | None = None):
+    def __init__(
+        self,
+        unet: ConditionalUNet2DModel,
+        num_frames: int = 384,
+        num_threads: int | None = None,
+        num_bands: int = 80,
+    ):
         import onnxruntime
 
         self.config = unet.config
         self.condition_channels, self.frame_multiple = unet.condition_channels, unet.frame_multiple
-        model = _traced_model(unet.to("cpu", torch.float32), num_frames)
+        model = _traced_model(unet.to("cpu", torch.float32), num_frames, num_bands)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads or torch.get_num_threads()
         options.log_severity_level = 3

@@ -58,6 +58,35 @@ def test_output_has_the_inputs_rate_channels_and_length(tmp_path, tiny_model, sa
     assert sorted(item.name for item in tmp_path.iterdir()) == sorted([name, f"out_{name}"])
 
 
+def test_onnx_runtime_gives_the_same_sound_for_files_and_folders(tmp_path, tiny_model):
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "in").mkdir()
+    source = write(tmp_path / "in" / "a.wav", seconds=2, subtype="FLOAT")
+    outputs = []
+    for backend, arguments in [
+        ("torch", (source, tmp_path / "torch.wav")),
+        ("onnx", (source, tmp_path / "onnx.wav")),
+        ("onnx", (tmp_path / "in", tmp_path / "folder")),
+    ]:
+        result = run(*arguments, "--model", tiny_model, "--backend", backend)
+        assert result.returncode == 0, result.stderr
+        assert "Warning" not in result.stderr
+        written = arguments[1] / "a.wav" if arguments[1].is_dir() else arguments[1]
+        outputs.append(soundfile.read(written, dtype="float32")[0])
+    np.testing.assert_allclose(outputs[1], outputs[0], atol=1e-5)
+    np.testing.assert_array_equal(outputs[2], outputs[1])
+
+
+def test_onnx_runtime_where_it_cannot_be(tmp_path, tiny_model, capsys, monkeypatch):
+    arguments = [str(write(tmp_path / "in.wav")), str(tmp_path / "out.wav"), "--model", str(tiny_model)]
+    assert cli.main([*arguments, "--backend", "onnx", "--device", "cuda"]) == 2
+    assert "--backend onnx computes on the CPU, not on the device 'cuda': give --device cpu" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert cli.main([*arguments, "--backend", "onnx"]) == 2
+    assert 'pip install "speech-enhance[onnx]"' in capsys.readouterr().err
+    assert not (tmp_path / "out.wav").exists()
+
+
 def test_options_reach_the_pipeline(tmp_path, tiny_model, capsys):
     source = write(tmp_path / "in.wav")
 

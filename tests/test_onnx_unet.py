@@ -27,6 +27,14 @@ def test_a_pipeline_runs_with_it(tiny_pipeline, scheduler):
     np.testing.assert_allclose(tiny_pipeline(audio, 16000, 3).audios, expected, atol=1e-5)
 
 
+def test_a_mel_of_other_bands(tiny_unet):
+    sample, condition = torch.randn(1, 1, 128, 64), torch.randn(1, 3, 128, 64)
+    with torch.no_grad():
+        expected = tiny_unet(sample, 999, condition).sample
+    output = OnnxUNet(tiny_unet, num_frames=64, num_bands=128)(sample, 999, condition).sample
+    torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-4)
+
+
 def test_the_exported_file_is_a_valid_model(tiny_unet, tmp_path):
     export_onnx(tiny_unet, tmp_path / "unet.onnx", num_frames=64)
     model = onnx.load(tmp_path / "unet.onnx")
