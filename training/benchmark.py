@@ -32,12 +32,13 @@ BATCH_SIZES = (1, 2, 4, 8, 16)
 
 def real_time_factors(model: str, runs: int, backend: str) -> dict[str, dict]:
     """Seconds of computing per second of 16 kHz audio for every preset, the network run by `torch` or `onnx`."""
-    from speech_enhance import PRESETS, OnnxUNet, SpeechEnhancementPipeline, preset_settings
+    from speech_enhance import PRESETS, SpeechEnhancementPipeline, preset_settings
+    from speech_enhance.file_enhancement import use_onnx
 
     pipeline = SpeechEnhancementPipeline.from_pretrained(model)
     pipeline.set_progress_bar_config(disable=True)
     if backend == "onnx":
-        pipeline.unet = OnnxUNet(pipeline.unet, pipeline.config.window_frames)
+        use_onnx(pipeline)
     config = pipeline.scheduler.config
     audio = test_signal(16000)
     results = {}

@@ -9,7 +9,7 @@ training would. Writes OUTPUT.json (every file) and OUTPUT.md (two tables).
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +23,7 @@ if not __package__:  # run as a script: the repository, not this folder with its
 
 from speech_enhance import SpeechEnhancementPipeline
 from speech_enhance.mel import MelConfig, analyse, decompress, mel_filters, mel_spectrogram, stft
-from training.bootstrap import bootstrap_gain, bootstrap_mean
+from training.bootstrap import bootstrap_gain
 from training.compare_reconstruction import Reconstruction, reconstruct
 from training.config import load_config
 from training.mixing import MixingConfig, MixtureDataset
@@ -99,13 +99,34 @@ def seen_or_not(pipeline: SpeechEnhancementPipeline, sides: dict[str, list[Pair]
     return results
 
 
-def values(rows: list[dict], name: str) -> list[float]:
-    return [row[name] for row in rows]
+def values(rows: list[dict], name: str) -> np.ndarray:
+    return np.array([row[name] for row in rows])
+
+
+def table(heading: str, rows: dict, cell: Callable[..., str]) -> list[str]:
+    """Lines of a table with a column for each metric, whose text `cell` makes of a row, the metric's name and its form."""
+    lines = [
+        f"| {heading} | {' | '.join(title for title, _ in FORMS.values())} |",
+        "|---" * (len(FORMS) + 1) + "|",
+    ]
+    for label, row in rows.items():
+        lines.append(f"| {label} | {' | '.join(cell(row, name, form) for name, (_, form) in FORMS.items())} |")
+    return lines
 
 
 def markdown(sides: dict, parts: dict, number: int, pairs: str) -> str:
     """Both tables."""
-    headings = [heading for heading, _ in FORMS.values()]
+    first = next(iter(parts.values()))
+
+    def side(rows: dict[str, list[dict]], name: str, form: str) -> str:
+        before, after = values(rows["before"], name), values(rows["after"], name)
+        gain = bootstrap_gain(after, before)
+        return f"({np.nanmean(before):{form}}) {gain.mean:+{form}} [{gain.low:+{form}}, {gain.high:+{form}}]"
+
+    def part(rows: list[dict], name: str, form: str) -> str:
+        difference = np.nanmean(values(rows, name) - values(first, name))
+        return f"{np.nanmean(values(rows, name)):{form}}" + (f" ({difference:+{form}})" if rows is not first else "")
+
     lines = [
         "# Where it fails",
         "",
@@ -113,34 +134,15 @@ def markdown(sides: dict, parts: dict, number: int, pairs: str) -> str:
         "",
         "What enhancing gains, with the 95 % interval of a bootstrap over files; in brackets before it the noisy mixture.",
         "",
-        f"| speech and noise | {' | '.join(headings)} |",
-        "|---" * (len(FORMS) + 1) + "|",
-    ]
-    for side, rows in sides.items():
-        cells = []
-        for name, (_, form) in FORMS.items():
-            before, after = values(rows["before"], name), values(rows["after"], name)
-            gain = bootstrap_gain(after, before)
-            cells.append(f"({np.nanmean(before):{form}}) {gain.mean:+{form}} [{gain.low:+{form}}, {gain.high:+{form}}]")
-        lines.append(f"| {side} | {' | '.join(cells)} |")
-    first = next(iter(parts.values()))
-    lines += [
+        *table("speech and noise", sides, side),
         "",
         f"## What each part of the mel's error costs, on {pairs} ({len(first)} files, one step)",
         "",
         f"Means, and the difference from the first row. Speech is where the true mel is at most {SPEECH_DB} dB below its "
         "loudest frame.",
         "",
-        f"| mel | {' | '.join(headings)} |",
-        "|---" * (len(FORMS) + 1) + "|",
+        *table("mel", parts, part),
     ]
-    for part, rows in parts.items():
-        cells = []
-        for name, (_, form) in FORMS.items():
-            mean = bootstrap_mean(values(rows, name)).mean
-            gain = bootstrap_gain(values(rows, name), values(first, name)).mean
-            cells.append(f"{mean:{form}}" + (f" ({gain:+{form}})" if rows is not first else ""))
-        lines.append(f"| {part} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

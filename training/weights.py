@@ -23,8 +23,7 @@ def start_from(unet: ConditionalUNet2DModel, pipeline: str) -> None:
     if others := [name for name in ours if name[0] != "_" and name not in free and theirs.get(name) != ours[name]]:
         differences = ", ".join(f"{name} is {theirs.get(name)}, not {ours[name]}" for name in others)
         raise ValueError(f"init_from: the network of {pipeline} is not that of `unet`: {differences}")
-    weights = given.state_dict()
-    unet.load_state_dict(deepened(weights, layers, unet) if layers < wanted else weights)
+    unet.load_state_dict(deepened(given.state_dict(), layers, unet))
 
 
 def _plain(value):
@@ -32,7 +31,7 @@ def _plain(value):
 
 
 def deepened(weights: dict[str, torch.Tensor], layers: int, unet: ConditionalUNet2DModel) -> dict[str, torch.Tensor]:
-    """`weights` of a network with fewer `layers` a block, for `unet`, which then computes the same: its further layers
+    """`weights` of a network with as many or fewer `layers` a block, for `unet`, which then computes the same: its further layers
     change nothing until they learn (Chen et al., "Net2Net", arXiv:1511.05641).
 
     Those of a block on the way down come last. On the way up they come after the first layer, with which they share what
@@ -47,11 +46,10 @@ def deepened(weights: dict[str, torch.Tensor], layers: int, unet: ConditionalUNe
     for name, value in new.items():
         if name in taken:
             continue
-        if ".conv2." in name or ".to_out.0." in name:  # the last of what a layer adds to its input
+        # What a layer adds to its input is 0; the input, on the way up, is without what comes from across.
+        if ".conv2." in name or ".to_out.0." in name:
             value.zero_()
-        elif name.endswith(
-            "conv_shortcut.weight"
-        ):  # the input of a layer on the way up, without what comes from across
+        elif name.endswith("conv_shortcut.weight"):
             value.copy_(torch.eye(*value.shape[:2])[..., None, None])
         elif name.endswith("conv_shortcut.bias"):
             value.zero_()
