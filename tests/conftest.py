@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,13 @@ TINY_UNET = {
     "norm_num_groups": 4,
     "attention_head_dim": 8,
 }
+
+
+def pytest_configure():
+    """With `-n`, one thread in each of the processes, and in those that tests start."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        torch.set_num_threads(1)
 
 
 class OracleUNet(ConditionalUNet2DModel):
