@@ -35,7 +35,7 @@ def test_silent_references_have_no_value(name):
     assert math.isnan(METRICS[name](noise(16000), np.zeros(16000)))
 
 
-@pytest.mark.parametrize("name", set(METRICS) - {"si_sdr"})
+@pytest.mark.parametrize("name", [name for name in METRICS if name != "si_sdr"])
 def test_too_short_clips_have_no_value(name):
     assert math.isnan(METRICS[name](noise(800), noise(800)))
 
