@@ -36,8 +36,8 @@ class Server:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def files_left(self) -> list[Path]:
-        """Temporary files; `.ses` is one that ONNX Runtime writes when it is imported."""
-        return [path for path in self.files.rglob("*") if path.is_file() and path.name != ".ses"]
+        """Temporary files; `.ses` is one that ONNX Runtime writes when it is imported. Folders may go meanwhile."""
+        return [Path(folder, name) for folder, _, names in os.walk(self.files) for name in names if name != ".ses"]
 
 
 @contextmanager
