@@ -118,7 +118,7 @@ def preset_controls(limits: Limits) -> tuple[gr.Dropdown, gr.Slider, gr.Slider]:
         steps = gr.Slider(
             1, limits.max_steps, chosen.num_inference_steps, step=1, label="Steps", info="of the scheduler"
         )
-        estimates = gr.Slider(1, limits.max_estimates, chosen.num_estimates, step=1, label="Estimates", info="runs from different noise and windows, averaged")  # fmt: skip
+        estimates = gr.Slider(1, limits.max_estimates, chosen.num_estimates, step=1, label="Estimates", info="runs from different noise, frequencies and windows, averaged")  # fmt: skip
     return scheduler, steps, estimates
 
 

@@ -36,6 +36,8 @@ class MelConfig:
         mel_floor: Linear magnitude below which `"log10"` takes everything for silence.
         mel_silence: What silence is with `"log10"`; anything but 0 is for mels of other models (see
             [`MEL_LAYOUTS`]), since what a network is shown is padded with 0.
+        frequency_warp: Factor, at least 1, by which all frequencies are raised before the filters see them, as if
+            the recording were played faster and yet took as long. What it raises beyond `max_frequency` has no band.
     """
 
     sampling_rate: int = 16000
@@ -52,6 +54,7 @@ class MelConfig:
     compression: str = "power"
     mel_floor: float = 1e-5
     mel_silence: float = 0.0
+    frequency_warp: float = 1.0
 
     def __post_init__(self):
         for name in ("sampling_rate", "n_fft", "win_length", "hop_length", "num_mel_bins"):
@@ -61,6 +64,8 @@ class MelConfig:
         for name in ("mel_power", "mel_scale", "level", "mel_floor"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"`{name}` must be above 0, got {getattr(self, name)!r}")
+        if not 1 <= self.frequency_warp < float("inf"):
+            raise ValueError(f"`frequency_warp` must be at least 1 and finite, got {self.frequency_warp!r}")
         if self.win_length > self.n_fft or 2 * self.hop_length > self.win_length:
             raise ValueError(
                 f"need hop_length ≤ win_length / 2 and win_length ≤ n_fft, got hop_length={self.hop_length}, "
@@ -223,7 +228,7 @@ def mel_filters(config: MelConfig, device: torch.device | None = None) -> torch.
         num_mel_filters=config.num_mel_bins,
         min_frequency=config.min_frequency,
         max_frequency=config.top_frequency,
-        sampling_rate=config.sampling_rate,
+        sampling_rate=config.frequency_warp * config.sampling_rate,
         norm=config.filter_norm,
         mel_scale="slaney",
     )

@@ -99,9 +99,9 @@ class GivenMel:
     """
 
     def __init__(self, mel: torch.Tensor, scale: torch.Tensor):
-        self.scale, self.num_frames = scale, mel.shape[-1]
+        self.scale, self.num_frames, self.num_views = scale, mel.shape[-1], 1
         self.noisy_mel = SlidingBuffer()
-        self.noisy_mel.append(mel)
+        self.noisy_mel.append(mel[None])
 
     def read_to(self, frame: int) -> None:
         """All frames are there."""

@@ -6,7 +6,7 @@ import inspect
 import itertools
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -64,6 +64,10 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             [`ConditionConfig`].
         target (`str`), gain_power, residual_scale (`float`): What the diffusion runs on, see [`MelTarget`].
         gain_exponent (`float`): See [`spectral_gain`].
+        num_views (`int`), frequency_warp (`float`): Estimates see a recording in so many views in turn. The first is the
+            recording itself, in each of the others all frequencies are raised by this factor once more, see [`MelConfig`].
+            The network errs differently in each, so the mean of their gains is better than one. A mel that is asked for
+            has the first alone.
         initial_noise_scale (`float`): Standard deviation of the noise that sampling starts from: 1 for a diffusion
             model, 0 for a plain regressor, a network that was trained at the last timestep without noise and has one
             step only.
@@ -103,6 +107,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         gain_power: float = 2.5,
         residual_scale: float = 0.4,
         gain_exponent: float = 1.0,
+        num_views: int = 1,
+        frequency_warp: float = 1.12,
         initial_noise_scale: float = 1.0,
         mel_layout: str | None = None,
     ):
@@ -113,6 +119,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
                 "`overlap_frames` must be at most half of `window_frames` and their difference a multiple of "
                 f"{unet.frame_multiple} (patches and levels of the network), got {overlap_frames} and {window_frames}"
             )
+        if not isinstance(num_views, int) or num_views < 1:
+            raise ValueError(f"`num_views` must be a whole number of at least 1, got {num_views!r}")
         self.register_modules(unet=unet, scheduler=scheduler, vocoder=vocoder)
         self.register_to_config(
             sampling_rate=sampling_rate,
@@ -138,6 +146,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             gain_power=gain_power,
             residual_scale=residual_scale,
             gain_exponent=gain_exponent,
+            num_views=num_views,
+            frequency_warp=frequency_warp,
             initial_noise_scale=initial_noise_scale,
             mel_layout=mel_layout,
         )
@@ -145,6 +155,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             sampling_rate, n_fft, win_length, hop_length, num_mel_bins, mel_power, mel_scale, level,
             min_frequency, max_frequency, filter_norm, compression, mel_floor,
         )  # fmt: skip
+        self.views = [replace(self.mel_config, frequency_warp=frequency_warp**view) for view in range(num_views)]
         self.condition_config = ConditionConfig(
             noise_floor_span, noise_floor_block, with_noise_floor, with_band_coordinate
         )
@@ -181,8 +192,9 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
                 `(batch, channels, samples)`, or a list of recordings of any lengths.
             sampling_rate (`int`): Samples per second of `audio`; the output has the same.
             num_inference_steps (`int`): Steps of the scheduler. One step is the model's direct estimate.
-            num_estimates (`int`): Clean mels that are generated and averaged, each from noise of its own and in windows
-                that begin some frames earlier, so that the network's patches fall elsewhere.
+            num_estimates (`int`): Clean mels that are generated and averaged, each from noise of its own, in the pipeline's
+                views in turn (`num_views`), then in windows that begin some frames earlier, so that the network's
+                patches fall elsewhere.
             generator (`torch.Generator` or one per recording): Source of the noise. Without one the result is that of
                 `torch.Generator().manual_seed(0)`: the same call gives the same bytes.
             attenuation_limit_db (`float`, *optional*): No band is turned down by more than this.
@@ -341,7 +353,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
     ) -> RecordingStream:
         """Survey a recording, and begin to read it again."""
         facts = survey(open_blocks, sampling_rate, self.mel_config, settings.independent_channels)
-        analysis = Analysis(open_blocks, facts, self.mel_config, self._execution_device)
+        views = self.views[: 1 if as_mel else settings.num_estimates]
+        analysis = Analysis(open_blocks, facts, views, self._execution_device)
         resynthesis = None if as_mel else Resynthesis(analysis, settings, self.config.gain_exponent)
         return RecordingStream(analysis, resynthesis, self, settings.num_estimates)
 

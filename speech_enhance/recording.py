@@ -4,7 +4,7 @@
 the network is shown, [`Resynthesis`] makes sound of what the network answers.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,10 +98,18 @@ def _group_squares(block: np.ndarray, independent_channels: bool) -> torch.Tenso
 
 
 class Analysis:
-    """Reads a recording and keeps the part of it, of its spectrum and of its mel that is still needed."""
+    """Reads a recording and keeps the part of it, of its spectrum and of its mels that is still needed.
 
-    def __init__(self, open_blocks: Blocks, survey: Survey, config: MelConfig, device: torch.device):
-        self.survey, self.config, self.device = survey, config, device
+    Args:
+        open_blocks, survey: The recording.
+        views: Of each mel; they differ in `frequency_warp` alone.
+        device: Where spectrum and mels are.
+    """
+
+    def __init__(self, open_blocks: Blocks, survey: Survey, views: Sequence[MelConfig], device: torch.device):
+        config = views[0]
+        self.survey, self.config, self.views, self.device = survey, config, views, device
+        self.num_views = len(views)
         self.scale = survey.scale[:, 0]
         self.num_model_samples = survey.num_model_samples(config.sampling_rate)
         self.num_frames = config.num_frames(self.num_model_samples)
@@ -160,7 +168,8 @@ class Analysis:
         spectrum = stft_frames(segment * scale, self.config)
         linked = len(scale) == 1
         self.spectrum.append(spectrum)
-        self.noisy_mel.append(mel_spectrogram(channel_rms(spectrum) if linked else spectrum.abs(), self.config))
+        magnitude = channel_rms(spectrum) if linked else spectrum.abs()
+        self.noisy_mel.append(torch.stack([mel_spectrogram(magnitude, view) for view in self.views]))
         self._waveform.forget(last * hop - self._margin)
 
 
@@ -182,36 +191,39 @@ class RecordingStream:
         self.starts = window_starts(analysis.num_frames, self._layout.window_frames, self._layout.overlap_frames)
         self.scale = analysis.scale
         self.num_groups = len(self.scale)
-        self._shifts = estimate_shifts(num_estimates, pipeline.unet.frame_multiple)
+        num_views = analysis.num_views
+        shifts = estimate_shifts(-(-num_estimates // num_views), pipeline.unet.frame_multiple)
+        self._estimates = [(number % num_views, shifts[number // num_views]) for number in range(num_estimates)]
         self._answers: list[torch.Tensor] = []
         self._num_done = 0
         self._decided = 0
 
     def windows(self) -> Iterator[tuple[int, int, torch.Tensor]]:
         """First frame, number of the estimate and condition `(channels, num_mel_bins, window_frames)`: window by window,
-        in it group by group, and for each `num_estimates`, whose windows begin a little earlier (see
-        [`estimate_shifts`]). The recording is read as far as each window needs it."""
+        in it group by group, and for each `num_estimates`, of the views in turn; when all had theirs, the windows begin
+        a little earlier (see [`estimate_shifts`]). The recording is read as far as each window needs it."""
         for start in self.starts:
             first, condition = self._condition(start)
-            for group in condition:
-                for estimate, shift in enumerate(self._shifts):
-                    yield start, estimate, cut_window(group, start - shift - first, self._layout.window_frames)
+            for group in range(self.num_groups):
+                for estimate, (view, shift) in enumerate(self._estimates):
+                    maps = condition[view, group]
+                    yield start, estimate, cut_window(maps, start - shift - first, self._layout.window_frames)
 
     def accept(self, sample: torch.Tensor) -> np.ndarray | torch.Tensor | None:
         """Take the next answer `(num_mel_bins, window_frames)`, in the order of [`~RecordingStream.windows`]. Returns what
         of the output is known by it: sound `(channels, samples)` at the recording's rate, or mels `(groups,
         num_mel_bins, frames)`."""
         self._answers.append(sample)
-        if len(self._answers) < self.num_groups * len(self._shifts):
+        if len(self._answers) < self.num_groups * len(self._estimates):
             return None
-        answers = average_shifted(torch.stack(self._answers).unflatten(0, (self.num_groups, -1)), self._shifts)
+        answers = self._average(torch.stack(self._answers).unflatten(0, (self.num_groups, -1)))
         self._answers = []
         self._num_done += 1
         last = self._num_done == len(self.starts)
         frames = self._blender.push(answers, last)[..., : self._analysis.num_frames - self._decided]
         first, self._decided = self._decided, self._decided + frames.shape[-1]
         clean_mel = self._target.decode(frames, self._analysis.noisy_mel.get(first, self._decided))
-        output = clean_mel if self._resynthesis is None else self._resynthesis.push(clean_mel, last)
+        output = clean_mel[0] if self._resynthesis is None else self._resynthesis.push(clean_mel, last)
         if last:
             del self._analysis, self._resynthesis  # one of many recordings must not hold on to its buffers
         else:
@@ -219,18 +231,27 @@ class RecordingStream:
             self._analysis.forget(self._first_frame_needed(), made)
         return output
 
+    def _average(self, answers: torch.Tensor) -> torch.Tensor:
+        """Mean `(views, groups, num_mel_bins, frames)` of a window's `answers (groups, estimates, num_mel_bins, frames)`."""
+        num_views = self._analysis.num_views
+        shifts = [shift for _, shift in self._estimates]
+        views = range(num_views)
+        return torch.stack([average_shifted(answers[:, view::num_views], shifts[view::num_views]) for view in views])
+
     def _condition(self, start: int) -> tuple[int, torch.Tensor]:
-        """Condition `(groups, channels, num_mel_bins, frames)` that holds the windows at `start`, and its first frame."""
+        """Condition `(views, groups, channels, num_mel_bins, frames)` that holds the windows at `start`, and its first
+        frame."""
         first, last = self._context(start)
         self._analysis.read_to(last)
         noisy_mel = self._analysis.noisy_mel.get(first, min(last, self._analysis.num_frames))
-        return first, build_condition(noisy_mel, self._condition_config)
+        condition = build_condition(noisy_mel.flatten(0, 1), self._condition_config)
+        return first, condition.unflatten(0, noisy_mel.shape[:2])
 
     def _context(self, start: int) -> tuple[int, int]:
         """Frames that the condition of the windows at `start` depends on, in whole blocks of the noise floor."""
         block, reach = self._condition_config.block, self._condition_config.span - self._condition_config.block
         context = -(-reach // (2 * block)) * block
-        first = (start - max(self._shifts)) // block * block - context
+        first = (start - max(shift for _, shift in self._estimates)) // block * block - context
         last = -(-(start + self._layout.window_frames) // block) * block + context
         return max(first, 0), last
 
@@ -262,11 +283,13 @@ class Resynthesis:
         return max(self._num_model_made // self._analysis.config.hop_length - self._margin, 0)
 
     def push(self, clean_mel: torch.Tensor, last: bool) -> np.ndarray:
-        """Sound `(channels, samples)` that the frames of `clean_mel (groups, num_mel_bins, frames)`, which follow those
-        before, complete."""
-        analysis, config, settings = self._analysis, self._analysis.config, self._settings
+        """Sound `(channels, samples)` that the frames of `clean_mel (views, groups, num_mel_bins, frames)`, which follow
+        those before, complete: with the mean of the gains of all views."""
+        analysis, settings = self._analysis, self._settings
         noisy_mel = analysis.noisy_mel.get(self._gain.end, self._gain.end + clean_mel.shape[-1])
-        gain = spectral_gain(clean_mel, noisy_mel, config, settings.min_gain, settings.max_gain, self._gain_exponent)
+        limits = settings.min_gain, settings.max_gain, self._gain_exponent
+        views = zip(clean_mel, noisy_mel, analysis.views, strict=True)
+        gain = torch.stack([spectral_gain(clean, noisy, view, *limits) for clean, noisy, view in views]).mean(dim=0)
         self._gain.append(gain)
         model_audio, enhanced = self._model_audio(last)
         audio = self._restorer.push(analysis.audio, model_audio, enhanced, *self._upper_bands(gain), last)

@@ -25,6 +25,7 @@ TINY_UNET = {
     "norm_num_groups": 4,
     "attention_head_dim": 8,
 }
+TINY_LAYOUT = {"window_frames": 64, "overlap_frames": 16, "num_views": 2, "frequency_warp": 1.2}
 
 
 def pytest_configure():
@@ -60,7 +61,7 @@ def make_tiny_pipeline(seed: int = 0) -> SpeechEnhancementPipeline:
     """A pipeline around a network of a few thousand random weights."""
     torch.manual_seed(seed)
     unet = ConditionalUNet2DModel(**TINY_UNET).eval()
-    return SpeechEnhancementPipeline(unet, training_scheduler(), window_frames=64, overlap_frames=16)
+    return SpeechEnhancementPipeline(unet, training_scheduler(), **TINY_LAYOUT)
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def tiny_model(tmp_path_factory) -> Path:
 def oracle_pipeline() -> SpeechEnhancementPipeline:
     """A pipeline around [`OracleUNet`]; with its `share` of 1 it must give every recording back."""
     unet = OracleUNet(**TINY_UNET)
-    return quiet(SpeechEnhancementPipeline(unet, training_scheduler(), window_frames=64, overlap_frames=16))
+    return quiet(SpeechEnhancementPipeline(unet, training_scheduler(), **TINY_LAYOUT))
 
 
 @pytest.fixture(scope="session")

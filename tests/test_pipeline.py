@@ -225,6 +225,17 @@ def test_a_network_that_changes_nothing_gives_the_recording_back(oracle_pipeline
     np.testing.assert_allclose(output, audio, atol=1e-4)
 
 
+def test_estimates_see_the_recording_at_warped_frequencies_and_their_gains_are_averaged(oracle_pipeline):
+    """Of three tones a network that removes the upper bands leaves the first, in half of the estimates the second."""
+    tones = [2 * np.pi * frequency * np.arange(32000) / 16000 for frequency in (1000, 3300, 5500)]
+    audio = np.sum(np.sin(tones), axis=0, dtype=np.float32) / 4
+    oracle_pipeline.unet.share = (torch.arange(80) < 60).float()[:, None]  # the bands up to 3.7 kHz
+    for num_estimates, share in ((1, 1), (2, 0.5), (4, 0.5)):
+        output = oracle_pipeline(audio, 16000, 1, num_estimates).audios
+        left = [abs(output[8000:24000] @ np.exp(1j * tone[8000:24000])) / 2000 for tone in tones]
+        np.testing.assert_allclose(left, [1, share, 0], atol=0.03)
+
+
 def test_what_is_turned_down_is_turned_down_at_every_rate(oracle_pipeline):
     """A network that halves the mel must turn down the band above the model's too."""
     oracle_pipeline.unet.share = 0.5
@@ -299,6 +310,12 @@ def test_attenuation_limit_and_mix(oracle_pipeline):
 def test_wrong_arguments_are_named(tiny_pipeline, arguments, error, message):
     with pytest.raises(error, match=message):
         tiny_pipeline(**{"audio": noise(1000), "sampling_rate": 16000, **arguments})
+
+
+@pytest.mark.parametrize("wrong", [{"num_views": 0}, {"num_views": 2, "frequency_warp": 0.9}])
+def test_wrong_views_are_refused(tiny_unet, wrong):
+    with pytest.raises(ValueError, match=f"`{list(wrong)[-1]}` must be"):
+        SpeechEnhancementPipeline(tiny_unet, training_scheduler(), **wrong)
 
 
 def test_windows_off_the_networks_grid_are_refused(tiny_unet):
