@@ -74,7 +74,7 @@ def test_the_script_measures_draws_and_goes_on_where_it_was(corpus, tiny_folder,
     capsys.readouterr()
     main([*options, "--schedulers", "ddim", "--steps", "1", "2", "4"])
     assert capsys.readouterr().err.count("× real time") == 1  # the 4 steps are new
-    assert sum(item["real_time_factor"] == 77.0 for item in json.loads(output.with_suffix(".json").read_text())) == 10
+    assert sum(item["real_time_factor"] == 77.0 for item in json.loads(output.with_suffix(".json").read_text())) == 13
 
 
 def test_scores_of_other_files_are_not_mixed_in(corpus, tiny_folder, tmp_path, capsys):
