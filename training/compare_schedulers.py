@@ -23,7 +23,9 @@ from training.reports import write_report
 from training.validation import Pair, load_pairs
 
 STEPS = (1, 2, 4, 8, 16, 30)
-AVERAGED = tuple(Preset("ddim", *setting) for setting in ((1, 2), (1, 3), (1, 4), (1, 6), (1, 9), (1, 12), (1, 16), (2, 2), (4, 4)))
+AVERAGED = tuple(
+    Preset("ddim", *setting) for setting in ((1, 2), (1, 3), (1, 4), (1, 6), (1, 9), (1, 12), (1, 16), (2, 2), (4, 4))
+)
 QUALITY = ("pesq", "estoi", "si_sdr")
 FIRST = Preset("ddim", 1, 1)
 PRESET_EVALUATIONS = {"balanced": 4, "best": 16}
