@@ -96,6 +96,7 @@ def test_windows_longer_than_mixtures_are_refused(corpus):
         examples(corpus, window_frames=500)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores are fine here
 def test_streamed_sources_draw_the_same_at_an_index_from_anywhere(tmp_path, corpus):
     rows = Dataset.from_parquet(str(corpus / "noise-0.parquet"))
     repeated = Dataset.from_dict({"audio": [rows[i % 2]["audio"] for i in range(30)], "score": list(range(30))})
