@@ -79,6 +79,15 @@ def factors_of_length_and_batch(model: str) -> tuple[dict[int, float], dict[int,
     )
 
 
+# Between us and the command, since Linux counts what a process had before `exec`, and this one holds models.
+PEAK_MEMORY = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(status)
+"""
+
+
 def peak_memory_mb(model: str, sampling_rate: int, channels: int, seconds: float) -> float:
     """Largest resident memory of `speech-enhance` on one file, in MB."""
     import soundfile
@@ -88,11 +97,12 @@ def peak_memory_mb(model: str, sampling_rate: int, channels: int, seconds: float
             for block in signal_blocks(sampling_rate, channels, seconds):
                 file.write(block.T)
         command = [sys.executable, "-m", "speech_enhance", "in.wav", "out.wav", "--model", str(Path(model).resolve())]
-        process = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        if status != 0:
-            raise RuntimeError(f"speech-enhance ended with status {status}")
-        return usage.ru_maxrss / 1024
+        finished = subprocess.run(
+            [sys.executable, "-c", PEAK_MEMORY, *command], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        if finished.returncode != 0:
+            raise RuntimeError(f"speech-enhance ended with status {finished.returncode}")
+        return int(finished.stdout) / 1024
 
 
 def signal_blocks(sampling_rate: int, channels: int, seconds: float) -> Iterator[np.ndarray]:
