@@ -64,7 +64,7 @@ def test_upload_enhance_download(page, tmp_path):
     noisy = np.tile(noisy, 3)  # long enough to see the progress
     soundfile.write(tmp_path / "noisy.wav", noisy, rate)
     upload(page, tmp_path / "noisy.wav")
-    page.get_by_text("Best (8 evaluations)").click()
+    page.get_by_text("Best (12 evaluations)").click()
     page.get_by_role("button", name="Enhance", exact=True).click()
     progress = page.locator("#status").get_by_text(re.compile(r"Enhancing - \d+"))
     progress.wait_for()
@@ -165,9 +165,9 @@ def server_rests(server) -> bool:
 def test_presets_fill_the_advanced_settings(page):
     page.get_by_role("button", name="Advanced").click()
     estimates = page.get_by_label("number input for Estimates")
-    assert estimates.input_value() == "4", "balanced is the default"
-    page.get_by_text("Best (8 evaluations)").click()
-    wait_for(lambda: estimates.input_value() == "8")
+    assert estimates.input_value() == "3", "balanced is the default"
+    page.get_by_text("Best (12 evaluations)").click()
+    wait_for(lambda: estimates.input_value() == "12")
     page.get_by_text("Fast (1 evaluation)").click()
     wait_for(lambda: estimates.input_value() == "1")
 
