@@ -43,7 +43,9 @@ def test_a_step_costs_what_its_windows_cost(tmp_path):
     regressor = replace(config, terminal_share=1.0)
     assert step_cost(replace(regressor, batch_size=2 * config.batch_size)) == pytest.approx(2 * step_cost(regressor))
     assert step_cost(config) / step_cost(regressor) == pytest.approx(1 + 0.4 * 0.7 * 0.8 / 3)
-    assert step_cost(replace(regressor, few_step_share=0.5)) == pytest.approx(1.5 * step_cost(regressor))
+    few_steps = replace(regressor, few_step_share=0.5)
+    assert step_cost(few_steps) == pytest.approx(1.5 * step_cost(regressor))
+    assert step_cost(replace(few_steps, few_step_number=[1, 4])) == pytest.approx(1.25 * step_cost(regressor))
     half = replace(
         regressor, pipeline={**config.pipeline, "hop_length": 256, "window_frames": 192, "overlap_frames": 48}
     )

@@ -62,8 +62,9 @@ def test_few_steps_of_sampling_can_be_trained(corpus, tmp_path, share):
                     tmp_path,
                     max_train_steps=6,
                     few_step_share=share,
-                    few_step_number=3,
+                    few_step_number=[3, 1],
                     spectrum_loss_weight=0.5,
+                    perceptual_loss_weight=0.5,
                 )
             ),
         ]
@@ -269,6 +270,9 @@ def test_a_run_is_not_overwritten_by_accident(corpus, tmp_path, capsys):
         ({"best_metric": "loudness"}, "best_metric: expected one of pesq, estoi, si_sdr"),
         ({"mixed_precision": "half"}, "mixed_precision: expected one of no, fp16, bf16"),
         ({"max_minutes": 0}, "max_minutes: expected more than 0"),
+        ({"few_step_number": [1, "4"]}, r"few_step_number\[1\]: expected int, got '4'"),
+        ({"few_step_number": []}, "few_step_number: expected a whole number from 1, or several"),
+        ({"perceptual_loss_weight": 1.0}, "perceptual_loss_weight: expected at least 0, and 0 at few_step_share 0"),
     ],
 )
 def test_mistakes_in_a_config_are_named(corpus, tmp_path, changes, message):

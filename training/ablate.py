@@ -99,7 +99,8 @@ def step_cost(config: TrainingConfig) -> float:
     own = config.own_estimate_share * (1 - config.own_estimate_first_timestep / num_timesteps)
     windows = config.batch_size * config.gradient_accumulation_steps
     evaluations = 3 + (1 - config.terminal_share) * own
-    evaluations += config.few_step_share * (config.few_step_number + 2 - evaluations)
+    number = sum(config.few_step_numbers) / len(config.few_step_numbers)
+    evaluations += config.few_step_share * (number + 2 - evaluations)
     return windows * evaluations * counter.get_total_flops() / 2
 
 

@@ -48,8 +48,9 @@ class TrainingConfig:
         own_estimate_first_timestep: See above; below it little noise is left that could carry a correction.
         few_step_share: Share of the draws that train the end of `few_step_number` steps of sampling instead of one timestep
             (see [`sampled_estimate`]).
-        few_step_number: Steps of those.
+        few_step_number: Steps of those; of several numbers, each optimiser step takes the next.
         spectrum_loss_weight: Of the error of the sound that those would end in (see [`spectrum_loss`]).
+        perceptual_loss_weight: Of how different that sounds (see [`perceptual_disturbance`]), in points of opinion.
         loudness_weight_power: An error counts in proportion to the noisy mel's value to this power; 0 for all alike.
         padded_share: Share of windows that reach past the end of their mixture.
         level_jitter_db: Standard deviation of the level around the level rule.
@@ -95,8 +96,9 @@ class TrainingConfig:
     own_estimate_start_step: int = 0
     own_estimate_first_timestep: int = 200
     few_step_share: float = 0.0
-    few_step_number: int = 4
+    few_step_number: int | list[int] = 4
     spectrum_loss_weight: float = 0.0
+    perceptual_loss_weight: float = 0.0
     loudness_weight_power: float = 0.0
     padded_share: float = 0.15
     level_jitter_db: float = 2.0
@@ -139,9 +141,12 @@ class TrainingConfig:
             self.best_metric in BASIC_METRICS, "best_metric", f"one of {', '.join(BASIC_METRICS)}", self.best_metric
         )
         _expect(0 <= self.few_step_share <= 1, "few_step_share", "a number from 0 to 1", self.few_step_share)
-        _expect(self.few_step_number >= 1, "few_step_number", "at least 1", self.few_step_number)
-        used = self.spectrum_loss_weight >= 0 and (self.few_step_share > 0 or self.spectrum_loss_weight == 0)
-        _expect(used, "spectrum_loss_weight", "at least 0, and 0 at few_step_share 0", self.spectrum_loss_weight)
+        usable = bool(self.few_step_numbers) and min(self.few_step_numbers) >= 1
+        _expect(usable, "few_step_number", "a whole number from 1, or several", self.few_step_number)
+        for name in ("spectrum_loss_weight", "perceptual_loss_weight"):
+            weight = getattr(self, name)
+            used = weight >= 0 and (self.few_step_share > 0 or weight == 0)
+            _expect(used, name, "at least 0, and 0 at few_step_share 0", weight)
         _expect(self.max_minutes is None or self.max_minutes > 0, "max_minutes", "more than 0", self.max_minutes)
         _expect(self.clock in CLOCKS, "clock", " or ".join(CLOCKS), self.clock)
         _expect(self.optimizer in ("adamw", "muon"), "optimizer", "adamw or muon", self.optimizer)
@@ -164,6 +169,11 @@ class TrainingConfig:
             f"{'none' if self.rooms else 'sources'} at mixing.room_share {self.mixing.room_share}",
             self.rooms,
         )
+
+    @property
+    def few_step_numbers(self) -> list[int]:
+        """`few_step_number` as the numbers that optimiser steps take in turn."""
+        return self.few_step_number if isinstance(self.few_step_number, list) else [self.few_step_number]
 
 
 def load_config(path: str | Path) -> TrainingConfig:
@@ -194,7 +204,9 @@ def _build(kind, value, where: str):
     if origin in (types.UnionType, typing.Union):
         if value is None:
             return None
-        return _build(next(item for item in arguments if item is not types.NoneType), value, where)
+        choices = [item for item in arguments if item is not types.NoneType]
+        lists = [item for item in choices if typing.get_origin(item) is list]
+        return _build(lists[0] if lists and isinstance(value, list) else choices[0], value, where)
     if dataclasses.is_dataclass(kind):
         _expect(isinstance(value, dict), where, "a mapping", value)
         hints = typing.get_type_hints(kind)

@@ -133,31 +133,29 @@ def sampled_estimate(
     return scheduler.step(prediction, scheduler.timesteps[-1], sample).prev_sample
 
 
-def spectrum_loss(
-    estimate: torch.Tensor,
-    noisy_mel: torch.Tensor,
-    clean_stft: torch.Tensor,
-    noisy_stft: torch.Tensor,
-    target: MelTarget,
-    config: MelConfig,
+def enhanced_spectrum(
+    estimate: torch.Tensor, noisy_mel: torch.Tensor, noisy_stft: torch.Tensor, target: MelTarget, config: MelConfig
 ) -> torch.Tensor:
-    """How far the STFT that the pipeline makes of an estimate lies from the clean one, compressed by a power of 0.3: squared
-    errors of magnitudes and, to three tenths, of complex values, per example `(batch,)` (Braun & Tashev, "A consolidated
-    view of loss functions for supervised deep learning-based speech enhancement", arXiv:2009.12286).
+    """The STFT `(batch, frequencies, frames)` that the pipeline makes of an estimate of the clean sample.
 
     Args:
-        estimate: Of the clean sample, `(batch, 1, bands, frames)`.
+        estimate: `(batch, 1, bands, frames)`.
         noisy_mel: `(batch, bands, frames)` of the same windows.
-        clean_stft: `(batch, frequencies, frames)` of the same windows.
-        noisy_stft: Same shape.
+        noisy_stft: `(batch, frequencies, frames)` of the same windows.
         target: What the sample stands for.
         config: The analysis of all of them.
     """
     if target.kind == "gain":  # at a gain of 0 the root in `decode` has no gradient
         estimate = estimate.clamp(min=_LEAST_GAIN_SAMPLE)
-    gain = spectral_gain(target.decode(estimate[:, 0], noisy_mel), noisy_mel, config)
+    return spectral_gain(target.decode(estimate[:, 0], noisy_mel), noisy_mel, config) * noisy_stft
+
+
+def spectrum_loss(enhanced_stft: torch.Tensor, clean_stft: torch.Tensor) -> torch.Tensor:
+    """How far an STFT lies from the clean one, both `(batch, frequencies, frames)`, compressed by a power of 0.3: squared
+    errors of magnitudes and, to three tenths, of complex values, per example `(batch,)` (Braun & Tashev, "A consolidated
+    view of loss functions for supervised deep learning-based speech enhancement", arXiv:2009.12286)."""
     compressed = []
-    for spectrum in (gain * noisy_stft, clean_stft):
+    for spectrum in (enhanced_stft, clean_stft):
         power = torch.view_as_real(spectrum).square().sum(dim=-1) + _LEAST_POWER
         compressed.append((power.pow(0.15), torch.view_as_real(spectrum) * power.pow(-0.35)[..., None]))
     (magnitude, values), (clean_magnitude, clean_values) = compressed

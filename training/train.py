@@ -30,6 +30,7 @@ from training.muon import Muon
 from training.objective import (
     cut_windows,
     diffusion_loss,
+    enhanced_spectrum,
     loudness_weight,
     sample_loss,
     sampled_estimate,
@@ -37,6 +38,7 @@ from training.objective import (
     stft_pair,
     training_windows,
 )
+from training.perceptual import perceptual_disturbance
 from training.precision import usable_precision
 from training.progress import FEW_STEPS, LossMeter, RunClock, schedule_position
 from training.validation import load_pairs, log_example, score_pairs
@@ -162,15 +164,15 @@ class Trainer:
         few = batch["few_steps"]
         losses = torch.zeros(len(few), device=noise.device)
         if few.any():
-            estimate = sampled_estimate(
-                self.unet, self.noise_scheduler, condition[few], noise[few], config.few_step_number
-            )
+            number = config.few_step_numbers[self.global_step % len(config.few_step_numbers)]
+            estimate = sampled_estimate(self.unet, self.noise_scheduler, condition[few], noise[few], number)
             losses[few] = sample_loss(estimate, clean_sample[few], weight[few])
-            if config.spectrum_loss_weight > 0:
-                windows = (cut_windows(spectrum, starts, settings.window_frames)[few] for spectrum in spectra)
-                losses[few] += config.spectrum_loss_weight * spectrum_loss(
-                    estimate, condition[few, 0], *windows, self.pipeline.mel_target, mel_config
-                )
+            if config.spectrum_loss_weight > 0 or config.perceptual_loss_weight > 0:
+                clean, noisy = (cut_windows(spectrum, starts, settings.window_frames)[few] for spectrum in spectra)
+                enhanced = enhanced_spectrum(estimate, condition[few, 0], noisy, self.pipeline.mel_target, mel_config)
+                losses[few] += config.spectrum_loss_weight * spectrum_loss(enhanced, clean)
+                powers = (torch.view_as_real(spectrum).square().sum(dim=-1) for spectrum in (enhanced, clean))
+                losses[few] += config.perceptual_loss_weight * perceptual_disturbance(*powers, mel_config)
         if not few.all():
             parts = (part[~few] for part in (clean_sample, condition, noise, batch["timestep"], own, weight))
             losses[~few] = diffusion_loss(self.unet, self.noise_scheduler, *parts)
