@@ -20,6 +20,7 @@ LABELS = {
     "spectral_subtraction": "spectral subtraction (pyroomacoustics)",
     "log_mmse": "log-MMSE",
     "rnnoise": "RNNoise",
+    "webrtc": "WebRTC noise suppression",
     "regressor": "plain regressor (our network, data and budget)",
     CEILING: "ceiling of the method: the true clean mel",
 }

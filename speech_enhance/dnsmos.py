@@ -3,7 +3,7 @@
 Reddy, Gopal & Cutler, "DNSMOS P.835: A Non-Intrusive Perceptual Objective Speech Quality Metric to Evaluate Noise
 Suppressors", ICASSP 2022, arXiv:2110.01763. Segments, polynomials and averages are those of `dnsmos_local.py` in
 https://github.com/microsoft/DNS-Challenge; its network `DNSMOS/DNSMOS/sig_bak_ovr.onnx` is neither bundled nor
-downloaded.
+downloaded. The package `speechmos` on PyPI has the same file: `pip download --no-deps speechmos` and unzip it.
 """
 
 import os
@@ -43,7 +43,7 @@ class DNSMOS:
         if not Path(path).is_file():
             raise FileNotFoundError(
                 f"{path}: no such file; DNSMOS needs `sig_bak_ovr.onnx` (folder DNSMOS/DNSMOS of "
-                "https://github.com/microsoft/DNS-Challenge)"
+                "https://github.com/microsoft/DNS-Challenge, or in the package speechmos on PyPI)"
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads

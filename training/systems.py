@@ -17,6 +17,8 @@ System = Callable[[list[Pair]], list[np.ndarray]]
 SAMPLING_RATE = 16000
 RNNOISE_RATE, RNNOISE_DELAY = 48000, 960
 """RNNoise runs at 48 kHz and answers two frames of 10 ms late."""
+WEBRTC_FRAME, WEBRTC_DELAY, WEBRTC_LEVEL = 160, 96, 3
+"""WebRTC's frames of 10 ms; 6 ms late; the third of its four levels, "high", which Chrome uses."""
 
 
 def untouched(pairs: list[Pair]) -> list[np.ndarray]:
@@ -73,6 +75,22 @@ def rnnoise(pairs: list[Pair]) -> list[np.ndarray]:
         frames = [frame[0] for _, frame in RNNoise(RNNOISE_RATE).denoise_chunk(samples, partial=True)]
         output = np.concatenate(frames)[RNNOISE_DELAY:].astype(np.float32) / 32767
         outputs.append(soxr.resample(output, RNNOISE_RATE, SAMPLING_RATE)[: len(pair.noisy)])
+    return outputs
+
+
+def webrtc(pairs: list[Pair]) -> list[np.ndarray]:
+    """The noise suppression of WebRTC, which browsers and call software use, from the package `webrtc_noise_gain`, with its
+    high-pass filter and without gain control; its delay taken off. The phase of that filter costs it SI-SDR."""
+    from webrtc_noise_gain import AudioProcessor
+
+    outputs = []
+    for pair in pairs:
+        padding = WEBRTC_DELAY + -(len(pair.noisy) + WEBRTC_DELAY) % WEBRTC_FRAME
+        samples = (np.pad(pair.noisy, (0, padding)).clip(-1, 1) * 32767).astype(np.int16)
+        processor = AudioProcessor(0, WEBRTC_LEVEL)
+        frames = [processor.Process10ms(frame.tobytes()).audio for frame in samples.reshape(-1, WEBRTC_FRAME)]
+        output = np.frombuffer(b"".join(frames), np.int16)[WEBRTC_DELAY:]
+        outputs.append(output[: len(pair.noisy)].astype(np.float32) / 32767)
     return outputs
 
 
@@ -145,6 +163,7 @@ SYSTEMS: dict[str, System] = {
     "spectral_subtraction": spectral_subtraction,
     "log_mmse": log_mmse,
     "rnnoise": rnnoise,
+    "webrtc": webrtc,
     "true_mel": true_mel,
 }
 """The systems that need no checkpoint, by name."""
