@@ -27,7 +27,7 @@ def perceptual_disturbance(enhanced: torch.Tensor, clean: torch.Tensor, config: 
     Args:
         enhanced: Power spectrum `(batch, frequencies, frames)`.
         clean: Same shape.
-        config: The analysis of both; 8 kHz at least above 300 Hz.
+        config: The analysis of both.
 
     Returns:
         `(batch,)`, 0 for equal spectra and where `clean` is silent.
