@@ -150,13 +150,18 @@ def enhanced_spectrum(
     return spectral_gain(target.decode(estimate[:, 0], noisy_mel), noisy_mel, config) * noisy_stft
 
 
+def power_spectrum(spectrum: torch.Tensor) -> torch.Tensor:
+    """Squared magnitudes of a complex STFT, with a gradient at 0 too."""
+    return torch.view_as_real(spectrum).square().sum(dim=-1)
+
+
 def spectrum_loss(enhanced_stft: torch.Tensor, clean_stft: torch.Tensor) -> torch.Tensor:
     """How far an STFT lies from the clean one, both `(batch, frequencies, frames)`, compressed by a power of 0.3: squared
     errors of magnitudes and, to three tenths, of complex values, per example `(batch,)` (Braun & Tashev, "A consolidated
     view of loss functions for supervised deep learning-based speech enhancement", arXiv:2009.12286)."""
     compressed = []
     for spectrum in (enhanced_stft, clean_stft):
-        power = torch.view_as_real(spectrum).square().sum(dim=-1) + _LEAST_POWER
+        power = power_spectrum(spectrum) + _LEAST_POWER
         compressed.append((power.pow(0.15), torch.view_as_real(spectrum) * power.pow(-0.35)[..., None]))
     (magnitude, values), (clean_magnitude, clean_values) = compressed
     error = 0.7 * (magnitude - clean_magnitude).square() + 0.3 * (values - clean_values).square().sum(dim=-1)

@@ -38,7 +38,7 @@ def perceptual_disturbance(enhanced: torch.Tensor, clean: torch.Tensor, config: 
     with torch.no_grad():
         active = _audible(clean, 100 * threshold).sum(dim=1, keepdim=True) >= _AUDIBLE_FRAME
     colour = [
-        ((_audible(power, 100 * threshold) * active).mean(dim=2, keepdim=True) + 1e3) for power in (enhanced, clean)
+        (_audible(power, 100 * threshold) * active).mean(dim=2, keepdim=True) + 1e3 for power in (enhanced, clean)
     ]
     clean = (colour[0] / colour[1]).clamp(0.01, 100) * clean
     total = [_audible(power, threshold).sum(dim=1, keepdim=True) for power in (enhanced, clean)]
@@ -50,8 +50,7 @@ def perceptual_disturbance(enhanced: torch.Tensor, clean: torch.Tensor, config: 
     added = ((enhanced + 50) / (clean + 50)).pow(1.2)
     added = torch.where(added < 3, 0, added.clamp(max=12))
     importance = ((total[1][:, 0] + 1e5) / 1e7).pow(-0.04)
-    span = width.sum()
-    symmetric = _capped(importance * span.sqrt() * (difference.square().sum(dim=1) + _LEAST_POWER).sqrt())
+    symmetric = _capped(importance * width.sum().sqrt() * (difference.square().sum(dim=1) + _LEAST_POWER).sqrt())
     asymmetric = _capped(importance * (difference * added).sum(dim=1))
     frames = round(_SPLIT_SECOND * config.sampling_rate / config.hop_length)
     lost = 0.1 * _over_time(symmetric, frames) + 0.0309 * _over_time(asymmetric, frames)
@@ -62,19 +61,20 @@ def perceptual_disturbance(enhanced: torch.Tensor, clean: torch.Tensor, config: 
 def _bark_bands(n_fft: int, sampling_rate: int, device: torch.device) -> tuple[torch.Tensor, ...]:
     """Filters `(bands, frequencies)`; of each band `(bands, 1)` width in Bark, threshold of hearing and exponent of loudness."""
     frequencies = torch.arange(n_fft // 2 + 1, device=device) * sampling_rate / n_fft
-    bark = 7 * torch.asinh(frequencies / 650)
-    index = torch.floor(bark / _BAND_BARK).long()
-    index = index[frequencies >= 60]
+    index = torch.floor(_bark(frequencies) / _BAND_BARK)[frequencies >= 60]
     _, index = torch.unique(index, return_inverse=True)
     bands = torch.zeros(int(index.max()) + 1, len(frequencies), device=device)
     bands[index, torch.arange(len(frequencies) - len(index), len(frequencies), device=device)] = 1
     number = bands.sum(dim=1, keepdim=True)
     centre = bands @ frequencies[:, None] / number
-    centre_bark = 7 * torch.asinh(centre / 650)
     width = number * 7 * sampling_rate / n_fft / (650**2 + centre.square()).sqrt()
     threshold = _THRESHOLD + 2.7 * (370 / centre).pow(5.8)
-    exponent = 0.23 * (6 / (centre_bark + 2)).clamp(1, 2).pow(0.15)
+    exponent = 0.23 * (6 / (_bark(centre) + 2)).clamp(1, 2).pow(0.15)
     return bands, width, threshold, exponent
+
+
+def _bark(frequency: torch.Tensor) -> torch.Tensor:
+    return 7 * torch.asinh(frequency / 650)
 
 
 def _at_listening_level(power: torch.Tensor, config: MelConfig) -> torch.Tensor:

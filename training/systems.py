@@ -18,7 +18,7 @@ SAMPLING_RATE = 16000
 RNNOISE_RATE, RNNOISE_DELAY = 48000, 960
 """RNNoise runs at 48 kHz and answers two frames of 10 ms late."""
 WEBRTC_FRAME, WEBRTC_DELAY, WEBRTC_LEVEL = 160, 96, 3
-"""WebRTC's frames of 10 ms; 6 ms late; the third of its four levels, "high", which Chrome uses."""
+"""WebRTC's frames of 10 ms; 6 ms late; the third of its four levels, "high"."""
 
 
 def untouched(pairs: list[Pair]) -> list[np.ndarray]:

@@ -32,6 +32,7 @@ from training.objective import (
     diffusion_loss,
     enhanced_spectrum,
     loudness_weight,
+    power_spectrum,
     sample_loss,
     sampled_estimate,
     spectrum_loss,
@@ -170,9 +171,11 @@ class Trainer:
             if config.spectrum_loss_weight > 0 or config.perceptual_loss_weight > 0:
                 clean, noisy = (cut_windows(spectrum, starts, settings.window_frames)[few] for spectrum in spectra)
                 enhanced = enhanced_spectrum(estimate, condition[few, 0], noisy, self.pipeline.mel_target, mel_config)
-                losses[few] += config.spectrum_loss_weight * spectrum_loss(enhanced, clean)
-                powers = (torch.view_as_real(spectrum).square().sum(dim=-1) for spectrum in (enhanced, clean))
-                losses[few] += config.perceptual_loss_weight * perceptual_disturbance(*powers, mel_config)
+                if config.spectrum_loss_weight > 0:
+                    losses[few] += config.spectrum_loss_weight * spectrum_loss(enhanced, clean)
+                if config.perceptual_loss_weight > 0:
+                    powers = (power_spectrum(spectrum) for spectrum in (enhanced, clean))
+                    losses[few] += config.perceptual_loss_weight * perceptual_disturbance(*powers, mel_config)
         if not few.all():
             parts = (part[~few] for part in (clean_sample, condition, noise, batch["timestep"], own, weight))
             losses[~few] = diffusion_loss(self.unet, self.noise_scheduler, *parts)
