@@ -69,6 +69,7 @@ class TrainingConfig:
         mixed_precision: `no`, `fp16` or `bf16`; takes effect on a GPU, `bf16` also on a CPU with AMX or AVX-512 BF16
             (without, it is ten times slower than `no`).
         num_workers: Processes that mix; each keeps its own cache of decoded audio.
+        preload: Decode everything at the start, on all cores, into memory that the workers share (115 MB an hour at 16 kHz).
         log_every, validate_every, checkpoint_every: In optimiser steps; 0 turns it off.
         keep_checkpoints: Older ones are deleted.
     """
@@ -118,6 +119,7 @@ class TrainingConfig:
     ema_decay: float = 0.999
     mixed_precision: str = "no"
     num_workers: int = 1
+    preload: bool = False
     log_every: int = 50
     validate_every: int = 1000
     checkpoint_every: int = 500

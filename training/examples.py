@@ -44,6 +44,10 @@ class TrainingExamples(Dataset):
             speech, noise = (SourceMix(sources, rate) for sources in (config.speech, config.noise))
             rooms = SourceMix(config.rooms, rate) if config.rooms else None
             self.mixtures = MixtureDataset(speech, noise, config.mixing, config.seed, length, rooms)
+        if config.preload:
+            for sources in (self.pairs, *((speech, noise, rooms) if self.mixtures else ())):
+                if sources is not None:
+                    sources.preload()
 
     def __len__(self) -> int:
         return self.length

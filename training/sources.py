@@ -1,6 +1,8 @@
 """Recordings to draw from: several corpora as one, each held at hand or read as it goes by."""
 
+import os
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,12 +83,16 @@ class AudioSource:
 
     def __getitem__(self, index: int) -> np.ndarray:
         """Recording `index`."""
-        if self._decoded is not None and index in self._decoded:
-            return self._decoded[index].astype(np.float32) / 32768
-        audio = decode_row(self._audio[index], self.columns, self.sampling_rate, f"{self.config.path}, row {index}")
-        if self._decoded is not None:
-            self._decoded[index] = np.round(audio.clip(-1, 32767 / 32768) * 32768).astype(np.int16)
-        return audio
+        if self._decoded is None:
+            return self._decode(index)
+        if index not in self._decoded:
+            self._decoded[index] = np.round(self._decode(index).clip(-1, 32767 / 32768) * 32768).astype(np.int16)
+        return self._decoded[index].astype(np.float32) / 32768
+
+    def preload(self) -> None:
+        """Decode all recordings now, on all cores, so that processes that fork later share them."""
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            deque(threads.map(self.__getitem__, range(len(self))), maxlen=0)
 
     def seek(self, index: int) -> None:
         """All recordings are at hand for every training example."""
@@ -95,6 +101,9 @@ class AudioSource:
         """A recording at random, by the weights of the configuration."""
         index = np.searchsorted(self._cumulative, rng.random() * self._cumulative[-1], side="right")
         return self[int(min(index, len(self) - 1))]
+
+    def _decode(self, index: int) -> np.ndarray:
+        return decode_row(self._audio[index], self.columns, self.sampling_rate, f"{self.config.path}, row {index}")
 
 
 class StreamingSource:
@@ -110,6 +119,9 @@ class StreamingSource:
         self.columns = columns or (config.column,)
         self._dataset = load_audio_dataset(config.path, config.split, list(self.columns), config.name, streaming=True)
         self._rows = None  # opened on first use: a file opened before workers fork would be shared by them
+
+    def preload(self) -> None:
+        """Nothing: what is read as it goes by is never held whole."""
 
     def seek(self, index: int) -> None:
         """Move the buffer to where training example `index` draws from."""
@@ -155,6 +167,11 @@ class SourceMix:
         ]
         weights = np.asarray([config.weight for config in configs], dtype=float)
         self._probabilities = weights / weights.sum()
+
+    def preload(self) -> None:
+        """Decode all recordings that are not streamed."""
+        for source in self.sources:
+            source.preload()
 
     def seek(self, index: int) -> None:
         """Tell streaming sources which training example draws next."""

@@ -74,6 +74,7 @@ class Trainer:
             decay=config.ema_decay,
             use_ema_warmup=True,
             power=0.75,
+            foreach=True,
             model_cls=ConditionalUNet2DModel,
             model_config=unet.config,
         )
@@ -250,7 +251,12 @@ class Trainer:
             self.noise_scheduler.config.num_train_timesteps,
             length=self._windows_per_step() * config.max_train_steps,
         )
-        return DataLoader(examples, batch_size=config.batch_size, num_workers=config.num_workers)
+        return DataLoader(
+            examples,
+            batch_size=config.batch_size,
+            num_workers=config.num_workers,
+            pin_memory=self.accelerator.device.type == "cuda",
+        )
 
     def _windows_per_step(self) -> int:
         config = self.config
