@@ -1,5 +1,7 @@
 """What a training step draws at random, example by example."""
 
+import math
+
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -39,7 +41,7 @@ class TrainingExamples(Dataset):
                 f"mixing: seconds: {config.mixing.seconds} s are shorter than a window of {window_frames} frames"
             )
         self.pairs = SourceMix(config.pairs, rate, columns=("clean", "noisy")) if config.paired_share > 0 else None
-        self.mixtures = None
+        self.mixtures, self._mixed = None, (None, None)
         if config.paired_share < 1:
             speech, noise = (SourceMix(sources, rate) for sources in (config.speech, config.noise))
             rooms = SourceMix(config.rooms, rate) if config.rooms else None
@@ -77,12 +79,15 @@ class TrainingExamples(Dataset):
             "timestep": timestep,
             "own": uniform() < config.own_estimate_share and own,
             "noise": torch.randn(1, self.mel_config.num_mel_bins, self.window_frames, generator=generator),
-            "few_steps": uniform() < config.few_step_share,
+            # Evenly spread, so that every batch has as many: cuDNN plans every size of a batch anew.
+            "few_steps": math.floor((index + 1) * config.few_step_share) > math.floor(index * config.few_step_share),
         }
 
     def _mixture(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        mixture = self.mixtures[index]
-        return mixture["clean"], mixture["noisy"]
+        number = index // self.config.windows_per_mixture
+        if self._mixed[0] != number:
+            self._mixed = number, self.mixtures[number]
+        return self._mixed[1]["clean"], self._mixed[1]["noisy"]
 
     def _crop_of_pair(self, index: int) -> np.ndarray:
         """`(clean, noisy)` `(2, samples)` at a random position, silence after the end of a short pair."""

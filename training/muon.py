@@ -1,5 +1,7 @@
 """Muon, the optimiser of hidden layers, with AdamW for the rest, as one optimiser."""
 
+from collections import defaultdict
+
 import torch
 from torch import nn
 
@@ -51,44 +53,56 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                update = self._orthogonal_update if group["hidden"] else self._adam_update
-                parameter.sub_(update(parameter, group), alpha=group["lr"])
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if parameters:
+                update = self._orthogonal_updates if group["hidden"] else self._adam_updates
+                updates = update(parameters, [parameter.grad for parameter in parameters], group)
+                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_sub_(parameters, updates, alpha=group["lr"])
         return loss
 
-    def _orthogonal_update(self, parameter: torch.Tensor, group: dict) -> torch.Tensor:
-        state = self.state[parameter]
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
-        state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-        update = parameter.grad.lerp(state["momentum"], group["momentum"]).flatten(1)  # Nesterov's
-        scale = 0.2 * max(update.shape) ** 0.5
-        return scale * orthogonalize(update, group["num_iterations"]).view_as(parameter)
+    def _orthogonal_updates(self, parameters: list, gradients: list, group: dict) -> list[torch.Tensor]:
+        momenta = self._states(parameters, "momentum")
+        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+        updates = list(torch._foreach_lerp(gradients, momenta, group["momentum"]))  # Nesterov's
+        alike = defaultdict(list)  # matrices of one shape are made orthogonal together: a GPU waits for fewer calls
+        for index, update in enumerate(updates):
+            alike[update.flatten(1).shape].append(index)
+        for shape, indices in alike.items():
+            matrices = torch.stack([updates[index].flatten(1) for index in indices])
+            matrices = 0.2 * max(shape) ** 0.5 * orthogonalize(matrices, group["num_iterations"])
+            for index, matrix in zip(indices, matrices, strict=True):
+                updates[index] = matrix.view_as(updates[index])
+        return updates
 
-    def _adam_update(self, parameter: torch.Tensor, group: dict, betas=(0.9, 0.95), eps: float = 1e-8) -> torch.Tensor:
-        state = self.state[parameter]
-        if not state:
-            state["step"] = 0
-            state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-        state["step"] += 1
-        state["mean"].lerp_(parameter.grad, 1 - betas[0])
-        state["square"].lerp_(parameter.grad.square(), 1 - betas[1])
-        mean = state["mean"] / (1 - betas[0] ** state["step"])
-        square = state["square"] / (1 - betas[1] ** state["step"])
-        return mean / (square.sqrt() + eps)
+    def _adam_updates(
+        self, parameters: list, gradients: list, group: dict, betas=(0.9, 0.95), eps: float = 1e-8
+    ) -> list[torch.Tensor]:
+        means, squares = self._states(parameters, "mean"), self._states(parameters, "square")
+        for parameter in parameters:
+            self.state[parameter]["step"] = self.state[parameter].get("step", 0) + 1
+        torch._foreach_lerp_(means, gradients, 1 - betas[0])
+        torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - betas[1])
+        steps = [self.state[parameter]["step"] for parameter in parameters]
+        scales = torch._foreach_sqrt(torch._foreach_div(squares, [1 - betas[1] ** step for step in steps]))
+        torch._foreach_add_(scales, eps)
+        return torch._foreach_div(torch._foreach_div(means, [1 - betas[0] ** step for step in steps]), scales)
+
+    def _states(self, parameters: list, name: str) -> list[torch.Tensor]:
+        for parameter in parameters:
+            if name not in self.state[parameter]:
+                self.state[parameter][name] = torch.zeros_like(parameter)
+        return [self.state[parameter][name] for parameter in parameters]
 
 
 def orthogonalize(matrix: torch.Tensor, num_iterations: int = 5) -> torch.Tensor:
-    """Nearly the closest orthogonal matrix: `matrix` with all its singular values brought to about 1 (0.7 to 1.2), by
-    Newton-Schulz iterations, in bfloat16 where that is fast, else in float32."""
+    """Nearly the closest orthogonal matrix: `matrix (…, rows, columns)` with all its singular values brought to about 1
+    (0.7 to 1.2), by Newton-Schulz iterations, in bfloat16 where that is fast, else in float32."""
     a, b, c = _NEWTON_SCHULZ
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).to(torch.bfloat16 if is_bfloat16_fast(matrix.device) else torch.float32)
-    x = x / (x.norm() + 1e-7)
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    x = (matrix.mT if tall else matrix).to(torch.bfloat16 if is_bfloat16_fast(matrix.device) else torch.float32)
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(num_iterations):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+    return (x.mT if tall else x).to(matrix.dtype)

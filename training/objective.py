@@ -67,6 +67,14 @@ def own_estimates(unet, noise_scheduler, condition: torch.Tensor, noise: torch.T
     return -prediction if noise_scheduler.config.prediction_type == "v_prediction" else prediction
 
 
+def _rounded_up(mask: torch.Tensor) -> torch.Tensor:
+    """Indices where `mask (batch,)` is true, and of some more examples, so that only eight numbers of them occur: cuDNN plans every
+    size of a batch anew, which takes as long as several steps."""
+    multiple = -(-len(mask) // 8)
+    number = -(-int(mask.sum()) // multiple) * multiple
+    return mask.float().argsort(descending=True, stable=True)[:number]
+
+
 def sample_loss(estimate: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | float = 1.0) -> torch.Tensor:
     """Mean squared error of `estimate (batch, 1, bands, frames)`, each point times `weight`, per example `(batch,)`."""
     return (weight * (estimate - target).square()).mean(dim=(1, 2, 3))
@@ -102,7 +110,9 @@ def diffusion_loss(
     # Sampling starts from noise alone. The last alpha is not quite 0: without noise, a regressor would read the answer.
     start = clean_sample * (timesteps < noise_scheduler.config.num_train_timesteps - 1)[:, None, None, None]
     if own is not None and own.any():
-        start[own] = own_estimates(unet, noise_scheduler, condition[own], noise[own])
+        chosen = _rounded_up(own)
+        estimates = own_estimates(unet, noise_scheduler, condition[chosen], noise[chosen])
+        start[chosen] = torch.where(own[chosen][:, None, None, None], estimates, start[chosen])
     noisy_sample = noise_scheduler.add_noise(start, noise, timesteps)
     target = clean_sample
     if noise_scheduler.config.prediction_type == "v_prediction":

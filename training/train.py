@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import math
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -256,6 +257,7 @@ class Trainer:
             batch_size=config.batch_size,
             num_workers=config.num_workers,
             pin_memory=self.accelerator.device.type == "cuda",
+            worker_init_fn=_give_way,
         )
 
     def _windows_per_step(self) -> int:
@@ -315,6 +317,11 @@ def make_optimizer(unet: ConditionalUNet2DModel, config: TrainingConfig) -> torc
     if config.optimizer == "muon":
         return Muon(unet, config.learning_rate, config.adamw_learning_rate, weight_decay=config.weight_decay)
     return torch.optim.AdamW(unet.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
+
+
+def _give_way(worker: int) -> None:
+    """Mixing ahead must not keep the training step from its core."""
+    os.nice(10)
 
 
 def _due(step: int, interval: int) -> bool:
