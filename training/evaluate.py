@@ -132,10 +132,8 @@ def chosen_systems(options: argparse.Namespace) -> dict[str, Callable[[], System
 
     systems = {name: partial(SYSTEMS.get, name) for name in options.systems}
     systems |= {name: partial(stored, folder) for name, folder in options.system}
-    systems |= {
-        name: partial(diffusion, model, "ddim", num_inference_steps=1, num_estimates=1)
-        for name, model in options.other_model
-    }
+    settings = asdict(PRESETS[main_preset(options.presets)])
+    systems |= {name: partial(diffusion, model, **settings) for name, model in options.other_model}
     for steps in options.steps:
         settings = {"num_inference_steps": steps, "num_estimates": 1}
         systems[f"ours, {options.scheduler}, {steps} step(s)"] = partial(
@@ -147,6 +145,11 @@ def chosen_systems(options: argparse.Namespace) -> dict[str, Callable[[], System
     return systems | {
         f"ours, {name}": partial(diffusion, options.model, **asdict(PRESETS[name])) for name in options.presets
     }
+
+
+def main_preset(presets: list[str]) -> str:
+    """The preset whose gains a report is about, which other models run with."""
+    return "balanced" if "balanced" in presets else ([*presets] or ["fast"])[-1]
 
 
 def save_outputs(folder: Path, outputs: list[np.ndarray], pairs: list[Pair]) -> None:
@@ -182,7 +185,12 @@ def parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpars
     parser.add_argument("--steps", type=int, nargs="*", default=[])
     parser.add_argument("--systems", nargs="*", choices=SYSTEMS, help="existing approaches; all of them for --pairs")
     parser.add_argument(
-        "--other-model", type=_named, action="append", default=[], metavar="NAME=MODEL", help="another pipeline, 1 step"
+        "--other-model",
+        type=_named,
+        action="append",
+        default=[],
+        metavar="NAME=MODEL",
+        help="another pipeline, with the preset balanced if that is among --presets, else the last of them, else fast",
     )
     parser.add_argument(
         "--system", type=_named, action="append", default=[], metavar="NAME=FOLDER",
