@@ -59,6 +59,7 @@ class About:
         tags: For the Hub's search.
         clean_speech, schedulers, benchmark: Names of the reports of `evaluate.py --clean`, `compare_schedulers.py` and
             `benchmark.py`; what is not given, the card does not show.
+        presets: Name of the report of `compare_schedulers.py` on more pairs, if the presets' gains are to come from one.
         training_config: The run's config file, published with the model; relative to the repository.
         hardware: What it was trained on, after "on".
         steps, minutes: Optimiser steps, and time they took.
@@ -84,6 +85,7 @@ class About:
     )
     clean_speech: str | None = None
     schedulers: str | None = None
+    presets: str | None = None
     benchmark: str | None = None
     training_config: str | None = None
     hardware: str | None = None
@@ -102,7 +104,7 @@ class About:
     @property
     def results(self) -> list[str]:
         """Names of all reports that the card is made of."""
-        named = (self.clean_speech, self.schedulers, self.benchmark)
+        named = (self.clean_speech, self.schedulers, self.presets, self.benchmark)
         return [item.results for item in self.evaluations] + [name for name in named if name]
 
 

@@ -19,6 +19,7 @@ from model_cards.figures import (
     scheduler_findings,
     speed_findings,
 )
+from speech_enhance import DEFAULT_CHECKPOINT
 
 TEMPLATE = Path(__file__).parent / "template.md"
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,7 +42,7 @@ def render(
         reports: The results files that `about` names.
         folder: The pipeline folder that the card is about.
         assets: Addresses of `picture`, `demo`, `noisy`, `clean`, with a `repo_id` also `enhanced`, and `schedulers` if shown.
-        repo_id: Where it will be published; without one the card speaks of the bundled checkpoint.
+        repo_id: Where it will be published; without one the card speaks of the folder in this repository.
         revision: Branch of the model.
         code_revision: Branch of the loader code.
 
@@ -53,7 +54,8 @@ def render(
     schedulers = None
     if about.schedulers:
         untouched = [file for report in results.values() for file in report["untouched"]["files"]]
-        schedulers = scheduler_findings(reports.results(about.schedulers), untouched)
+        preset_rows = reports.results(about.presets) if about.presets else None
+        schedulers = scheduler_findings(reports.results(about.schedulers), untouched, preset_rows)
     return fill_template(
         TEMPLATE,
         about=about,
@@ -61,6 +63,7 @@ def render(
         model=model_facts(folder),
         assets=assets,
         repo_id=repo_id,
+        checkpoint=f'"{repo_id}"' if repo_id else _local(folder),
         revision=revision,
         code_revision=code_revision,
         evaluations=evaluations,
@@ -72,6 +75,12 @@ def render(
         speed=speed_findings(reports.results(about.benchmark)) if about.benchmark else None,
         training=training_facts(about, folder),
     )
+
+
+def _local(folder: str | Path) -> str:
+    """How Python names a checkpoint in this repository."""
+    whole = Path(folder).resolve()
+    return "DEFAULT_CHECKPOINT" if whole == DEFAULT_CHECKPOINT.resolve() else f'"{_shown_path(whole, str(folder))}"'
 
 
 def fill_template(template: Path, **values) -> str:
@@ -176,10 +185,10 @@ def training_facts(about: About, folder: str | Path) -> dict:
     return facts
 
 
-def _shown_path(path: str) -> str:
-    """A path in the repository; of a config from elsewhere the name that it is published by."""
+def _shown_path(path: str | Path, elsewhere: str = "training_config.yaml") -> str:
+    """A path in the repository, relative to it; of another, `elsewhere`: a config is published by that name."""
     whole = (ROOT / path).resolve()
-    return whole.relative_to(ROOT).as_posix() if whole.is_relative_to(ROOT) else "training_config.yaml"
+    return whole.relative_to(ROOT).as_posix() if whole.is_relative_to(ROOT) else elsewhere
 
 
 def clean_findings(results: dict) -> dict[str, str]:

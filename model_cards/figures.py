@@ -22,6 +22,7 @@ LABELS = {
     "rnnoise": "RNNoise",
     "webrtc": "WebRTC noise suppression",
     "regressor": "plain regressor (our network, data and budget)",
+    "base": "the bundled checkpoint, `base`",
     CEILING: "ceiling of the method: the true clean mel",
 }
 
@@ -167,8 +168,9 @@ def _pauses(summary: dict) -> str | None:
     return interval(entry, ".1f") if entry and entry["count"] else None
 
 
-def scheduler_findings(rows: list[dict], untouched: list[dict]) -> dict:
-    """Table scheduler × steps, what more steps buy, and settings that fall below the untouched recordings."""
+def scheduler_findings(rows: list[dict], untouched: list[dict], preset_rows: list[dict] | None = None) -> dict:
+    """Table scheduler × steps, what more steps buy, settings that fall below the untouched recordings, and what the presets
+    gain, by `preset_rows` if there are others for them."""
     single = [row for row in rows if row["num_estimates"] == 1]
     steps = sorted({row["num_inference_steps"] for row in single})
     cells = {(row["scheduler"], row["num_inference_steps"]): number(mean(row), ".2f") for row in single}
@@ -186,12 +188,13 @@ def scheduler_findings(rows: list[dict], untouched: list[dict]) -> dict:
         "several_gain": interval(bootstrap_gain(scores(best), scores(first)), "+.3f"),
         "several_pay": mean(best) > mean(first),
         "below": [f"{row['scheduler']} at {row['num_inference_steps']}" for row in below],
-        "presets": [_preset(name, rows, first) for name in PRESETS],
+        "preset_count": len((preset_rows or rows)[0]["files"]),
+        "presets": [_preset(name, preset_rows or rows) for name in PRESETS],
     }
 
 
-def _preset(name: str, rows: list[dict], first: dict) -> dict[str, str]:
-    preset = PRESETS[name]
+def _preset(name: str, rows: list[dict]) -> dict[str, str]:
+    preset, first = PRESETS[name], next(row for row in rows if setting_of(row) == FIRST)
     row = next((row for row in rows if setting_of(row) == preset), None)
     gain = ""
     if row is None:
@@ -209,9 +212,15 @@ def _preset(name: str, rows: list[dict], first: dict) -> dict[str, str]:
 def speed_findings(results: dict) -> dict:
     """Real-time factors by preset and memory, as text."""
     factors = results["real_time_factor"]
-    memory = results.get("peak_memory_mb") or {f"60 s, {k}": v for k, v in results["peak_memory_mb_60_s"].items()}
+    memory = results.get("peak_memory_mb") or {
+        f"60 s, {name}": value for name, value in results.get("peak_memory_mb_60_s", {}).items()
+    }
     return {
         "machine": results["machine"],
+        "presets": {
+            name: (f"{preset.scheduler}, {preset.num_inference_steps}", preset.num_estimates)
+            for name, preset in PRESETS.items()
+        },
         "factor": {name: number(row["real_time_factor"], ".3f") for name, row in factors["torch"].items()},
         "onnx": {name: number(row["real_time_factor"], ".3f") for name, row in factors.get("onnx", {}).items()},
         "memory": {name: f"{value:,.0f} MB" for name, value in memory.items()},

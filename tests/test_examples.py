@@ -55,6 +55,24 @@ def test_shares_are_kept(corpus):
     assert 2.6 < np.std([float(item["level_db"]) for item in items]) < 3.4
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.75, 1.0])
+def test_every_batch_has_as_many_draws_of_few_steps(corpus, share):
+    dataset = examples(corpus, few_step_share=share)
+    dataset._mixture = lambda index: (np.zeros(16000, np.float32),) * 2
+    few = [dataset[index]["few_steps"] for index in range(40)]
+    assert {sum(few[start : start + 20]) for start in (0, 20)} == {round(20 * share)}
+
+
+def test_several_windows_of_a_mixture(corpus):
+    dataset = examples(corpus, windows_per_mixture=2)
+    first, second, third = (dataset[index] for index in (0, 1, 2))
+    np.testing.assert_array_equal(first["noisy"], second["noisy"])
+    assert (first["start"], float(first["level_db"])) != (second["start"], float(second["level_db"]))
+    assert not torch.equal(first["noise"], second["noise"])
+    assert not np.array_equal(second["noisy"], third["noisy"])
+    assert same(examples(corpus, windows_per_mixture=2)[1], second)  # wherever a worker or a resumed run begins
+
+
 def test_timesteps_cover_the_schedule():
     generator = torch.Generator().manual_seed(0)
     timesteps = [draw_timestep(10, 0.0, generator) for _ in range(300)]

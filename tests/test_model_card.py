@@ -14,7 +14,7 @@ from model_cards.about import load_about
 from model_cards.card import render
 from model_cards.figures import Reports, main_system, number, scheduler_findings, speed_findings
 from model_cards.mel_stage import MelStageAbout
-from model_cards.publish import BASE_ABOUT, BASE_RESULTS, BUNDLED, main, publish_model
+from model_cards.publish import BASE_ABOUT, BASE_RESULTS, OWN, main, publish_model
 from speech_enhance import DEFAULT_CHECKPOINT, MEL_STAGE_CHECKPOINT, PRESETS, SCHEDULERS
 from speech_enhance.publishing import check_card, check_pipeline
 
@@ -87,7 +87,7 @@ def test_every_section_is_there(card, about):
     assert "@software" in card
 
 
-@pytest.mark.parametrize("folder", BUNDLED, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", OWN, ids=lambda folder: folder.name)
 def test_the_bundled_cards_are_what_the_templates_give(folder):
     """After new results or a change of a template: `python model_cards/publish.py speech_enhance/checkpoints/… --card`."""
     before = (folder / "README.md").read_bytes()
@@ -191,7 +191,7 @@ def test_folders_that_must_not_be_published(tiny_pipeline, tmp_path):
     ("arguments", "message"),
     [
         ([str(DEFAULT_CHECKPOINT)], "give either USER/NAME or --card"),
-        ([str(ROOT), "user/name"], "is no bundled checkpoint: give its --about and --results"),
+        ([str(ROOT), "user/name"], "is no checkpoint of this repository: give its --about and --results"),
         ([str(DEFAULT_CHECKPOINT), "name"], "it is written user/name"),
         ([str(DEFAULT_CHECKPOINT), "user/na me"], "is no name of a repository"),
         ([str(DEFAULT_CHECKPOINT), "user/name", "--about", str(ROOT / "pyproject.toml")], "no valid YAML"),
@@ -206,7 +206,7 @@ def test_mistakes_get_one_line(arguments, message, capsys):
 
 
 def test_a_mel_stage_has_a_card_of_its_own(tmp_path):
-    about = load_about(BUNDLED[MEL_STAGE_CHECKPOINT], MelStageAbout)
+    about = load_about(OWN[MEL_STAGE_CHECKPOINT], MelStageAbout)
     publish_model(MEL_STAGE_CHECKPOINT, "user/stage", about, BASE_RESULTS, output=tmp_path / "out")
     card = (tmp_path / "out" / "model" / "README.md").read_text()
     check_card(card)

@@ -116,6 +116,26 @@ def test_few_steps_are_those_of_the_pipeline_and_the_last_one_learns(tiny_pipeli
     assert tiny_pipeline.unet.conv_in.weight.grad.abs().sum() > 0
 
 
+def test_own_estimates_of_a_few_examples_leave_the_others_alone(tiny_pipeline):
+    """Some more than asked for are computed, so that few sizes of a batch occur; they do not count."""
+    unet, scheduler = tiny_pipeline.unet, tiny_pipeline.scheduler
+    shape = (24, 1, tiny_pipeline.config.num_mel_bins, tiny_pipeline.config.window_frames)
+    generator = torch.Generator().manual_seed(0)
+    clean, white = (torch.randn(shape, generator=generator) for _ in range(2))
+    condition = torch.randn(24, 3, *shape[2:], generator=generator)
+    timesteps = torch.full((24,), 500)
+    sizes = []
+    unet.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    own = torch.zeros(24, dtype=torch.bool)
+    own[[3, 11, 17, 20]] = True
+    with torch.no_grad():
+        losses = diffusion_loss(unet, scheduler, clean, condition, white, timesteps, own)
+        plain = diffusion_loss(unet, scheduler, clean, condition, white, timesteps)
+    assert sizes == [6, 24, 24]
+    torch.testing.assert_close(losses[~own], plain[~own], rtol=1e-4, atol=1e-5)
+    assert (losses[own] - plain[own]).abs().min() > 1e-4
+
+
 @pytest.mark.parametrize("kind", ["gain", "residual"])
 def test_the_error_of_the_spectrum_is_that_of_the_pipelines_sound(kind):
     config, target = MelConfig(), MelTarget(kind)

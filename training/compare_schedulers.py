@@ -187,7 +187,7 @@ def draw(rows: list[dict], presets: dict[str, Preset], references: dict[str, flo
     front = pareto_front(rows)
     axes.plot(*_points(front), "k--", linewidth=1, label="Pareto front")
     by_setting = {setting_of(row): row for row in rows}
-    for setting in dict.fromkeys(presets.values()):
+    for setting in by_setting.keys() & presets.values():
         row = by_setting[setting]
         names = ", ".join(name for name, preset in presets.items() if preset == setting)
         axes.annotate(
@@ -222,6 +222,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", default=str(DEFAULT_CHECKPOINT), help="pipeline folder or Hub id")
     parser.add_argument("--schedulers", nargs="*", choices=SCHEDULERS, default=list(SCHEDULERS))
     parser.add_argument("--steps", type=int, nargs="*", default=STEPS)
+    parser.add_argument("--presets", metavar="REPORT", help="derive the presets from this report (JSON), of more pairs")
     parser.add_argument("--output", help="path of the report without extension")
     options = parser.parse_args(arguments)
 
@@ -232,10 +233,11 @@ def main(arguments: list[str] | None = None) -> None:
         settings = [Preset(name, steps, 1) for steps in options.steps for name in options.schedulers] + list(AVERAGED)
         settings = list(dict.fromkeys([FIRST, *settings]))  # all gains are measured against the first
         partial = Path(options.output + ".partial.jsonl") if options.output else None
+        speaking = json.loads(Path(options.presets).read_text(encoding="utf-8")) if options.presets else None
         rows = measure_all(pipeline, settings, pairs, partial)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    presets = derive_presets(rows)
+    presets = derive_presets(speaking or rows)
     title = f"Schedulers and steps on {options.pairs} ({len(pairs)} files)"
     write_report(options.output, rows, markdown(rows, presets, title))
     if options.output:
