@@ -35,6 +35,13 @@ def test_an_example_depends_on_seed_and_index_alone(corpus):
     assert items[0]["noisy"].shape == items[0]["clean"].shape == (16000,)
 
 
+def test_preloaded_recordings_give_the_same_examples(corpus):
+    assert same(examples(corpus, preload=True)[3], examples(corpus)[3])
+    pairs = [SourceConfig(str(corpus / "pairs.parquet"))]
+    paired = {"speech": [], "noise": [], "pairs": pairs, "paired_share": 1.0}
+    assert same(examples(corpus, **paired, preload=True)[3], examples(corpus, **paired)[3])
+
+
 def test_shares_are_kept(corpus):
     dataset = examples(
         corpus, terminal_share=0.4, own_estimate_share=0.5, padded_share=0.25, level_jitter_db=3.0, length=400

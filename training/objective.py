@@ -69,7 +69,7 @@ def own_estimates(unet, noise_scheduler, condition: torch.Tensor, noise: torch.T
 
 def _rounded_up(mask: torch.Tensor) -> torch.Tensor:
     """Indices where `mask (batch,)` is true, and of some more examples, so that only eight numbers of them occur: cuDNN plans every
-    size of a batch anew, which takes as long as several steps."""
+    size of a batch anew."""
     multiple = -(-len(mask) // 8)
     number = -(-int(mask.sum()) // multiple) * multiple
     return mask.float().argsort(descending=True, stable=True)[:number]

@@ -321,7 +321,8 @@ def make_optimizer(unet: ConditionalUNet2DModel, config: TrainingConfig) -> torc
 
 def _give_way(worker: int) -> None:
     """Mixing ahead must not keep the training step from its core."""
-    os.nice(10)
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(10)
 
 
 def _due(step: int, interval: int) -> bool:
