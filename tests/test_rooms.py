@@ -22,7 +22,7 @@ def test_rooms_are_written_and_read(tmp_path):
         assert all(shortest <= metres <= longest for metres in rooms[side])
     recordings = source(paths[0]).sources[0]
     for index in range(3):
-        response = direct_path_first(recordings[index])
+        response = np.trim_zeros(direct_path_first(recordings[index]), "b")  # kept in 16 bits, it ends in zeros
         assert np.abs(response[:2]).max() > 0.5
         decay_db = 10 * np.log10(np.cumsum(response[::-1] ** 2)[::-1] / np.sum(response**2))
         minus_25 = np.flatnonzero(decay_db < -25)[0] / 16000  # Schroeder's curve falls by 60 dB in about rt60
