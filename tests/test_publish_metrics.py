@@ -31,7 +31,8 @@ def test_a_staged_folder_is_a_space_and_loads(name, tmp_path):
     names = tuple(metric for metric in METRICS if f"`{metric}`:" in card)
     assert set(names) == set(module.names)
     values = module.compute(**PAIR)
-    assert values == score_files(**PAIR, metrics=module.names)
+    expected = score_files(**PAIR, metrics=module.names)  # a sum's last bit depends on where its samples lie in memory
+    assert values == {key: pytest.approx(value, rel=1e-12) for key, value in expected.items()}
     with pytest.raises(ValueError, match="is not empty"):
         stage_metric(name, "user", folder)
 
