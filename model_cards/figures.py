@@ -189,23 +189,26 @@ def scheduler_findings(rows: list[dict], untouched: list[dict], preset_rows: lis
         "several_pay": mean(best) > mean(first),
         "below": [f"{row['scheduler']} at {row['num_inference_steps']}" for row in below],
         "preset_count": len((preset_rows or rows)[0]["files"]),
-        "presets": [_preset(name, preset_rows or rows) for name in PRESETS],
+        "presets": [_measured_preset(name, preset_rows or rows) for name in PRESETS],
     }
 
 
-def _preset(name: str, rows: list[dict]) -> dict[str, str]:
-    preset, first = PRESETS[name], next(row for row in rows if setting_of(row) == FIRST)
-    row = next((row for row in rows if setting_of(row) == preset), None)
+def _measured_preset(name: str, rows: list[dict]) -> dict[str, str]:
+    first, row = (next((row for row in rows if setting_of(row) == wanted), None) for wanted in (FIRST, PRESETS[name]))
     gain = ""
     if row is None:
         gain = "not measured"
     elif row is not first:
         gain = interval(bootstrap_gain(scores(row), scores(first)), "+.3f")
+    return _preset(name) | {"gain": gain}
+
+
+def _preset(name: str) -> dict[str, str]:
+    preset = PRESETS[name]
     return {
         "name": name,
         "setting": f"{preset.scheduler}, {preset.num_inference_steps}",
         "estimates": str(preset.num_estimates),
-        "gain": gain,
     }
 
 
@@ -217,10 +220,7 @@ def speed_findings(results: dict) -> dict:
     }
     return {
         "machine": results["machine"],
-        "presets": {
-            name: (f"{preset.scheduler}, {preset.num_inference_steps}", preset.num_estimates)
-            for name, preset in PRESETS.items()
-        },
+        "presets": [_preset(name) for name in PRESETS],
         "factor": {name: number(row["real_time_factor"], ".3f") for name, row in factors["torch"].items()},
         "onnx": {name: number(row["real_time_factor"], ".3f") for name, row in factors.get("onnx", {}).items()},
         "memory": {name: f"{value:,.0f} MB" for name, value in memory.items()},

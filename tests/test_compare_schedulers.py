@@ -77,6 +77,21 @@ def test_the_script_measures_draws_and_goes_on_where_it_was(corpus, tiny_folder,
     assert sum(item["real_time_factor"] == 77.0 for item in json.loads(output.with_suffix(".json").read_text())) == 13
 
 
+def test_presets_can_come_from_a_report_of_more_pairs(corpus, tiny_folder, tmp_path, capsys):
+    three = Preset("ddim", 1, 3)
+    base = list(1.5 + np.random.default_rng(0).random(20))
+    speaking = [row(ONE, 1, base), row(three, 3, [value + 0.1 for value in base])]
+    (tmp_path / "presets.json").write_text(json.dumps(speaking))
+    options = ["--pairs", str(corpus / "pairs.parquet"), "--model", str(tiny_folder), "--output", str(tmp_path / "r")]
+    options += ["--schedulers", "ddim", "--steps", "1", "--presets", str(tmp_path / "presets.json")]
+    main(options)
+    assert "| ddim, 1 step(s), 3 estimates | balanced, best | 3 |" in (tmp_path / "r.md").read_text()
+    with pytest.raises(SystemExit) as error:
+        main([*options[:-1], str(tmp_path / "none.json")])
+    assert error.value.code == 2
+    assert "none.json" in capsys.readouterr().err
+
+
 def test_scores_of_other_files_are_not_mixed_in(corpus, tiny_folder, tmp_path, capsys):
     (tmp_path / "r.partial.jsonl").write_text(json.dumps(row(ONE, 1, [1.0])) + "\n")
     pairs = str(corpus / "pairs.parquet")

@@ -140,9 +140,7 @@ def test_preloaded_sources_draw_the_same(corpus, streaming):
     config = SourceConfig(str(corpus / "noise-*.parquet"), streaming=streaming)
     draws = []
     for preload in (False, True):
-        sources = SourceMix([config], 16000)
-        if preload:
-            sources.preload()
+        sources = SourceMix([config], 16000, preload=preload)
         sources.seek(0)
         draws.append([sources.draw(np.random.default_rng(seed)) for seed in range(5)])
     for recordings in zip(*draws, strict=True):
@@ -153,4 +151,4 @@ def test_a_mistake_in_a_recording_shows_when_it_is_preloaded(tmp_path):
     for number in range(3):
         soundfile.write(tmp_path / f"{number}.wav", noise(1000 if number else 0), 16000)
     with pytest.raises(ValueError, match=r"row 0: the recording is empty"):
-        SourceMix([SourceConfig(str(tmp_path))], 16000).preload()
+        SourceMix([SourceConfig(str(tmp_path))], 16000, preload=True)

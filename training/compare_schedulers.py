@@ -187,7 +187,7 @@ def draw(rows: list[dict], presets: dict[str, Preset], references: dict[str, flo
     front = pareto_front(rows)
     axes.plot(*_points(front), "k--", linewidth=1, label="Pareto front")
     by_setting = {setting_of(row): row for row in rows}
-    for setting in by_setting.keys() & presets.values():
+    for setting in (setting for setting in dict.fromkeys(presets.values()) if setting in by_setting):
         row = by_setting[setting]
         names = ", ".join(name for name, preset in presets.items() if preset == setting)
         axes.annotate(

@@ -149,7 +149,7 @@ def chosen_systems(options: argparse.Namespace) -> dict[str, Callable[[], System
 
 def main_preset(presets: list[str]) -> str:
     """The preset whose gains a report is about, which other models run with."""
-    return "balanced" if "balanced" in presets else ([*presets] or ["fast"])[-1]
+    return "balanced" if "balanced" in presets else (presets or ["fast"])[-1]
 
 
 def save_outputs(folder: Path, outputs: list[np.ndarray], pairs: list[Pair]) -> None:
@@ -230,7 +230,7 @@ def main(arguments: list[str] | None = None) -> None:
             results[name] = score(outputs, pairs, dnsmos)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    main_system = next((name for name in results if name == "ours, balanced"), list(results)[-1])
+    main_system = f"ours, {main_preset(options.presets)}" if options.presets else list(results)[-1]
     report = markdown(results, main_system, f"{options.clean or options.pairs} ({len(pairs)} files)")
     stored_results = {name: {"summary": summarise(rows), "files": rows} for name, rows in results.items()}
     write_report(options.output, stored_results, report)

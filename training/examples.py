@@ -1,6 +1,7 @@
 """What a training step draws at random, example by example."""
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -40,16 +41,13 @@ class TrainingExamples(Dataset):
             raise ValueError(
                 f"mixing: seconds: {config.mixing.seconds} s are shorter than a window of {window_frames} frames"
             )
-        self.pairs = SourceMix(config.pairs, rate, columns=("clean", "noisy")) if config.paired_share > 0 else None
+        mix = partial(SourceMix, sampling_rate=rate, preload=config.preload)
+        self.pairs = mix(config.pairs, columns=("clean", "noisy")) if config.paired_share > 0 else None
         self.mixtures, self._mixed = None, (None, None)
         if config.paired_share < 1:
-            speech, noise = (SourceMix(sources, rate) for sources in (config.speech, config.noise))
-            rooms = SourceMix(config.rooms, rate) if config.rooms else None
+            speech, noise = (mix(sources) for sources in (config.speech, config.noise))
+            rooms = mix(config.rooms) if config.rooms else None
             self.mixtures = MixtureDataset(speech, noise, config.mixing, config.seed, length, rooms)
-        if config.preload:
-            for sources in (self.pairs, *((speech, noise, rooms) if self.mixtures else ())):
-                if sources is not None:
-                    sources.preload()
 
     def __len__(self) -> int:
         return self.length

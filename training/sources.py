@@ -120,9 +120,6 @@ class StreamingSource:
         self._dataset = load_audio_dataset(config.path, config.split, list(self.columns), config.name, streaming=True)
         self._rows = None  # opened on first use: a file opened before workers fork would be shared by them
 
-    def preload(self) -> None:
-        """Nothing: what is read as it goes by is never held whole."""
-
     def seek(self, index: int) -> None:
         """Move the buffer to where training example `index` draws from."""
         first = int(index * self.config.refresh)
@@ -156,9 +153,16 @@ class StreamingSource:
 
 
 class SourceMix:
-    """Several sources as one: `draw` picks a source by its weight, then a recording."""
+    """Several sources as one: `draw` picks a source by its weight, then a recording. With `preload` all recordings that are
+    not streamed are decoded at once."""
 
-    def __init__(self, configs: list[SourceConfig], sampling_rate: int, columns: tuple[str, ...] | None = None):
+    def __init__(
+        self,
+        configs: list[SourceConfig],
+        sampling_rate: int,
+        columns: tuple[str, ...] | None = None,
+        preload: bool = False,
+    ):
         if not configs:
             raise ValueError("at least one source of recordings is needed")
         self.sampling_rate = sampling_rate
@@ -167,11 +171,9 @@ class SourceMix:
         ]
         weights = np.asarray([config.weight for config in configs], dtype=float)
         self._probabilities = weights / weights.sum()
-
-    def preload(self) -> None:
-        """Decode all recordings that are not streamed."""
         for source in self.sources:
-            source.preload()
+            if preload and isinstance(source, AudioSource):
+                source.preload()
 
     def seek(self, index: int) -> None:
         """Tell streaming sources which training example draws next."""
