@@ -17,6 +17,7 @@ from .conditioning import ConditionConfig
 from .inputs import is_batch, join_batch, split_batch
 from .mel import MelConfig
 from .mel_stage import MelPort, check_source, join_mels, resynthesise
+from .noise_schedule import NoiseSchedule
 from .recording import Analysis, Blocks, RecordingStream, Resynthesis, array_blocks, survey
 from .safe_loading import check_folder, fetch_folder
 from .schedulers import check_scheduler
@@ -73,11 +74,13 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             step only.
         mel_layout (`str`, *optional*): Name of the layout, one of [`MEL_LAYOUTS`], of the mels that come and go and that
             the vocoder is for. `None` is the network's own form, see [`MelPort`].
+        self_conditioning (`bool`): Whether the network has one more condition channel that holds its previous estimate of
+            the clean sample, zero at the first step (Chen et al., "Analog Bits", arXiv:2208.04202).
     """
 
     model_cpu_offload_seq = "unet->vocoder"
     _optional_components = ["vocoder"]  # noqa: RUF012 - Diffusers' own is a list
-    _callback_tensor_inputs = ("latents", "condition")
+    _callback_tensor_inputs = ("latents", "condition", "clean_estimate")
 
     def __init__(
         self,
@@ -111,6 +114,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         frequency_warp: float = 1.12,
         initial_noise_scale: float = 1.0,
         mel_layout: str | None = None,
+        self_conditioning: bool = False,
     ):
         super().__init__()
         stride = window_frames - overlap_frames
@@ -150,6 +154,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             frequency_warp=frequency_warp,
             initial_noise_scale=initial_noise_scale,
             mel_layout=mel_layout,
+            self_conditioning=self_conditioning,
         )
         self.mel_config = MelConfig(
             sampling_rate, n_fft, win_length, hop_length, num_mel_bins, mel_power, mel_scale, level,
@@ -207,8 +212,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             return_dict (`bool`): Return a [`SpeechEnhancementOutput`] instead of a tuple.
             callback_on_step_end (`Callable`, *optional*): Called as `callback(pipe, step, timestep, tensors)` after
                 every step of every batch of windows, with `step` counting through. Raise in it to stop.
-            callback_on_step_end_tensor_inputs (`list[str]`): Which of `latents` and `condition` the callback gets in
-                `tensors`; the ones it returns in a dict replace them.
+            callback_on_step_end_tensor_inputs (`list[str]`): Which of `latents`, `condition` and `clean_estimate` (of this
+                step) the callback gets in `tensors`; the ones it returns in a dict replace them.
             mel (`np.ndarray`, `torch.Tensor` or a list of either): Instead of `audio`: `(frames, num_mel_bins)` in the
                 `mel_layout`, or `(num_mel_bins, frames)` in the network's own form (see [`MelPort`]), a batch of them,
                 or a list of any lengths. The output is a mel with `output_type="mel"`, else sound by the vocoder.
@@ -323,10 +328,10 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             raise ValueError(
                 f"`callback_on_step_end_tensor_inputs` must be among {self._callback_tensor_inputs}, got {sorted(unknown)}"
             )
-        if self.unet.condition_channels != self.condition_config.num_channels:
+        num_channels = self.condition_config.num_channels + self.config.self_conditioning
+        if self.unet.condition_channels != num_channels:
             raise ValueError(
-                f"the network expects {self.unet.condition_channels} condition channels, "
-                f"the pipeline has {self.condition_config.num_channels}"
+                f"the network expects {self.unet.condition_channels} condition channels, the pipeline has {num_channels}"
             )
         check_scheduler(self.scheduler)
 
@@ -398,14 +403,14 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         """What happens after every step: progress, and the user's callback, which may replace the tensors."""
         steps = itertools.count()
 
-        def after_step(timestep, latents, condition):
+        def after_step(timestep, *tensors):
             step = next(steps)
             progress_bar.update()
             if callback is None:
-                return latents, condition
-            tensors = {"latents": latents, "condition": condition}
-            replaced = callback(self, step, timestep, {name: tensors[name] for name in callback_inputs}) or {}
-            return replaced.get("latents", latents), replaced.get("condition", condition)
+                return tensors
+            named = dict(zip(self._callback_tensor_inputs, tensors, strict=True))
+            replaced = callback(self, step, timestep, {name: named[name] for name in callback_inputs}) or {}
+            return tuple(replaced.get(name, tensor) for name, tensor in named.items())
 
         return after_step
 
@@ -420,12 +425,17 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         scheduler = self.prepare_scheduler(num_inference_steps)
         takes_generator = "generator" in inspect.signature(scheduler.step).parameters
         step_kwargs = {"generator": generators} if takes_generator else {}
+        schedule = NoiseSchedule(scheduler.config.trained_betas, scheduler.config.prediction_type)
+        clean_estimate = torch.zeros_like(latents)
         latents = latents * scheduler.init_noise_sigma
         for timestep in scheduler.timesteps:
-            model_input = scheduler.scale_model_input(latents, timestep).to(self.unet.dtype)
-            prediction = self.unet(model_input, timestep, condition.to(self.unet.dtype), return_dict=False)[0]
-            latents = scheduler.step(prediction.float(), timestep, latents, **step_kwargs, return_dict=False)[0]
-            latents, condition = after_step(timestep, latents, condition)
+            model_input = scheduler.scale_model_input(latents, timestep)
+            shown = torch.cat([condition, clean_estimate], dim=1) if self.config.self_conditioning else condition
+            dtype = self.unet.dtype
+            prediction = self.unet(model_input.to(dtype), timestep, shown.to(dtype), return_dict=False)[0].float()
+            clean_estimate = schedule.clean_estimate(model_input, prediction, timestep)
+            latents = scheduler.step(prediction, timestep, latents, **step_kwargs, return_dict=False)[0]
+            latents, condition, clean_estimate = after_step(timestep, latents, condition, clean_estimate)
         return latents
 
     @classmethod

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import noise
+from conftest import TINY_LAYOUT, TINY_UNET, OracleUNet, noise, quiet
 
-from speech_enhance import PRESETS, SCHEDULERS, make_scheduler, preset_settings
+from speech_enhance import PRESETS, SCHEDULERS, SpeechEnhancementPipeline, make_scheduler, preset_settings
 from speech_enhance.schedulers import LAST_ALPHA_CUMPROD, training_scheduler, zero_snr_betas
 
 # Largest error of the recovered mel in units of the diffusion's sample. Three schedulers stop at the first noise level of the
@@ -35,6 +35,42 @@ def test_a_perfect_network_gives_the_true_mel(oracle_pipeline, name, num_inferen
     recovered, true = (oracle_pipeline.mel_target.encode(mel, noisy_mel) for mel in (clean_mel, 0.3 * noisy_mel))
     error = (recovered - true).abs().max()
     assert error < TOLERANCE[name]
+
+
+class RememberingOracle(OracleUNet):
+    """A perfect network with self-conditioning; it keeps how far each estimate that it is shown lies from the truth."""
+
+    share = 0.3
+
+    def __init__(self, **config):
+        super().__init__(**config)
+        self.shown = []
+
+    def forward(self, sample, timestep, condition, return_dict=True):
+        condition, estimate = condition[:, :-1], condition[:, -1:]
+        noisy_mel = condition[:, :1]
+        clean_sample = self.target.encode(self.share * noisy_mel, noisy_mel)
+        self.shown.append((float(estimate.abs().max()), float((estimate - clean_sample).abs().max())))
+        return super().forward(sample, timestep, condition, return_dict)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("num_inference_steps", [1, 2, 4, 16])
+def test_a_network_is_shown_its_last_estimate(name, num_inference_steps):
+    """Zero at first, then at every call of the network what its last answer implies: with a perfect network, the truth."""
+    unet = RememberingOracle(**TINY_UNET | {"in_channels": 160})
+    pipeline = quiet(SpeechEnhancementPipeline(unet, training_scheduler(), **TINY_LAYOUT, self_conditioning=True))
+    pipeline.scheduler = make_scheduler(name, pipeline.scheduler.config)
+    audio = noise(12000)
+    calls = len(pipeline.prepare_scheduler(num_inference_steps).timesteps)
+    clean_mel = pipeline(audio, 16000, num_inference_steps, 1, window_batch_size=1, output_type="mel").mels
+    assert len(unet.shown) == 2 * calls  # two windows
+    for number, (largest, error) in enumerate(unet.shown):
+        if number % calls == 0:
+            assert largest == 0
+        else:
+            assert error < 1e-3
+    assert clean_mel.isfinite().all()
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)

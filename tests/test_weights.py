@@ -34,6 +34,19 @@ def test_added_layers_change_nothing_and_learn(layers, maps, tmp_path):
     assert any(name.endswith("conv1.weight") for name in kept)  # what is behind the zeros begins at random
 
 
+def test_a_channel_for_the_last_estimate_changes_nothing_and_learns(maps, tmp_path):
+    old, new = network(0), network(1, in_channels=160)
+    SpeechEnhancementPipeline(old, training_scheduler()).save_pretrained(tmp_path / "old")
+    start_from(new, str(tmp_path / "old"), self_conditioning=True)
+    estimate = torch.randn(2, 1, 80, 64)
+    answer = new(maps[:, :1], 700, torch.cat([maps[:, 1:], estimate], dim=1)).sample
+    torch.testing.assert_close(answer, old(maps[:, :1], 700, maps[:, 1:]).sample)
+    answer.square().mean().backward()
+    assert new.conv_in.weight.grad[:, 128:].any()
+    with pytest.raises(ValueError, match="in_channels is 128, not 160"):
+        start_from(network(1, in_channels=160), str(tmp_path / "old"))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -6,24 +6,35 @@ import shutil
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 
 
-def start_from(unet: ConditionalUNet2DModel, pipeline: str) -> None:
-    """Give `unet` the weights of a pipeline folder; see [`deepened`] where that one's network has fewer layers a block.
+def start_from(unet: ConditionalUNet2DModel, pipeline: str, self_conditioning: bool = False) -> None:
+    """Give `unet` the weights of a pipeline folder.
+
+    Where the network of the folder has fewer layers a block, the new ones change nothing at first (see [`deepened`]).
+    Where `unet` has the channel of `self_conditioning` and the folder's network has not, that channel is ignored at first.
 
     Raises:
         ValueError: if the networks differ in anything else that the weights were trained with.
     """
-    given = SpeechEnhancementPipeline.from_pretrained(pipeline).unet
+    source = SpeechEnhancementPipeline.from_pretrained(pipeline)
+    given = source.unet
     layers, wanted = given.config.layers_per_block, unet.config.layers_per_block
     free = {"dropout", "sample_size"} | ({"layers_per_block"} if layers < wanted else set())
+    adds_channel = self_conditioning and not source.config.self_conditioning
+    if adds_channel and unet.condition_channels == given.condition_channels + 1:
+        free.add("in_channels")
     theirs, ours = ({name: _plain(value) for name, value in item.config.items()} for item in (given, unet))
     if others := [name for name in ours if name[0] != "_" and name not in free and theirs.get(name) != ours[name]]:
         differences = ", ".join(f"{name} is {theirs.get(name)}, not {ours[name]}" for name in others)
         raise ValueError(f"init_from: the network of {pipeline} is not that of `unet`: {differences}")
-    unet.load_state_dict(deepened(given.state_dict(), layers, unet))
+    weights = given.state_dict()
+    missing = unet.config.in_channels - given.config.in_channels
+    weights["conv_in.weight"] = F.pad(weights["conv_in.weight"], (0, 0, 0, 0, 0, missing))
+    unet.load_state_dict(deepened(weights, layers, unet))
 
 
 def _plain(value):

@@ -1,0 +1,55 @@
+"""How much signal and how much noise the training schedule has at a timestep, and what an answer there stands for."""
+
+import torch
+
+
+class NoiseSchedule:
+    """The variance-preserving noise schedule a network was trained on.
+
+    Args:
+        trained_betas: One beta for each training timestep (`scheduler.config.trained_betas`).
+        prediction_type: `"v_prediction"` or `"sample"`: what the network answers.
+
+    Raises:
+        ValueError: for another prediction type. `"epsilon"` is ill-posed where the sample is pure noise.
+    """
+
+    def __init__(self, trained_betas: list[float], prediction_type: str):
+        if prediction_type not in ("v_prediction", "sample"):
+            raise ValueError(
+                f"prediction_type {prediction_type!r} is ill-posed at zero terminal SNR; "
+                "use 'v_prediction' or 'sample'"
+            )
+        self.prediction_type = prediction_type
+        alphas_cumprod = (1 - torch.tensor(trained_betas, dtype=torch.float64)).cumprod(0)
+        self._log_sigmas = (1 / alphas_cumprod - 1).log() / 2
+
+    def amplitudes(self, timestep: torch.Tensor | float | int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Amplitudes of signal and of noise at `timestep`, shaped like it, float64 on the CPU.
+
+        Schedulers that step between training timesteps give fractional ones. The logarithm of the ratio of noise to
+        signal is interpolated for them, as those schedulers do.
+        """
+        position = torch.as_tensor(timestep).detach().to("cpu", torch.float64)
+        below = position.floor().long().clamp(0, len(self._log_sigmas) - 1)
+        above = (below + 1).clamp(max=len(self._log_sigmas) - 1)
+        log_sigma = torch.lerp(self._log_sigmas[below], self._log_sigmas[above], position - below)
+        return torch.sigmoid(-2 * log_sigma).sqrt(), torch.sigmoid(2 * log_sigma).sqrt()
+
+    def clean_estimate(
+        self, sample: torch.Tensor, prediction: torch.Tensor, timestep: torch.Tensor | float | int
+    ) -> torch.Tensor:
+        """The clean sample that the network's `prediction` for `sample` at `timestep` implies.
+
+        Args:
+            sample: What the network was shown, `(batch, 1, bands, frames)`, with unit variance where it is noise.
+            prediction: What it answered, of the same shape.
+            timestep: One for all, or `(batch,)`.
+
+        Returns:
+            The estimate, shaped like `sample`, in its units.
+        """
+        if self.prediction_type == "sample":
+            return prediction
+        signal, noise = (part.to(sample).reshape(-1, 1, 1, 1) for part in self.amplitudes(timestep))
+        return signal * sample - noise * prediction
