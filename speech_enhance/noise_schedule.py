@@ -17,8 +17,7 @@ class NoiseSchedule:
     def __init__(self, trained_betas: list[float], prediction_type: str):
         if prediction_type not in ("v_prediction", "sample"):
             raise ValueError(
-                f"prediction_type {prediction_type!r} is ill-posed at zero terminal SNR; "
-                "use 'v_prediction' or 'sample'"
+                f"prediction_type {prediction_type!r} is ill-posed at zero terminal SNR; use 'v_prediction' or 'sample'"
             )
         self.prediction_type = prediction_type
         alphas_cumprod = (1 - torch.tensor(trained_betas, dtype=torch.float64)).cumprod(0)

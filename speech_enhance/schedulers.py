@@ -87,33 +87,47 @@ def check_scheduler(scheduler) -> None:
         )
 
 
-def training_scheduler(prediction_type: str = "v_prediction", num_train_timesteps: int = 1000):
+def training_scheduler(
+    prediction_type: str = "v_prediction", num_train_timesteps: int = 1000, snr_shift_db: float = 0.0
+):
     """The scheduler a model is trained and saved with: DDIM on the zero-terminal-SNR schedule, trailing timesteps.
 
     `clip_sample=False` is spelled out because a scheduler swapped in later would otherwise clip at ±1.
+
+    Args:
+        prediction_type: What the network answers, `"v_prediction"` or `"sample"`.
+        num_train_timesteps: Number of noise levels.
+        snr_shift_db: See [`zero_snr_betas`].
     """
     from diffusers import DDIMScheduler
 
     return DDIMScheduler(
         num_train_timesteps=num_train_timesteps,
-        trained_betas=zero_snr_betas(num_train_timesteps),
+        trained_betas=zero_snr_betas(num_train_timesteps, snr_shift_db=snr_shift_db),
         prediction_type=prediction_type,
         timestep_spacing="trailing",
         clip_sample=False,
     )
 
 
-def zero_snr_betas(num_train_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> list[float]:
+def zero_snr_betas(
+    num_train_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02, snr_shift_db: float = 0.0
+) -> list[float]:
     """Linear betas rescaled to (all but) zero terminal SNR, to be stored as `trained_betas`.
 
     Algorithm 1 of Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed" (arXiv:2305.08891), with
     a last cumulative alpha of 2⁻²⁴ instead of 0: stored explicitly, this makes one-step sampling exact for schedulers
     that lack `rescale_betas_zero_snr` too, and divides by zero in none.
+
+    A positive `snr_shift_db` leaves less noise in the middle: the ratio of signal to noise is that many dB higher at every
+    timestep but the last (Hoogeboom et al., "simple diffusion", arXiv:2301.11093, shift it the other way).
     """
     import torch
 
     betas = torch.linspace(beta_start, beta_end, num_train_timesteps, dtype=torch.float64)
-    roots = (1 - betas).cumprod(0).sqrt()
+    alphas_cumprod = (1 - betas).cumprod(0)
+    ratio = 10 ** (snr_shift_db / 10)
+    roots = (ratio * alphas_cumprod / (1 + (ratio - 1) * alphas_cumprod)).sqrt()
     last = LAST_ALPHA_CUMPROD**0.5
     roots = last + (roots - roots[-1]) * (roots[0] - last) / (roots[0] - roots[-1])
     alphas_cumprod = roots.square()

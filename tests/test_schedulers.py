@@ -24,6 +24,14 @@ def test_schedule_ends_in_noise():
     assert training_scheduler().alphas_cumprod[-1] == pytest.approx(LAST_ALPHA_CUMPROD, rel=1e-3)
 
 
+def test_a_shift_leaves_less_noise_in_the_middle():
+    plain, shifted = (np.cumprod(1 - np.array(zero_snr_betas(snr_shift_db=shift))) for shift in (0, 10.8))
+    ratio = 10 * np.log10(shifted / (1 - shifted) * (1 - plain) / plain)
+    assert ratio[499] == pytest.approx(10.8, abs=0.3)
+    assert shifted[-1] == pytest.approx(LAST_ALPHA_CUMPROD, rel=1e-6)
+    assert zero_snr_betas(snr_shift_db=0) == zero_snr_betas()
+
+
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize("num_inference_steps", [1, 2, 4, 16, 30])
 def test_a_perfect_network_gives_the_true_mel(oracle_pipeline, name, num_inference_steps):

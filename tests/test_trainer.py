@@ -50,9 +50,20 @@ def test_two_steps_give_a_pipeline_that_runs(corpus, tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("share", [0.5, 1.0])
-def test_few_steps_of_sampling_can_be_trained(corpus, tmp_path, share):
+@pytest.mark.parametrize("self_conditioning", [False, True])
+def test_few_steps_of_sampling_can_be_trained(corpus, tmp_path, share, self_conditioning):
     from training.train import main
 
+    changes = {}
+    if self_conditioning:
+        tiny = yaml.safe_load((ROOT / "training" / "configs" / "tiny.yaml").read_text())
+        changes = {
+            "unet": tiny["unet"] | {"in_channels": 160},
+            "pipeline": tiny["pipeline"] | {"self_conditioning": True},
+            "stochastic_share": 0.5,
+            "few_step_all_gradients": True,
+            "own_estimate_share": 0.5,
+        }
     main(
         [
             "--config",
@@ -65,6 +76,7 @@ def test_few_steps_of_sampling_can_be_trained(corpus, tmp_path, share):
                     few_step_number=[3, 1],
                     spectrum_loss_weight=0.5,
                     perceptual_loss_weight=0.5,
+                    **changes,
                 )
             ),
         ]

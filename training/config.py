@@ -43,14 +43,18 @@ class TrainingConfig:
         unet: Arguments of `ConditionalUNet2DModel`.
         pipeline: Arguments of `SpeechEnhancementPipeline` beside its components.
         prediction_type: `v_prediction` or `sample`.
+        snr_shift_db: Of the noise schedule, see [`zero_snr_betas`].
         terminal_share: Share of training draws at the last timestep, the one-step estimate.
-        own_estimate_share: Share of the draws at timesteps from `own_estimate_first_timestep` on in which the noisy
-            sample is built from the network's own estimate, as in sampling, instead of the truth.
+        own_estimate_share: Share of the draws at timesteps from `own_estimate_first_timestep` on in which the network
+            meets an estimate of its own, as in sampling: it is shown it with `pipeline.self_conditioning`, else the
+            noisy sample is built from it instead of the truth.
         own_estimate_start_step: Optimiser step from which on that is done; earlier estimates are too poor.
         own_estimate_first_timestep: See above; below it little noise is left that could carry a correction.
         few_step_share: Share of the draws that train the end of `few_step_number` steps of sampling instead of one timestep
             (see [`sampled_estimate`]).
         few_step_number: Steps of those; of several numbers, each optimiser step takes the next.
+        few_step_all_gradients: Whether their gradient goes through all steps instead of the last alone.
+        stochastic_share: Share of those draws in which every step adds fresh noise instead of the noise that it found.
         spectrum_loss_weight: Of the error of the sound that those would end in (see [`spectrum_loss`]).
         perceptual_loss_weight: Of how different that sounds (see [`perceptual_disturbance`]), in points of opinion.
         loudness_weight_power: An error counts in proportion to the noisy mel's value to this power; 0 for all alike.
@@ -95,12 +99,15 @@ class TrainingConfig:
     unet: dict[str, typing.Any] = field(default_factory=dict)
     pipeline: dict[str, typing.Any] = field(default_factory=dict)
     prediction_type: str = "v_prediction"
+    snr_shift_db: float = 0.0
     terminal_share: float = 0.5
     own_estimate_share: float = 0.0
     own_estimate_start_step: int = 0
     own_estimate_first_timestep: int = 200
     few_step_share: float = 0.0
     few_step_number: int | list[int] = 4
+    few_step_all_gradients: bool = False
+    stochastic_share: float = 0.0
     spectrum_loss_weight: float = 0.0
     perceptual_loss_weight: float = 0.0
     loudness_weight_power: float = 0.0

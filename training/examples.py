@@ -25,8 +25,8 @@ class TrainingExamples(Dataset):
     resumed run as one that was never stopped.
 
     Items are dicts of `index`, `clean`, `noisy` (float32 samples of `config.mixing.seconds`), `level_db`, `start` (first frame
-    of the window), `timestep`, `own` (whether the noisy sample may be built from the network's own estimate), `noise (1, num_mel_bins,
-    window_frames)` and `few_steps` (whether a few steps of sampling are trained in place of the timestep).
+    of the window), `timestep`, `own` (whether the network meets an estimate of its own), `noise (draws, num_mel_bins, window_frames)`, `few_steps`
+    (whether a few steps of sampling are trained in place of the timestep) and `stochastic` (whether those add fresh noise).
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class TrainingExamples(Dataset):
             start += int(uniform() * (self.window_frames * 3 // 4))
         timestep = draw_timestep(self.num_train_timesteps, config.terminal_share, generator)
         own = config.own_estimate_first_timestep <= timestep < self.num_train_timesteps - 1
-        return {
+        example = {
             "index": index,
             "clean": clean,
             "noisy": noisy,
@@ -80,6 +80,17 @@ class TrainingExamples(Dataset):
             # Evenly spread, so that every batch has as many: cuDNN plans every size of a batch anew.
             "few_steps": math.floor((index + 1) * config.few_step_share) > math.floor(index * config.few_step_share),
         }
+        return example | self._fresh_noise(example["noise"], generator)
+
+    def _fresh_noise(self, noise: torch.Tensor, generator: torch.Generator) -> dict:
+        """Whether the steps of sampling add fresh noise, and the noise with draws for them where some examples do."""
+        config = self.config
+        if config.stochastic_share == 0:
+            return {"stochastic": False}
+        shape = (max(config.few_step_numbers) - 1, *noise.shape[1:])
+        stochastic = float(torch.rand((), generator=generator)) < config.stochastic_share
+        fresh = torch.randn(shape, generator=generator) if stochastic else torch.zeros(shape)
+        return {"stochastic": stochastic, "noise": torch.cat([noise, fresh])}
 
     def _mixture(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         number = index // self.config.windows_per_mixture

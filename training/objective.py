@@ -5,6 +5,7 @@ from diffusers import DDIMScheduler
 
 from speech_enhance.conditioning import ConditionConfig, build_condition
 from speech_enhance.mel import MelConfig, active_level, level_scale, stft
+from speech_enhance.noise_schedule import NoiseSchedule
 from speech_enhance.reconstruction import spectral_gain
 from speech_enhance.targets import MelTarget
 from speech_enhance.windows import cut_window
@@ -58,13 +59,52 @@ def loudness_weight(condition: torch.Tensor, power: float) -> torch.Tensor:
     return ((condition[:, :1] + _LEAST_MEL) / _TYPICAL_MEL).pow(power)
 
 
-def own_estimates(unet, noise_scheduler, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """The network's one-step estimates of the clean sample from pure `noise`, without gradient."""
-    last = noise_scheduler.config.num_train_timesteps - 1
-    timesteps = torch.full((len(noise),), last, device=noise.device)
-    with torch.no_grad():
-        prediction = unet(noise, timesteps, condition).sample.float()
-    return -prediction if noise_scheduler.config.prediction_type == "v_prediction" else prediction
+class Denoiser:
+    """The network with its noise schedule: it answers with clean samples.
+
+    Args:
+        unet: The network, or what a trainer has wrapped it in.
+        noise_scheduler: Scheduler of the training schedule.
+        self_conditioning: Whether the network's last condition channel is its previous estimate.
+
+    Raises:
+        ValueError: if the scheduler's prediction type is ill-posed at zero terminal SNR.
+    """
+
+    def __init__(self, unet, noise_scheduler, self_conditioning: bool = False):
+        config = noise_scheduler.config
+        self.unet, self.noise_scheduler, self.self_conditioning = unet, noise_scheduler, self_conditioning
+        self.schedule = NoiseSchedule(config.trained_betas, config.prediction_type)
+        self.last_timestep = config.num_train_timesteps - 1
+
+    def predict(
+        self,
+        sample: torch.Tensor,
+        timesteps: torch.Tensor,
+        condition: torch.Tensor,
+        estimate: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """What the network predicts in float32, shown its previous `estimate` (zero if `None`) where it can see it."""
+        if self.self_conditioning:
+            estimate = torch.zeros_like(sample) if estimate is None else estimate
+            condition = torch.cat([condition, estimate], dim=1)
+        return self.unet(sample, timesteps, condition).sample.float()
+
+    def estimate(
+        self,
+        sample: torch.Tensor,
+        timesteps: torch.Tensor,
+        condition: torch.Tensor,
+        estimate: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The clean sample that the prediction implies."""
+        prediction = self.predict(sample, timesteps, condition, estimate)
+        return self.schedule.clean_estimate(sample, prediction, timesteps)
+
+    def amplitudes(self, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Amplitudes of signal and noise `(batch, 1, 1, 1)` at `timesteps (batch,)`, on their device."""
+        parts = self.schedule.amplitudes(timesteps)
+        return tuple(part.to(timesteps.device, torch.float32).reshape(-1, 1, 1, 1) for part in parts)
 
 
 def _rounded_up(mask: torch.Tensor) -> torch.Tensor:
@@ -81,8 +121,7 @@ def sample_loss(estimate: torch.Tensor, target: torch.Tensor, weight: torch.Tens
 
 
 def diffusion_loss(
-    unet,
-    noise_scheduler,
+    denoiser: Denoiser,
     clean_sample: torch.Tensor,
     condition: torch.Tensor,
     noise: torch.Tensor,
@@ -95,52 +134,92 @@ def diffusion_loss(
     v-prediction (Salimans & Ho, arXiv:2202.00512) on a zero-terminal-SNR schedule (Lin et al., arXiv:2305.08891): at
     the last timestep the input is pure noise and the target minus the clean sample, i.e. plain regression.
 
-    Where `own (batch,)` is true, the noisy sample is built from the network's own estimate instead of the true
-    one, as it will be in the course of sampling, and the error is that of the clean sample which the answer implies.
-    This is what lets later steps correct the first one (cf. Lay et al., "Single and Few-step Diffusion for Generative
-    Speech Enhancement", arXiv:2309.09677).
+    Where `own (batch,)` is true, the network meets an estimate of its own. With self-conditioning it is shown the estimate that
+    it makes of the same noisy sample without one (Chen et al., "Analog Bits", arXiv:2208.04202). Without, the noisy
+    sample is built from its one-step estimate instead of the truth, as it will be in the course of sampling, and the
+    error is that of the clean sample which the answer implies (cf. Lay et al., "Single and Few-step Diffusion for
+    Generative Speech Enhancement", arXiv:2309.09677).
     """
-    if noise_scheduler.config.prediction_type not in ("v_prediction", "sample"):
-        raise ValueError(
-            f"prediction_type {noise_scheduler.config.prediction_type!r} is ill-posed at zero terminal SNR; "
-            "use 'v_prediction' or 'sample'"
-        )
-    own_weight = torch.ones(len(clean_sample), device=clean_sample.device)
-    alpha_cumprod = noise_scheduler.alphas_cumprod.to(clean_sample.device)[timesteps]
+    own = torch.zeros(len(noise), dtype=torch.bool, device=noise.device) if own is None else own
+    chosen = _rounded_up(own)
     # Sampling starts from noise alone. The last alpha is not quite 0: without noise, a regressor would read the answer.
-    start = clean_sample * (timesteps < noise_scheduler.config.num_train_timesteps - 1)[:, None, None, None]
-    if own is not None and own.any():
-        chosen = _rounded_up(own)
-        estimates = own_estimates(unet, noise_scheduler, condition[chosen], noise[chosen])
-        start[chosen] = torch.where(own[chosen][:, None, None, None], estimates, start[chosen])
-    noisy_sample = noise_scheduler.add_noise(start, noise, timesteps)
-    target = clean_sample
-    if noise_scheduler.config.prediction_type == "v_prediction":
-        alpha, sigma = (part.sqrt()[:, None, None, None] for part in (alpha_cumprod, 1 - alpha_cumprod))
-        target = (alpha * noisy_sample - clean_sample) / sigma
-        if own is not None:
-            own_weight = torch.where(own, 1 - alpha_cumprod, own_weight)
-    prediction = unet(noisy_sample, timesteps, condition).sample
-    return own_weight * sample_loss(prediction.float(), target, weight)
+    start = clean_sample * (timesteps < denoiser.last_timestep)[:, None, None, None]
+    if not denoiser.self_conditioning:
+        last = torch.full_like(timesteps, denoiser.last_timestep)
+        start = _with_own_estimates(denoiser, start, noise, last, condition, own, chosen)
+    noisy_sample = denoiser.noise_scheduler.add_noise(start, noise, timesteps)
+    shown = None
+    if denoiser.self_conditioning:
+        nothing = torch.zeros_like(noisy_sample)
+        shown = _with_own_estimates(denoiser, nothing, noisy_sample, timesteps, condition, own, chosen)
+    signal, noise_share = denoiser.amplitudes(timesteps)
+    target, own_weight = clean_sample, torch.ones(len(noise), device=noise.device)
+    if denoiser.schedule.prediction_type == "v_prediction":
+        target = (signal * noisy_sample - clean_sample) / noise_share
+        if not denoiser.self_conditioning:
+            own_weight = torch.where(own, noise_share.flatten().square(), own_weight)
+    return own_weight * sample_loss(denoiser.predict(noisy_sample, timesteps, condition, shown), target, weight)
+
+
+def _with_own_estimates(
+    denoiser: Denoiser,
+    samples: torch.Tensor,
+    noisy_sample: torch.Tensor,
+    timesteps: torch.Tensor,
+    condition: torch.Tensor,
+    own: torch.Tensor,
+    chosen: torch.Tensor,
+) -> torch.Tensor:
+    """`samples` with those of `own` replaced by the network's estimates of `noisy_sample`, made without gradient for
+    the examples `chosen`."""
+    if not len(chosen):
+        return samples
+    with torch.no_grad():
+        estimates = denoiser.estimate(noisy_sample[chosen], timesteps[chosen], condition[chosen])
+    samples = samples.clone()
+    samples[chosen] = torch.where(own[chosen][:, None, None, None], estimates, samples[chosen])
+    return samples
 
 
 def sampled_estimate(
-    unet, noise_scheduler, condition: torch.Tensor, noise: torch.Tensor, num_inference_steps: int
+    denoiser: Denoiser,
+    condition: torch.Tensor,
+    noise: torch.Tensor,
+    num_inference_steps: int,
+    stochastic: torch.Tensor | None = None,
+    all_gradients: bool = False,
 ) -> torch.Tensor:
-    """The clean sample that `num_inference_steps` of DDIM from pure `noise` end with.
+    """The clean sample that `num_inference_steps` of sampling from pure noise end with.
 
-    The gradient goes through the last step alone; the ones before are taken as in sampling (Lay et al., "Single and Few-step
-    Diffusion for Generative Speech Enhancement", arXiv:2309.09677, "correcting the reverse process").
+    The steps before the last are taken as in sampling, without gradient (Lay et al., "Single and Few-step Diffusion for
+    Generative Speech Enhancement", arXiv:2309.09677, "correcting the reverse process").
+
+    Args:
+        denoiser: The network.
+        condition: `(batch, channels, bands, frames)`.
+        noise: `(batch, draws, bands, frames)`: the first draw starts the sampling, the others are fresh noise for later steps.
+        num_inference_steps: Number of steps.
+        stochastic: `(batch,)`, where true each step adds fresh noise, as LCM and ancestral samplers do; elsewhere it keeps the
+            noise that the network finds in the sample, as DDIM does.
+        all_gradients: Whether the gradient goes through all steps instead of the last alone.
     """
-    scheduler = DDIMScheduler.from_config(noise_scheduler.config)
-    scheduler.set_timesteps(num_inference_steps, device=noise.device)
-    sample = noise
-    for timestep in scheduler.timesteps[:-1]:
-        with torch.no_grad():
-            prediction = unet(sample, timestep, condition).sample.float()
-        sample = scheduler.step(prediction, timestep, sample).prev_sample
-    prediction = unet(sample, scheduler.timesteps[-1], condition).sample.float()
-    return scheduler.step(prediction, scheduler.timesteps[-1], sample).prev_sample
+    scheduler = DDIMScheduler.from_config(denoiser.noise_scheduler.config)
+    scheduler.set_timesteps(num_inference_steps)
+    stride = (denoiser.last_timestep + 1) // num_inference_steps  # DDIM's own way to the next noise level
+    sample, estimate = noise[:, :1], None
+    for number, timestep in enumerate(scheduler.timesteps.tolist()):
+        now = torch.full((len(noise),), timestep, device=noise.device)
+        last = number == num_inference_steps - 1
+        with torch.set_grad_enabled(torch.is_grad_enabled() and (last or all_gradients)):
+            estimate = denoiser.estimate(sample, now, condition, estimate)
+            if not last:
+                signal, share = denoiser.amplitudes(now)
+                found = (sample - signal * estimate) / share
+                if stochastic is not None:
+                    found = torch.where(stochastic[:, None, None, None], noise[:, number + 1, None], found)
+                signal, share = denoiser.amplitudes(now - stride)
+                sample = signal * estimate + share * found
+    return estimate
 
 
 def enhanced_spectrum(

@@ -29,6 +29,7 @@ from training.degradation import degrade_batch
 from training.examples import TrainingExamples
 from training.muon import Muon
 from training.objective import (
+    Denoiser,
     cut_windows,
     diffusion_loss,
     enhanced_spectrum,
@@ -64,8 +65,8 @@ class Trainer:
         set_seed(config.seed)
         unet = ConditionalUNet2DModel(**config.unet)
         if config.init_from:
-            start_from(unet, config.init_from)
-        self.noise_scheduler = training_scheduler(config.prediction_type)
+            start_from(unet, config.init_from, config.pipeline.get("self_conditioning", False))
+        self.noise_scheduler = training_scheduler(config.prediction_type, snr_shift_db=config.snr_shift_db)
         # The pipeline has a network of its own, for the averaged weights.
         averaged_unet = ConditionalUNet2DModel.from_config(unet.config)
         self.pipeline = SpeechEnhancementPipeline(averaged_unet, self.noise_scheduler, **config.pipeline)
@@ -164,11 +165,13 @@ class Trainer:
             weight = loudness_weight(condition, config.loudness_weight_power)
             noise = settings.initial_noise_scale * batch["noise"]
             own = batch["own"] & (self.global_step >= config.own_estimate_start_step)
+        denoiser = Denoiser(self.unet, self.noise_scheduler, settings.self_conditioning)
         few = batch["few_steps"]
         losses = torch.zeros(len(few), device=noise.device)
         if few.any():
             number = config.few_step_numbers[self.global_step % len(config.few_step_numbers)]
-            estimate = sampled_estimate(self.unet, self.noise_scheduler, condition[few], noise[few], number)
+            draws = condition[few], noise[few], number, batch["stochastic"][few], config.few_step_all_gradients
+            estimate = sampled_estimate(denoiser, *draws)
             losses[few] = sample_loss(estimate, clean_sample[few], weight[few])
             if config.spectrum_loss_weight > 0 or config.perceptual_loss_weight > 0:
                 clean, noisy = (cut_windows(spectrum, starts, settings.window_frames)[few] for spectrum in spectra)
@@ -179,8 +182,8 @@ class Trainer:
                     powers = (power_spectrum(spectrum) for spectrum in (enhanced, clean))
                     losses[few] += config.perceptual_loss_weight * perceptual_disturbance(*powers, mel_config)
         if not few.all():
-            parts = (part[~few] for part in (clean_sample, condition, noise, batch["timestep"], own, weight))
-            losses[~few] = diffusion_loss(self.unet, self.noise_scheduler, *parts)
+            parts = (part[~few] for part in (clean_sample, condition, noise[:, :1], batch["timestep"], own, weight))
+            losses[~few] = diffusion_loss(denoiser, *parts)
         return losses
 
     def validate(self) -> None:
