@@ -45,6 +45,7 @@ def test_a_step_costs_what_its_windows_cost(tmp_path):
     assert step_cost(config) / step_cost(regressor) == pytest.approx(1 + 0.4 * 0.7 * 0.8 / 3)
     few_steps = replace(regressor, few_step_share=0.5)
     assert step_cost(few_steps) == pytest.approx(1.5 * step_cost(regressor))
+    assert step_cost(replace(few_steps, few_step_all_gradients=True)) == pytest.approx(2.5 * step_cost(regressor))
     assert step_cost(replace(few_steps, few_step_number=[1, 4])) == pytest.approx(1.25 * step_cost(regressor))
     half = replace(
         regressor, pipeline={**config.pipeline, "hop_length": 256, "window_frames": 192, "overlap_frames": 48}
@@ -91,6 +92,34 @@ def test_only_what_exceeds_the_spread_of_seeds_is_marked():
     assert "nan" not in markdown(rows, plan)
 
 
+def test_a_difference_counts_if_it_is_sure_for_every_seed():
+    def row(variant, seed, values):
+        files = {"pesq": values, "estoi": values, "si_sdr": values}
+        run = {"variant": variant, "seed": seed, "steps": 5, "windows": 40}
+        return run | {"figures": {"set": {"1": files, "4": files}}}
+
+    plan = AblationPlan("base.yaml", {"first": {}, "once": {"a": 1}, "twice": {"b": 2}}, sets={"set": "x.parquet"})
+    values = [1.0, 2.0, 3.0, 1.5]
+    more = [value + 0.2 for value in values]
+    rows = [row("first", seed, values) for seed in (0, 1)]
+    rows += [row("once", 0, more), row("once", 1, values[::-1]), row("twice", 0, more), row("twice", 1, more)]
+    lines = [line for line in markdown(rows, plan).splitlines() if line.startswith("| ")]
+    assert "| once | 1 | 1.975 (+0.100 [+0.200, +0.200]" in "\n".join(lines)
+    assert "| twice | 4 | 2.075 (**+0.200** [+0.200, +0.200], [+0.200, +0.200])" in "\n".join(lines)
+    assert "Not run yet: twice." in markdown(rows[:-1], plan)
+
+
+@pytest.mark.slow
+def test_a_plan_with_sets_scores_every_file_at_every_number_of_steps(corpus, tmp_path):
+    plan = replace(
+        plan_for(corpus, tmp_path, {"as it is": {}}), sets={"one": str(corpus / "pairs.parquet")}, measured_steps=[1, 2]
+    )
+    (row,) = run_plan(plan, tmp_path / "out.runs.jsonl")
+    assert set(row["figures"]["one"]) == {"1", "2"}
+    assert len(row["figures"]["one"]["2"]["pesq"]) == 1
+    assert "| as it is | 2 | " in markdown([row], plan)
+
+
 def test_a_plan_without_runs_and_an_unknown_seed_are_usage_errors(tmp_path, capsys):
     plan = ["--plan", str(ROOT / "training" / "configs" / "ablations.yaml"), "--output", str(tmp_path / "out")]
     for arguments, message in (
@@ -109,8 +138,9 @@ def test_a_wrong_plan_is_a_usage_error(tmp_path, capsys):
     assert "at least one" in capsys.readouterr().err
 
 
-def test_every_variant_of_the_repositorys_plan_is_a_valid_config(tmp_path):
-    plan = read_config(AblationPlan, ROOT / "training" / "configs" / "ablations.yaml")
+@pytest.mark.parametrize("name", ["ablations", "generation-two"])
+def test_every_variant_of_the_repositorys_plans_is_a_valid_config(tmp_path, name):
+    plan = read_config(AblationPlan, ROOT / "training" / "configs" / f"{name}.yaml")
     base = yaml.safe_load((ROOT / plan.config).read_text())
     path = tmp_path / "config.yaml"
     for changes in plan.variants.values():

@@ -32,6 +32,7 @@ from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.schedulers import training_scheduler
 from training.compare_schedulers import FIRST, QUALITY, mean, measure
 from training.config import TrainingConfig, load_config, read_config
+from training.paired_table import paired_tables, score_sets
 from training.reports import write_report
 from training.validation import Pair, load_pairs
 
@@ -51,7 +52,10 @@ class AblationPlan:
         seeds: Every variant is trained with each.
         pairs: Noisy/clean pairs to score, see [`load_pairs`].
         pairs_limit: Only this many, evenly spread.
-        output_dir: Of the runs.
+        sets: Sets of pairs by name. If there are any, every file of them is scored at each of `measured_steps`, and a
+            difference counts if it is sure for every seed, paired by file; `pairs` is not used.
+        measured_steps: Numbers of inference steps to score `sets` at.
+        output_dir: Folder of the runs.
     """
 
     config: str
@@ -61,6 +65,8 @@ class AblationPlan:
     seeds: list[int] = field(default_factory=lambda: [0, 1])
     pairs: str = "data/pairs-valid-*.parquet"
     pairs_limit: int | None = None
+    sets: dict[str, str] = field(default_factory=dict)
+    measured_steps: list[int] = field(default_factory=lambda: [1, 2, 4, 8])
     output_dir: str = "runs/ablations"
 
     def __post_init__(self):
@@ -83,13 +89,14 @@ def variant_config(base: dict, changes: dict, **run) -> dict:
 def untrained(config: TrainingConfig) -> SpeechEnhancementPipeline:
     """The pipeline that a run begins with."""
     unet = ConditionalUNet2DModel(**config.unet)
-    return SpeechEnhancementPipeline(unet, training_scheduler(config.prediction_type), **config.pipeline)
+    scheduler = training_scheduler(config.prediction_type, snr_shift_db=config.snr_shift_db)
+    return SpeechEnhancementPipeline(unet, scheduler, **config.pipeline)
 
 
 def step_cost(config: TrainingConfig) -> float:
     """Multiply-adds of one optimiser step: those of the network on a window, forwards and twice as much backwards, and
-    once more for the share of windows that start from the network's own estimate, or for each step but the last of those
-    that end few steps of sampling."""
+    once more for the share of windows that meet the network's own estimate, or for each step but the last of those that
+    end few steps of sampling (three times as much if the gradient goes through all steps)."""
     pipeline = untrained(config)
     unet, settings = pipeline.unet, pipeline.config
     maps = torch.zeros(1, 1 + unet.condition_channels, settings.num_mel_bins, settings.window_frames)
@@ -100,7 +107,8 @@ def step_cost(config: TrainingConfig) -> float:
     windows = config.batch_size * config.gradient_accumulation_steps
     evaluations = 3 + (1 - config.terminal_share) * own
     number = sum(config.few_step_numbers) / len(config.few_step_numbers)
-    evaluations += config.few_step_share * (number + 2 - evaluations)
+    sampling = 3 * number if config.few_step_all_gradients else number + 2
+    evaluations += config.few_step_share * (sampling - evaluations)
     return windows * evaluations * counter.get_total_flops() / 2
 
 
@@ -135,6 +143,13 @@ def score_model(folder: Path, pairs: list[Pair], base: TrainingConfig) -> dict[s
     return scores
 
 
+def score_on_sets(folder: Path, sets: dict[str, list[Pair]], plan: AblationPlan) -> dict:
+    """Figures of every file of `sets` (see [`score_sets`])."""
+    pipeline = SpeechEnhancementPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    return {"figures": score_sets(pipeline, sets, plan.measured_steps)}
+
+
 def relative_cost(pipeline: SpeechEnhancementPipeline, base: TrainingConfig, pairs: list[Pair]) -> float:
     """Processor time of one step of `pipeline` over that of an untrained one of `base`, taken in turn."""
     other = untrained(base)
@@ -165,7 +180,8 @@ def run_plan(plan: AblationPlan, stored: Path, train: bool = True, seeds: list[i
     done = {(row["variant"], row["seed"]) for row in rows}
     if not train:
         return rows
-    pairs = load_pairs(plan.pairs, plan.pairs_limit)
+    sets = {name: load_pairs(path, plan.pairs_limit) for name, path in plan.sets.items()}
+    pairs = [] if sets else load_pairs(plan.pairs, plan.pairs_limit)
     configs = {name: checked_config(variant_config(base, changes)) for name, changes in plan.variants.items()}
     first = next(iter(configs.values()))
     for name, changes in plan.variants.items():
@@ -178,7 +194,8 @@ def run_plan(plan: AblationPlan, stored: Path, train: bool = True, seeds: list[i
             train_variant(variant_config(base, changes, output_dir=folder, seed=seed, max_train_steps=steps))
             row = {"variant": name, "seed": seed, "changes": changes, "common": common, "budget": plan.steps}
             row |= {"steps": steps, "windows": steps * configs[name].batch_size}
-            rows.append(row | score_model(Path(folder) / "pipeline", pairs, first))
+            model = Path(folder) / "pipeline"
+            rows.append(row | (score_on_sets(model, sets, plan) if sets else score_model(model, pairs, first)))
             stored.parent.mkdir(parents=True, exist_ok=True)
             with open(stored, "a", encoding="utf-8") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
@@ -194,6 +211,42 @@ def checked_config(config: dict) -> TrainingConfig:
 
 
 def markdown(rows: list[dict], plan: AblationPlan) -> str:
+    """The report of the variants that have a run of every seed.
+
+    Raises:
+        ValueError: if the first variant, which all are compared with, is not among them.
+    """
+    first = next(iter(plan.variants))
+    runs = {name: [row for row in rows if row["variant"] == name] for name in plan.variants}
+    runs = {name: items for name, items in runs.items() if len(items) == len(plan.seeds)}
+    if first not in runs:
+        raise ValueError(f"{first!r}, which all are compared with, has no run of every seed yet")
+    lines = paired_report(runs, plan) if plan.sets else spread_report(runs, plan)
+    if missing := [name for name in plan.variants if name not in runs]:
+        lines += ["", f"Not run yet: {', '.join(missing)}."]
+    return "\n".join(lines) + "\n"
+
+
+def paired_report(runs: dict[str, list[dict]], plan: AblationPlan) -> list[str]:
+    """Means over seeds on every set and number of steps, with the differences from the first variant paired by file."""
+    first, limit = next(iter(runs)), f", {plan.pairs_limit} files of each set" if plan.pairs_limit else ""
+    lines = [
+        f"# Variants of {plan.config} at the cost of {plan.steps} of its steps, seeds {', '.join(map(str, plan.seeds))}",
+        "",
+        f"Every run costs as many multiply-adds as the first. Scores are means over seeds with DDIM{limit}. In brackets: the "
+        "difference from the first variant, and for each seed its 95 % interval over files. A difference is **bold** if it lies on "
+        "the same side of 0 for every seed.",
+        "",
+        "| variant | changes | optimiser steps | windows |",
+        "|---|---|---|---|",
+    ]
+    for name, rows in runs.items():
+        changes = ", ".join(f"{key}: {value}" for key, value in plan.variants[name].items())
+        lines.append(f"| {name} | {changes} | {rows[0]['steps']} | {rows[0]['windows']} |")
+    return lines + paired_tables(runs, first)
+
+
+def spread_report(by_name: dict[str, list[dict]], plan: AblationPlan) -> list[str]:
     """Means over seeds, and the difference from the first variant beside the spread between seeds."""
     first = next(iter(plan.variants))
     lines = [
@@ -207,10 +260,6 @@ def markdown(rows: list[dict], plan: AblationPlan) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     forms = {"pesq": ".3f", "estoi": ".4f", "si_sdr": ".2f", "pesq_4_steps": ".3f"}
-    by_name = {name: [row for row in rows if row["variant"] == name] for name in plan.variants}
-    by_name = {name: runs for name, runs in by_name.items() if len(runs) == len(plan.seeds)}
-    if first not in by_name:
-        raise ValueError(f"{first!r}, which all are compared with, has no run of every seed yet")
     spread = {
         name: max(np.ptp([row[name] for row in runs]) for runs in by_name.values() if np.isfinite(runs[0][name]))
         for name in forms
@@ -230,10 +279,7 @@ def markdown(rows: list[dict], plan: AblationPlan) -> str:
         cost = np.mean([row["relative_cost"] for row in runs])
         lines.append(f"| {name} | {changes} | {size} | {' | '.join(cells)} | {cost:.2f} |")
     spreads = ", ".join(f"{score} {value:{forms[score]}}" for score, value in spread.items())
-    lines += ["", f"Largest difference between two seeds: {spreads}."]
-    if missing := [name for name in plan.variants if name not in by_name]:
-        lines += ["", f"Not run yet: {', '.join(missing)}."]
-    return "\n".join(lines) + "\n"
+    return [*lines, "", f"Largest difference between two seeds: {spreads}."]
 
 
 def main(arguments: list[str] | None = None) -> None:
