@@ -122,11 +122,16 @@ def frame_power(squares: torch.Tensor, frame: int) -> torch.Tensor:
     return power / counts
 
 
-def level_of_power(power: torch.Tensor) -> torch.Tensor:
-    """[`active_level`] of the power `(..., frames)` of all frames."""
+def median_power(power: torch.Tensor) -> torch.Tensor:
+    """Running median over five frames of the power `(..., frames)`, which removes clicks."""
     reach = LEVEL_MEDIAN_FRAMES // 2
     edges = torch.cat([power[..., :1]] * reach + [power] + [power[..., -1:]] * reach, dim=-1)
-    power = edges.unfold(-1, LEVEL_MEDIAN_FRAMES, 1).median(dim=-1).values
+    return edges.unfold(-1, LEVEL_MEDIAN_FRAMES, 1).median(dim=-1).values
+
+
+def level_of_power(power: torch.Tensor) -> torch.Tensor:
+    """[`active_level`] of the power `(..., frames)` of all frames."""
+    power = median_power(power)
     active = power >= power.mean(dim=-1, keepdim=True)
     mean = (power * active).sum(dim=-1) / active.sum(dim=-1).clamp(min=1)
     return mean.sqrt()

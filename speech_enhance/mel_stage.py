@@ -106,6 +106,10 @@ class GivenMel:
     def read_to(self, frame: int) -> None:
         """All frames are there."""
 
+    def at_mean_level(self, clean_mel: torch.Tensor, first: int) -> torch.Tensor:
+        """`clean_mel` as it is: a mel from outside has one level."""
+        return clean_mel
+
     def forget(self, frame: int, made: int | None) -> None:
         """Let go of the frames before `frame`."""
         self.noisy_mel.forget(frame)

@@ -18,7 +18,7 @@ from .inputs import is_batch, join_batch, split_batch
 from .mel import MelConfig
 from .mel_stage import MelPort, check_source, join_mels, resynthesise
 from .noise_schedule import NoiseSchedule
-from .recording import Analysis, Blocks, RecordingStream, Resynthesis, array_blocks, survey
+from .recording import LEVEL_RULES, Analysis, Blocks, RecordingStream, Resynthesis, array_blocks, survey
 from .safe_loading import check_folder, fetch_folder
 from .schedulers import check_scheduler
 from .settings import EnhancementSettings, check_sampling_rate
@@ -76,6 +76,9 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             the vocoder is for. `None` is the network's own form, see [`MelPort`].
         self_conditioning (`bool`): Whether the network has one more condition channel that holds its previous estimate of
             the clean sample, zero at the first step (Chen et al., "Analog Bits", arXiv:2208.04202).
+        level_rule (`str`): `"recording"` for one level of the whole recording (see [`active_level`]), `"running"` for one
+            that follows the speech (see [`running_level`]).
+        remove_offset (`bool`): Whether the mean of each channel is taken off before anything is measured. The output keeps it.
     """
 
     model_cpu_offload_seq = "unet->vocoder"
@@ -115,6 +118,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         initial_noise_scale: float = 1.0,
         mel_layout: str | None = None,
         self_conditioning: bool = False,
+        level_rule: str = "recording",
+        remove_offset: bool = False,
     ):
         super().__init__()
         stride = window_frames - overlap_frames
@@ -123,6 +128,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
                 "`overlap_frames` must be at most half of `window_frames` and their difference a multiple of "
                 f"{unet.frame_multiple} (patches and levels of the network), got {overlap_frames} and {window_frames}"
             )
+        if level_rule not in LEVEL_RULES:
+            raise ValueError(f"`level_rule` must be one of {', '.join(LEVEL_RULES)}, got {level_rule!r}")
         if not isinstance(num_views, int) or num_views < 1:
             raise ValueError(f"`num_views` must be a whole number of at least 1, got {num_views!r}")
         self.register_modules(unet=unet, scheduler=scheduler, vocoder=vocoder)
@@ -155,6 +162,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             initial_noise_scale=initial_noise_scale,
             mel_layout=mel_layout,
             self_conditioning=self_conditioning,
+            level_rule=level_rule,
+            remove_offset=remove_offset,
         )
         self.mel_config = MelConfig(
             sampling_rate, n_fft, win_length, hop_length, num_mel_bins, mel_power, mel_scale, level,
@@ -357,7 +366,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         self, open_blocks: Blocks, sampling_rate: int, settings: EnhancementSettings, as_mel: bool = False
     ) -> RecordingStream:
         """Survey a recording, and begin to read it again."""
-        facts = survey(open_blocks, sampling_rate, self.mel_config, settings.independent_channels)
+        rules = self.config.level_rule, self.config.remove_offset
+        facts = survey(open_blocks, sampling_rate, self.mel_config, settings.independent_channels, *rules)
         views = self.views[: 1 if as_mel else settings.num_estimates]
         analysis = Analysis(open_blocks, facts, views, self._execution_device)
         resynthesis = None if as_mel else Resynthesis(analysis, settings, self.config.gain_exponent)

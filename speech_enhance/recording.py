@@ -16,6 +16,8 @@ from .inputs import check_block
 from .mel import (
     MelConfig,
     channel_rms,
+    compress,
+    decompress,
     frame_power,
     istft,
     level_frame,
@@ -27,6 +29,7 @@ from .mel import (
 )
 from .reconstruction import spectral_gain
 from .resampling import RateRestorer, Resampler, num_resampled
+from .running_level import level_at_frames, running_level
 from .settings import EnhancementSettings
 from .windows import WindowBlender, average_shifted, cut_window, estimate_shifts, window_starts
 
@@ -37,24 +40,41 @@ Blocks = Callable[[], Iterable[np.ndarray]]
 """Begins to read a recording anew: blocks `(channels, samples)` of any lengths, float32."""
 
 
+LEVEL_RULES = ("recording", "running")
+"""One level for the whole recording ([`active_level`]), or one that follows the speech ([`running_level`])."""
+
+
 @dataclass(frozen=True)
 class Survey:
     """What must be known of a recording before it can be enhanced.
 
     Args:
-        sampling_rate, num_channels, num_samples: Of the recording.
-        scale: Factor `(groups, 1)` that brings it to the model's level; a group is what shares a gain, all channels
-            or each.
+        sampling_rate, num_channels, num_samples: Facts about the recording.
+        level: RMS of the speech `(groups, 1)`, or `(groups, frames)` for every 32 ms; a group is what shares a gain, all
+            channels or each.
+        offset: Mean `(channels,)` that is taken off before anything is measured; 0 where the model keeps it.
     """
 
     sampling_rate: int
     num_channels: int
     num_samples: int
-    scale: torch.Tensor
+    level: torch.Tensor
+    offset: np.ndarray
 
     def num_model_samples(self, model_rate: int) -> int:
         """Samples at the model's rate."""
         return num_resampled(self.num_samples, self.sampling_rate, model_rate)
+
+    def scale(self, first: int, last: int, config: MelConfig) -> torch.Tensor:
+        """Factor `(groups, last - first)` that brings each of these STFT frames to the model's level."""
+        level = level_at_frames(self.level, first, last, config.hop_length / config.sampling_rate)
+        return level_scale(level, config).float()
+
+    def mean_scale(self, config: MelConfig) -> torch.Tensor:
+        """Factor `(groups,)` that brings the whole recording to the model's level, all frames counting alike."""
+        return level_scale(
+            self.level.log().mean(dim=-1).exp() if self.level.shape[-1] > 1 else self.level[:, 0], config
+        ).float()
 
 
 def array_blocks(audio: np.ndarray, sampling_rate: int) -> Iterator[np.ndarray]:
@@ -64,37 +84,59 @@ def array_blocks(audio: np.ndarray, sampling_rate: int) -> Iterator[np.ndarray]:
         yield audio[:, start : start + step]
 
 
-def survey(open_blocks: Blocks, sampling_rate: int, config: MelConfig, independent_channels: bool) -> Survey:
-    """Read a recording once, for its length and the level rule (see [`active_level`]).
+def survey(
+    open_blocks: Blocks,
+    sampling_rate: int,
+    config: MelConfig,
+    independent_channels: bool,
+    level_rule: str = "recording",
+    remove_offset: bool = False,
+) -> Survey:
+    """Read a recording once, for its length, its level and its offset.
+
+    Args:
+        open_blocks: The recording.
+        sampling_rate: Samples per second.
+        config: The model's analysis.
+        independent_channels: Whether each channel has a level of its own.
+        level_rule: One of [`LEVEL_RULES`].
+        remove_offset: Whether the mean of each channel is measured, and taken off before the level is.
 
     Raises:
         ValueError: if it is empty, has NaN or infinite samples, or blocks of different numbers of channels.
     """
     frame = level_frame(config.sampling_rate)
-    num_samples, num_channels, resampler, pending, powers = 0, None, None, SlidingBuffer(), []
+    num_samples, num_channels, resampler, pending = 0, None, None, SlidingBuffer()
+    means, powers, sums = [], [], 0.0
+
+    def measure(block: np.ndarray) -> None:
+        samples = torch.from_numpy(np.ascontiguousarray(block)).double()
+        means.append(frame_power(samples, frame))
+        powers.append(frame_power(samples.square(), frame))
+
     for block in open_blocks():
         check_block(block, num_channels)
         if resampler is None:
             num_channels = len(block)
             resampler = Resampler(sampling_rate, config.sampling_rate, num_channels)
         num_samples += block.shape[1]
-        pending.append(_group_squares(resampler.push(block), independent_channels))
+        sums = sums + block.sum(axis=1, dtype=np.float64)
+        pending.append(resampler.push(block))
         whole = max((pending.end - 1) // frame * frame, pending.start)  # the last frame waits: it may be cut
         if whole > pending.start:
-            powers.append(frame_power(pending.get(pending.start, whole), frame))
+            measure(pending.get(pending.start, whole))
             pending.forget(whole)
     if num_samples == 0:
         raise ValueError("the recording is empty")
     num_model_samples = num_resampled(num_samples, sampling_rate, config.sampling_rate)
-    pending.append(_group_squares(resampler.finish(num_model_samples), independent_channels))
-    powers.append(frame_power(pending.get(pending.start, num_model_samples), frame))
-    level = level_of_power(torch.cat(powers, dim=-1)).float()
-    return Survey(sampling_rate, num_channels, num_samples, level_scale(level, config)[:, None])
-
-
-def _group_squares(block: np.ndarray, independent_channels: bool) -> torch.Tensor:
-    squares = torch.from_numpy(np.ascontiguousarray(block)).double().square()
-    return squares if independent_channels else squares.mean(dim=0, keepdim=True)
+    pending.append(resampler.finish(num_model_samples))
+    measure(pending.get(pending.start, num_model_samples))
+    mean, power = torch.cat(means, dim=-1), torch.cat(powers, dim=-1)
+    offset = torch.from_numpy(sums / num_samples if remove_offset else np.zeros(num_channels))[:, None]
+    power = (power - 2 * offset * mean + offset.square()).clamp(min=0)
+    power = power if independent_channels else power.mean(dim=0, keepdim=True)
+    level = running_level(power) if level_rule == "running" else level_of_power(power)[:, None]
+    return Survey(sampling_rate, num_channels, num_samples, level.float(), offset[:, 0].float().numpy())
 
 
 class Analysis:
@@ -110,7 +152,7 @@ class Analysis:
         config = views[0]
         self.survey, self.config, self.views, self.device = survey, config, views, device
         self.num_views = len(views)
-        self.scale = survey.scale[:, 0]
+        self.scale = survey.mean_scale(config)
         self.num_model_samples = survey.num_model_samples(config.sampling_rate)
         self.num_frames = config.num_frames(self.num_model_samples)
         self.audio = SlidingBuffer()
@@ -130,6 +172,7 @@ class Analysis:
             if block is None:
                 self._finish()
             else:
+                block = block - self.survey.offset[:, None]
                 self.audio.append(block)
                 self._check_length(self.audio.end <= self.survey.num_samples)
                 self._take(self._resampler.push(block))
@@ -154,6 +197,14 @@ class Analysis:
                 f"{self.audio.end} the second"
             )
 
+    def at_mean_level(self, clean_mel: torch.Tensor, first: int) -> torch.Tensor:
+        """`clean_mel (views, groups, num_mel_bins, frames)` from frame `first` on as it were at the recording's mean
+        level instead of the one around each frame."""
+        if self.survey.level.shape[-1] == 1:
+            return clean_mel
+        scale = self.scale[:, None] / self.survey.scale(first, first + clean_mel.shape[-1], self.config)
+        return compress(decompress(clean_mel, self.config) * scale[:, None].to(clean_mel), self.config)
+
     def _take(self, block: np.ndarray, audible: bool = True) -> None:
         """Take in audio at the model's rate, and make the frames that can be made."""
         if audible:
@@ -164,11 +215,10 @@ class Analysis:
         if last <= first:
             return
         segment = self._waveform.get(first * hop - self._margin, (last - 1) * hop + self._margin)
-        scale = self.survey.scale.to(self.device)
-        spectrum = stft_frames(segment * scale, self.config)
-        linked = len(scale) == 1
+        spectrum = stft_frames(segment, self.config)
         self.spectrum.append(spectrum)
-        magnitude = channel_rms(spectrum) if linked else spectrum.abs()
+        scale = self.survey.scale(first, last, self.config).to(self.device)
+        magnitude = (channel_rms(spectrum) if len(scale) == 1 else spectrum.abs()) * scale[:, None]
         self.noisy_mel.append(torch.stack([mel_spectrogram(magnitude, view) for view in self.views]))
         self._waveform.forget(last * hop - self._margin)
 
@@ -223,7 +273,10 @@ class RecordingStream:
         frames = self._blender.push(answers, last)[..., : self._analysis.num_frames - self._decided]
         first, self._decided = self._decided, self._decided + frames.shape[-1]
         clean_mel = self._target.decode(frames, self._analysis.noisy_mel.get(first, self._decided))
-        output = clean_mel[0] if self._resynthesis is None else self._resynthesis.push(clean_mel, last)
+        if self._resynthesis is None:
+            output = self._analysis.at_mean_level(clean_mel, first)[0]
+        else:
+            output = self._resynthesis.push(clean_mel, last)
         if last:
             del self._analysis, self._resynthesis  # one of many recordings must not hold on to its buffers
         else:
@@ -297,7 +350,7 @@ class Resynthesis:
         if settings.mix < 1:
             audio = settings.mix * audio + (1 - settings.mix) * analysis.audio.get(first, self.num_made)
         self._gain.forget(self.first_frame_needed)
-        return audio
+        return audio + analysis.survey.offset[:, None]
 
     def _upper_bands(self, gain: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Mean gain of the upper bands and the power per Hz that it leaves, each `(groups, frames)`, of the newest frames
@@ -307,7 +360,6 @@ class Resynthesis:
         density = power_density(spectrum, analysis.config).mean(dim=1)
         if len(gain) == 1:
             density = density.mean(dim=0, keepdim=True)
-        density = density / analysis.survey.scale.to(density.device).square()
         return gain[:, self._upper].mean(dim=1).cpu().numpy(), density.cpu().numpy()
 
     def _model_audio(self, last: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -319,8 +371,6 @@ class Resynthesis:
             end = analysis.num_model_samples
         spectrum = analysis.spectrum.get(first_frame, end_frame) * self._gain.get(first_frame, end_frame)
         origin = first_frame * config.hop_length
-        waveform = istft(spectrum, end - origin, config)[:, first - origin :] / analysis.survey.scale.to(
-            spectrum.device
-        )
+        waveform = istft(spectrum, end - origin, config)[:, first - origin :]
         self._num_model_made = end
         return analysis.model_audio.get(first, end), waveform.cpu().numpy()
