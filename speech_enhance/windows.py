@@ -89,7 +89,7 @@ def step_generator(seed: int, window_index: int) -> torch.Generator:
     return seeded_generator(seed, _STEP_STREAM, window_index)
 
 
-def seeded_generator(*key: int) -> torch.Generator:
-    """A CPU generator whose stream is a function of `key`, a tuple of non-negative integers."""
+def seeded_generator(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator whose stream is a function of `key`, a tuple of non-negative integers, and of the kind of device."""
     state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))

@@ -138,7 +138,7 @@ def test_a_wrong_plan_is_a_usage_error(tmp_path, capsys):
     assert "at least one" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["ablations", "generation-two"])
+@pytest.mark.parametrize("name", ["ablations", "ablations-generation-two"])
 def test_every_variant_of_the_repositorys_plans_is_a_valid_config(tmp_path, name):
     plan = read_config(AblationPlan, ROOT / "training" / "configs" / f"{name}.yaml")
     base = yaml.safe_load((ROOT / plan.config).read_text())

@@ -37,7 +37,7 @@ def test_training_and_pipeline_see_the_same_condition(tiny_pipeline):
     spectra = stft_pair(0 * waveform, waveform, tiny_pipeline.mel_config)
     clean_mel, noisy_mel = (mel_spectrogram(spectrum.abs(), tiny_pipeline.mel_config) for spectrum in spectra)
     clean_sample, condition = training_windows(
-        clean_mel.repeat(16, 1, 1), noisy_mel.repeat(16, 1, 1), list(range(0, 16 * 48, 48)), settings.window_frames,
+        clean_mel.repeat(16, 1, 1), noisy_mel.repeat(16, 1, 1), torch.arange(0, 16 * 48, 48), settings.window_frames,
         tiny_pipeline.condition_config, tiny_pipeline.mel_target,
     )  # fmt: skip
     torch.testing.assert_close(torch.cat(shown), condition)
@@ -47,7 +47,7 @@ def test_training_and_pipeline_see_the_same_condition(tiny_pipeline):
 def test_windows_past_the_end_are_padded_with_silence():
     mel = torch.rand(2, 4, 100) + 0.1
     clean_sample, condition = training_windows(
-        0 * mel, mel, [3, 60], 96, ConditionConfig(64, 16), MelTarget("residual", residual_scale=0.5)
+        0 * mel, mel, torch.tensor([3, 60]), 96, ConditionConfig(64, 16), MelTarget("residual", residual_scale=0.5)
     )
     torch.testing.assert_close(condition[0, 0], torch.nn.functional.pad(mel[0, :, 3:99], (0, 0)))
     torch.testing.assert_close(clean_sample[1, 0, :, :40], -2 * mel[1, :, 60:])

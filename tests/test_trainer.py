@@ -129,6 +129,40 @@ def test_a_killed_run_resumes_to_the_same_losses_and_weights(corpus, tmp_path):
     assert weights[0] == weights[1]
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_on_ready_tracks_resumes_to_the_same_losses(corpus, tmp_path):
+    from training.train import main
+
+    tracks = {
+        "tracks": {"number": 5, "uses": 2},
+        "few_step_share": 0.5,
+        "few_step_number": [2, 1],
+        "stochastic_share": 0.5,
+    }
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+        main(["--config", str(tiny_config(corpus, tmp_path / name, max_train_steps=4, **tracks))])
+    shutil.rmtree(tmp_path / "killed" / "run" / "checkpoint-00000004")
+    (tmp_path / "killed" / "run" / "log.jsonl").unlink()
+    main(["--config", str(tmp_path / "killed" / "config.yaml"), "--resume"])
+    assert losses(tmp_path / "killed") == {4: losses(tmp_path / "whole")[4]}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_averaged_weights_come_out_in_pieces(corpus, tmp_path):
+    from training.carry import join_folder
+    from training.train import main
+
+    carry = {"carry_to": str(tmp_path / "carry"), "carry_every_minutes": 1e-6, "checkpoint_every": 0}
+    main(["--config", str(tiny_config(corpus, tmp_path, **carry))])
+    join_folder(tmp_path / "carry", tmp_path / "carried")
+    carried, final = (
+        (folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
+        for folder in (tmp_path / "carried", tmp_path / "run" / "pipeline")
+    )
+    assert carried == final
+
+
 def launch(config, *options, processes: int = 1) -> subprocess.Popen:
     """A training run in a process of its own, or in several, with one thread each."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] * (processes > 1)

@@ -14,6 +14,7 @@ from .degradation import DegradationConfig
 from .mixing import MixingConfig
 from .progress import CLOCKS
 from .sources import SourceConfig
+from .tracks import TrackConfig
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class TrainingConfig:
         degradation: What is done to the mel of a mixture, for a model that mends mels of acoustic models (see
             `degradation.py`); needs a pipeline with `compression: log10`.
         mixing: How mixtures are made; `mixing.seconds` is also the length of crops of pairs.
+        tracks: Mix on the device, out of ready tracks that many windows share (see `tracks.py`), for a GPU; mixtures are
+            then made without `pairs`, `mixing.clip_share`, `mixing.channel_share` and `mixing.floor_share`.
         windows_per_mixture: Examples in a row that are windows of one mixture, for a GPU that is faster than the mixing
             (Choi et al., "Faster Neural Network Training with Data Echoing", arXiv:1907.05550).
         unet: Arguments of `ConditionalUNet2DModel`.
@@ -78,6 +81,9 @@ class TrainingConfig:
         preload: Decode everything at the start, on all cores, into memory that the workers share (115 MB an hour at 16 kHz).
         log_every, validate_every, checkpoint_every: In optimiser steps; 0 turns it off.
         keep_checkpoints: Older ones are deleted.
+        carry_to: Folder for the averaged weights in pieces of at most 15 MiB, renewed every `carry_every_minutes`, for a
+            machine that may vanish (see `carry.py`).
+        carry_every_minutes: Minutes between two of them.
     """
 
     output_dir: str
@@ -95,6 +101,7 @@ class TrainingConfig:
     model_card: str | None = None
     degradation: DegradationConfig | None = None
     mixing: MixingConfig = field(default_factory=MixingConfig)
+    tracks: TrackConfig | None = None
     windows_per_mixture: int = 1
     unet: dict[str, typing.Any] = field(default_factory=dict)
     pipeline: dict[str, typing.Any] = field(default_factory=dict)
@@ -134,6 +141,8 @@ class TrainingConfig:
     validate_every: int = 1000
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
+    carry_to: str | None = None
+    carry_every_minutes: float = 3.0
 
     def __post_init__(self):
         _expect(0 <= self.paired_share <= 1, "paired_share", "a number from 0 to 1", self.paired_share)
@@ -160,6 +169,7 @@ class TrainingConfig:
             used = weight >= 0 and (self.few_step_share > 0 or weight == 0)
             _expect(used, name, "at least 0, and 0 at few_step_share 0", weight)
         _expect(self.max_minutes is None or self.max_minutes > 0, "max_minutes", "more than 0", self.max_minutes)
+        _expect(self.carry_every_minutes > 0, "carry_every_minutes", "more than 0", self.carry_every_minutes)
         _expect(self.clock in CLOCKS, "clock", " or ".join(CLOCKS), self.clock)
         _expect(self.optimizer in ("adamw", "muon"), "optimizer", "adamw or muon", self.optimizer)
         precisions = ("no", "fp16", "bf16")
@@ -177,6 +187,11 @@ class TrainingConfig:
             "windows_per_mixture",
         ):
             _expect(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        if self.tracks:
+            _expect(self.paired_share == 0, "paired_share", "0 with tracks", self.paired_share)
+            for name in ("clip_share", "channel_share", "floor_share"):
+                share = getattr(self.mixing, name)
+                _expect(share == 0, f"mixing.{name}", "0 with tracks, which are mixed on the device", share)
         compression = self.pipeline.get("compression", "power")
         if self.degradation and compression != "log10":
             raise ValueError(f"degradation: needs pipeline: compression: log10, got {compression!r}")

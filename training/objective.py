@@ -1,6 +1,7 @@
 """The training objective as pure functions: what the network is shown and what it must answer."""
 
 import torch
+import torch.nn.functional as F
 from diffusers import DDIMScheduler
 
 from speech_enhance.conditioning import ConditionConfig, build_condition
@@ -8,7 +9,6 @@ from speech_enhance.mel import MelConfig, active_level, level_scale, stft
 from speech_enhance.noise_schedule import NoiseSchedule
 from speech_enhance.reconstruction import spectral_gain
 from speech_enhance.targets import MelTarget
-from speech_enhance.windows import cut_window
 
 _TYPICAL_MEL = 0.75  # mean of a noisy mel at the level of training
 _LEAST_MEL = 0.02
@@ -24,20 +24,25 @@ def stft_pair(
     return stft(clean * scale[:, None], config), stft(noisy * scale[:, None], config)
 
 
-def cut_windows(maps: torch.Tensor, starts: list[int], window_frames: int) -> torch.Tensor:
-    """The window of each item of `maps (batch, …, frames)` that begins at its frame of `starts`, silence after its end."""
-    return torch.stack([cut_window(item, start, window_frames) for item, start in zip(maps, starts, strict=True)])
+def cut_windows(maps: torch.Tensor, starts: torch.Tensor, window_frames: int) -> torch.Tensor:
+    """The window of each item of `maps (batch, …, frames)` that begins at its frame of `starts (batch,)`, silence after its
+    end."""
+    if maps.is_complex():
+        return torch.complex(*(cut_windows(part, starts, window_frames) for part in (maps.real, maps.imag)))
+    places = starts[:, None] + torch.arange(window_frames, device=maps.device)
+    places = places.reshape(len(maps), *[1] * (maps.ndim - 2), window_frames).expand(*maps.shape[:-1], -1)
+    return F.pad(maps, (0, window_frames)).gather(-1, places)
 
 
 def training_windows(
     clean_mel: torch.Tensor,
     noisy_mel: torch.Tensor,
-    starts: list[int],
+    starts: torch.Tensor,
     window_frames: int,
     condition_config: ConditionConfig,
     target: MelTarget,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The window of each mixture that begins at its frame of `starts`: `(clean_sample, condition)`.
+    """The window of each mixture that begins at its frame of `starts (batch,)`: `(clean_sample, condition)`.
 
     Statistics over time are taken on the whole mixture before the cut, as the pipeline takes them on the whole
     recording. Where a window reaches past the end it is padded with silence, as the pipeline's last one is.
@@ -197,7 +202,8 @@ def sampled_estimate(
     Args:
         denoiser: The network.
         condition: `(batch, channels, bands, frames)`.
-        noise: `(batch, draws, bands, frames)`: the first draw starts the sampling, the others are fresh noise for later steps.
+        noise: `(batch, draws, bands, frames)`: the first draw starts the sampling, the others are fresh noise for later
+            steps. With one draw alone no step adds any.
         num_inference_steps: Number of steps.
         stochastic: `(batch,)`, where true each step adds fresh noise, as LCM and ancestral samplers do; elsewhere it keeps the
             noise that the network finds in the sample, as DDIM does.
@@ -215,7 +221,7 @@ def sampled_estimate(
             if not last:
                 signal, share = denoiser.amplitudes(now)
                 found = (sample - signal * estimate) / share
-                if stochastic is not None:
+                if stochastic is not None and noise.shape[1] > 1:
                     found = torch.where(stochastic[:, None, None, None], noise[:, number + 1, None], found)
                 signal, share = denoiser.amplitudes(now - stride)
                 sample = signal * estimate + share * found

@@ -24,6 +24,7 @@ if not __package__:  # run as a script: the repository, not this folder with its
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.mel import mel_spectrogram
 from speech_enhance.schedulers import training_scheduler
+from training.carry import split_folder
 from training.config import TrainingConfig, load_config
 from training.degradation import degrade_batch
 from training.examples import TrainingExamples
@@ -44,6 +45,7 @@ from training.objective import (
 from training.perceptual import perceptual_disturbance
 from training.precision import usable_precision
 from training.progress import FEW_STEPS, LossMeter, RunClock, schedule_position
+from training.tracks import PairedTracks
 from training.validation import load_pairs, log_example, score_pairs
 from training.weights import export_pipeline, start_from
 
@@ -82,13 +84,17 @@ class Trainer:
         )
         optimizer = make_optimizer(unet, config)
         self.global_step, self.time_used, self.best_score = 0, 0.0, -math.inf
-        self.unet, self.optimizer, self.lr_scheduler, self.dataloader = self.accelerator.prepare(
-            unet, optimizer, LambdaLR(optimizer, self._learning_rate_factor(optimizer)), self._dataloader()
+        if self.accelerator.device.type == "cuda":
+            unet.to(memory_format=torch.channels_last)
+        self.unet, self.optimizer, self.lr_scheduler = self.accelerator.prepare(
+            unet, optimizer, LambdaLR(optimizer, self._learning_rate_factor(optimizer))
         )
+        self.examples = self._paired_tracks() if config.tracks else self.accelerator.prepare(self._dataloader())
         self.ema.to(self.accelerator.device)
         self.pipeline.to(self.accelerator.device)
         self.accelerator.register_save_state_pre_hook(self._save_ema)
         self.accelerator.register_load_state_pre_hook(self._load_ema)
+        self._carried = 0.0
         self.pairs = []
         if config.validation_pairs:
             self.pairs = load_pairs(
@@ -106,7 +112,10 @@ class Trainer:
         if self.global_step == 0:
             self.validate()  # a mistake there shows now and not after hours
         forward_steps = self.global_step * config.gradient_accumulation_steps
-        batches = accelerator.skip_first_batches(self.dataloader, forward_steps)
+        if config.tracks:
+            batches = self.examples.batches(forward_steps, _give_way)
+        else:
+            batches = accelerator.skip_first_batches(self.examples, forward_steps)
         progress = tqdm(
             total=config.max_train_steps, initial=self.global_step, disable=not accelerator.is_local_main_process
         )
@@ -138,6 +147,8 @@ class Trainer:
             if _due(self.global_step, config.checkpoint_every) or finished:
                 self._check_finite(losses)
                 self.save_checkpoint()
+            if self._carry_is_due() or finished:
+                self.carry()
             if finished:
                 break
         accelerator.end_training()
@@ -147,7 +158,7 @@ class Trainer:
         config, settings = self.config, self.pipeline.config
         with torch.no_grad():
             level = 10 ** (batch["level_db"] / 20)
-            mel_config, starts = self.pipeline.mel_config, batch["start"].tolist()
+            mel_config, starts = self.pipeline.mel_config, batch["start"]
             spectra = stft_pair(batch["clean"], batch["noisy"], mel_config, level)
             clean_mel, noisy_mel = (mel_spectrogram(spectrum.abs(), mel_config) for spectrum in spectra)
             if config.degradation:
@@ -246,6 +257,16 @@ class Trainer:
         """Save the pipeline with the averaged weights in half precision."""
         export_pipeline(self.averaged_pipeline(), self.noise_scheduler, folder)
 
+    def carry(self) -> None:
+        """Bring the averaged weights out in pieces, if the config asks for it."""
+        if self.config.carry_to and self.accelerator.is_main_process:
+            self._carried = self.clock.elapsed
+            self.export(self.output_dir / "pipeline")
+            split_folder(self.output_dir / "pipeline", Path(self.config.carry_to))
+
+    def _carry_is_due(self) -> bool:
+        return self.clock.elapsed - self._carried >= 60 * self.config.carry_every_minutes
+
     def _dataloader(self) -> DataLoader:
         config = self.config
         examples = TrainingExamples(
@@ -261,6 +282,16 @@ class Trainer:
             num_workers=config.num_workers,
             pin_memory=self.accelerator.device.type == "cuda",
             worker_init_fn=_give_way,
+        )
+
+    def _paired_tracks(self) -> PairedTracks:
+        return PairedTracks(
+            self.config,
+            self.pipeline.mel_config,
+            self.pipeline.config.window_frames,
+            self.noise_scheduler.config.num_train_timesteps,
+            self.accelerator.device,
+            (self.accelerator.process_index, self.accelerator.num_processes),
         )
 
     def _windows_per_step(self) -> int:
