@@ -6,19 +6,20 @@ Parameter", 1964), taken step by step: each active frame moves it by a bounded a
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 
 from .mel import LEVEL_FRAME_SECONDS, level_of_power, median_power
 
 REACH_FRAMES = 62
 """Frames of 32 ms (2 s) to either side over which the mean power decides what is active."""
-ACTIVE_RATIO = 1.5
-"""A frame is active from so many times that mean on: about 6 frames a second of speech, and none of a steady noise."""
+ACTIVE_RATIO = 1.3
+"""Ratio to that mean from which a frame may be active."""
+DIP_FRAMES, DIP_RATIO = 8, 2.0
+"""An active frame has twice the power of some frame within 256 ms: speech has dips between syllables, a steady noise none."""
 MAX_STEP_DB = 0.2
 """Largest change by one active frame: at most 6 dB a second."""
 WIDTH_DB = 8.0
 """Distance from the level at which a frame has its largest effect."""
-OFFSET_DB = -0.3
-"""Brings the level to that of `active_level` for speech in noise (mean over pairs at -2.5 to 17.5 dB)."""
 START_FRAMES = 100
 """Active frames whose median the level starts from."""
 _LEAST_POWER = 1e-12
@@ -28,7 +29,8 @@ def running_level(power: torch.Tensor) -> torch.Tensor:
     """RMS of the active speech around every frame.
 
     A frame is active if its power, smoothed by a running median over five frames, stands out from the mean over the 2 s
-    to either side. The level follows the active frames once forwards and once backwards in time; the result is the mean
+    to either side and from the least within 256 ms: about 7 frames a second of speech. For speech in noise at -2.5 to
+    17.5 dB their median is the level of `active_level`. The level follows the active frames once forwards and once backwards in time; the result is the mean
     of both in dB, so that it does not lag behind. A recording without active frames, such as a steady noise, has one level.
 
     Args:
@@ -43,10 +45,11 @@ def running_level(power: torch.Tensor) -> torch.Tensor:
 
 def _level_of_group(power: torch.Tensor) -> np.ndarray:
     whole, power = float(level_of_power(power)), median_power(power).numpy()
-    active = (power >= ACTIVE_RATIO * _surrounding_mean(power)) & (power > _LEAST_POWER)
+    dips = sliding_window_view(np.pad(power, DIP_FRAMES, mode="edge"), 2 * DIP_FRAMES + 1).min(axis=-1)
+    active = (power >= ACTIVE_RATIO * _surrounding_mean(power)) & (power >= DIP_RATIO * dips) & (power > _LEAST_POWER)
     if not active.any():
         return np.full(len(power), whole)
-    decibels = 10 * np.log10(np.maximum(power, _LEAST_POWER)) + OFFSET_DB
+    decibels = 10 * np.log10(np.maximum(power, _LEAST_POWER))
     forwards = _follow(decibels, active)
     backwards = _follow(decibels[::-1], active[::-1])[::-1]
     return 10 ** ((forwards + backwards) / 40)
