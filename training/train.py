@@ -1,6 +1,7 @@
 """Train a speech enhancer: `accelerate launch training/train.py --config training/configs/….yaml [--resume]`."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import math
@@ -43,6 +44,7 @@ from training.objective import (
 from training.perceptual import perceptual_disturbance
 from training.precision import usable_precision
 from training.progress import FEW_STEPS, LossMeter, RunClock, schedule_position
+from training.run_folder import only_run, quiet_writers, stops_run, write_errors
 from training.validation import load_pairs, log_example, score_pairs
 from training.weights import export_pipeline, start_from
 
@@ -216,13 +218,15 @@ class Trainer:
         if self.accelerator.is_main_process:
             shutil.rmtree(partial, ignore_errors=True)
         self.accelerator.wait_for_everyone()
-        self.accelerator.save_state(str(partial))
+        with write_errors(final, partial):
+            self.accelerator.save_state(str(partial))
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             run = {"global_step": self.global_step, "elapsed": self.clock.elapsed, "best_score": self.best_score}
-            (partial / "run.json").write_text(json.dumps(run), encoding="utf-8")
-            shutil.rmtree(final, ignore_errors=True)
-            partial.rename(final)
+            with write_errors(final, partial):
+                (partial / "run.json").write_text(json.dumps(run), encoding="utf-8")
+                shutil.rmtree(final, ignore_errors=True)
+                partial.rename(final)
             for old in self.checkpoints()[: -self.config.keep_checkpoints]:
                 shutil.rmtree(old)
             self.export(self.output_dir / "pipeline")
@@ -352,9 +356,18 @@ def main(arguments: list[str] | None = None) -> None:
         trainer = Trainer(config)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    if options.resume:
-        trainer.load_checkpoint()
-    trainer.train()
+    with contextlib.ExitStack() as stack:
+        try:
+            if trainer.accelerator.is_main_process:
+                stack.enter_context(only_run(trainer.output_dir))
+            if options.resume:
+                trainer.load_checkpoint()
+            with quiet_writers():
+                trainer.train()
+        except OSError as error:
+            if not stops_run(error):
+                raise
+            parser.exit(2, f"{parser.prog}: error: {error}; go on with --resume when that is mended\n")
     if about and trainer.accelerator.is_main_process:
         minutes = trainer.clock.elapsed / 60
         try:

@@ -1,0 +1,94 @@
+"""The folder of a training run: one process at a time, and what happens when it cannot be written."""
+
+import contextlib
+import errno
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+DISK_ERRORS = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS") if hasattr(errno, name)}
+
+
+class RunError(OSError):
+    """What keeps a run from its folder, in one line."""
+
+
+def stops_run(error: OSError) -> bool:
+    """Whether an error is about the folder or the disk of the run, and not a defect."""
+    return isinstance(error, RunError) or error.errno in DISK_ERRORS
+
+
+@contextlib.contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in `folder` until the `with` block ends. The lock ends with the process, however that
+    ends. Where files cannot be locked, such as on Windows and on some network file systems, nothing is kept off.
+
+    Raises:
+        RunError: if another process trains there.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):  # others: this file system has no locks
+                raise RunError(f"{folder}: another run trains in this folder: choose another output_dir") from None
+        yield
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A place beside `path` for a file or folder, which gets its name when the `with` block ends well and is removed if not.
+
+    Raises:
+        RunError: if it cannot be written; what was at `path` stays.
+    """
+    partial = path.with_name(path.name + ".partial")
+    _remove(partial)
+    with write_errors(path, partial):
+        yield partial
+        if path.is_dir():
+            _remove(path)
+        partial.replace(path)
+
+
+@contextlib.contextmanager
+def write_errors(path: Path, partial: Path) -> Iterator[None]:
+    """Turn what keeps `path` from being written into a [`RunError`], and remove `partial`, what there is of it."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
+        _remove(partial)
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        free = shutil.disk_usage(path.parent).free / 2**20
+        raise RunError(f"{path}: cannot be written ({reason}; {free:.0f} MB are free now)") from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def quiet_writers() -> Iterator[None]:
+    """Let threads, such as TensorBoard's, end at an `OSError` without a traceback: the main thread gets the error too."""
+    before = threading.excepthook
+
+    def hook(arguments) -> None:
+        if not issubclass(arguments.exc_type, OSError):
+            before(arguments)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
