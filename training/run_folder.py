@@ -65,10 +65,10 @@ def write_errors(path: Path, partial: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
+        free = shutil.disk_usage(path.parent).free / 2**20
         _remove(partial)
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        free = shutil.disk_usage(path.parent).free / 2**20
-        raise RunError(f"{path}: cannot be written ({reason}; {free:.0f} MB are free now)") from error
+        raise RunError(f"{path}: cannot be written ({reason}; {free:.1f} MB were free)") from error
 
 
 def _remove(path: Path) -> None:

@@ -356,6 +356,7 @@ def main(arguments: list[str] | None = None) -> None:
         trainer = Trainer(config)
     except (OSError, ValueError) as error:
         parser.error(str(error))
+    failure = None
     with contextlib.ExitStack() as stack:
         try:
             if trainer.accelerator.is_main_process:
@@ -367,7 +368,9 @@ def main(arguments: list[str] | None = None) -> None:
         except OSError as error:
             if not stops_run(error):
                 raise
-            parser.exit(2, f"{parser.prog}: error: {error}; go on with --resume when that is mended\n")
+            failure = str(error)
+    if failure:  # told here, below the progress bar, which has ended
+        parser.exit(2, f"{parser.prog}: error: {failure} (--resume goes on from the newest checkpoint)\n")
     if about and trainer.accelerator.is_main_process:
         minutes = trainer.clock.elapsed / 60
         try:

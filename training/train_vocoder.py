@@ -285,6 +285,7 @@ def main(arguments: list[str] | None = None) -> None:
         trainer.output_dir.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         parser.error(str(error))
+    failure = None
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(only_run(trainer.output_dir))
@@ -294,7 +295,9 @@ def main(arguments: list[str] | None = None) -> None:
         except OSError as error:
             if not stops_run(error):
                 raise
-            parser.exit(2, f"{parser.prog}: error: {error}; go on with --resume when that is mended\n")
+            failure = str(error)
+    if failure:  # told here, below the progress bar, which has ended
+        parser.exit(2, f"{parser.prog}: error: {failure} (--resume goes on from the checkpoint)\n")
 
 
 if __name__ == "__main__":
