@@ -1,10 +1,11 @@
 """The folder of a training run: one process at a time, and what happens when it cannot be written."""
 
+import argparse
 import contextlib
 import errno
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -16,9 +17,25 @@ class RunError(OSError):
     """What keeps a run from its folder, in one line."""
 
 
-def stops_run(error: OSError) -> bool:
-    """Whether an error is about the folder or the disk of the run, and not a defect."""
-    return isinstance(error, RunError) or error.errno in DISK_ERRORS
+def run_in(folder: Path, work: Callable[[], None], parser: argparse.ArgumentParser, locked: bool = True) -> None:
+    """Do the work of a run. A folder that is locked, a full disk and the like end the script with a line and exit code 2.
+
+    Args:
+        folder: Folder of the run.
+        work: What is to be done.
+        parser: Parser of the script.
+        locked: Whether this process holds the lock of the folder: the main one of a run.
+    """
+    failure = None
+    try:
+        with only_run(folder) if locked else contextlib.nullcontext(), _quiet_writers():
+            work()
+    except OSError as error:
+        if not isinstance(error, RunError) and error.errno not in DISK_ERRORS:
+            raise
+        failure = str(error)
+    if failure:  # said here, below the progress bar, which has ended with the work
+        parser.exit(2, f"{parser.prog}: error: {failure} (--resume goes on from the newest checkpoint)\n")
 
 
 @contextlib.contextmanager
@@ -79,7 +96,7 @@ def _remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def quiet_writers() -> Iterator[None]:
+def _quiet_writers() -> Iterator[None]:
     """Let threads, such as TensorBoard's, end at an `OSError` without a traceback: the main thread gets the error too."""
     before = threading.excepthook
 

@@ -1,7 +1,6 @@
 """Train a speech enhancer: `accelerate launch training/train.py --config training/configs/….yaml [--resume]`."""
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import math
@@ -44,7 +43,7 @@ from training.objective import (
 from training.perceptual import perceptual_disturbance
 from training.precision import usable_precision
 from training.progress import FEW_STEPS, LossMeter, RunClock, schedule_position
-from training.run_folder import only_run, quiet_writers, stops_run, write_errors
+from training.run_folder import run_in, write_errors
 from training.validation import load_pairs, log_example, score_pairs
 from training.weights import export_pipeline, start_from
 
@@ -356,21 +355,13 @@ def main(arguments: list[str] | None = None) -> None:
         trainer = Trainer(config)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    failure = None
-    with contextlib.ExitStack() as stack:
-        try:
-            if trainer.accelerator.is_main_process:
-                stack.enter_context(only_run(trainer.output_dir))
-            if options.resume:
-                trainer.load_checkpoint()
-            with quiet_writers():
-                trainer.train()
-        except OSError as error:
-            if not stops_run(error):
-                raise
-            failure = str(error)
-    if failure:  # told here, below the progress bar, which has ended
-        parser.exit(2, f"{parser.prog}: error: {failure} (--resume goes on from the newest checkpoint)\n")
+
+    def work() -> None:
+        if options.resume:
+            trainer.load_checkpoint()
+        trainer.train()
+
+    run_in(trainer.output_dir, work, parser, locked=trainer.accelerator.is_main_process)
     if about and trainer.accelerator.is_main_process:
         minutes = trainer.clock.elapsed / 60
         try:

@@ -7,7 +7,6 @@ a GPU that the published ones were trained for. The result is a folder that `Spe
 """
 
 import argparse
-import contextlib
 import json
 import sys
 import typing
@@ -29,7 +28,7 @@ from speech_enhance.mel_layouts import MEL_LAYOUTS
 from training.bounds import COUNT, NOT_NEGATIVE, POSITIVE, SEED, Bounds, check_numbers
 from training.config import read_config
 from training.progress import CLOCKS, RunClock, schedule_position
-from training.run_folder import only_run, stops_run, written_whole
+from training.run_folder import run_in, written_whole
 from training.sources import SourceConfig, SourceMix
 
 FFT_SIZES = (64, 128, 256, 512, 1024, 2048)
@@ -285,19 +284,13 @@ def main(arguments: list[str] | None = None) -> None:
         trainer.output_dir.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    failure = None
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(only_run(trainer.output_dir))
-            if options.resume and trainer.checkpoint.exists():
-                trainer.load()
-            trainer.train()
-        except OSError as error:
-            if not stops_run(error):
-                raise
-            failure = str(error)
-    if failure:  # told here, below the progress bar, which has ended
-        parser.exit(2, f"{parser.prog}: error: {failure} (--resume goes on from the checkpoint)\n")
+
+    def work() -> None:
+        if options.resume and trainer.checkpoint.exists():
+            trainer.load()
+        trainer.train()
+
+    run_in(trainer.output_dir, work, parser)
 
 
 if __name__ == "__main__":
