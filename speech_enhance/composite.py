@@ -32,6 +32,7 @@ def composite(estimate: np.ndarray, reference: np.ndarray, pesq: float) -> dict[
     Returns:
         `{"csig": …, "cbak": …, "covl": …}`, all `nan` where `pesq` is or where there is no frame.
     """
+    estimate, reference = _without_overflow(estimate, reference)
     distance, slope = llr(estimate, reference), wss(estimate, reference)
     ratings = {
         "csig": 3.093 - 1.029 * distance + 0.603 * pesq - 0.009 * slope,
@@ -39,6 +40,15 @@ def composite(estimate: np.ndarray, reference: np.ndarray, pesq: float) -> dict[
         "covl": 1.594 + 0.805 * pesq - 0.512 * distance - 0.007 * slope,
     }
     return {name: float(np.clip(rating, 1, 5)) for name, rating in ratings.items()}
+
+
+def _without_overflow(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A pair whose squares are finite. Where the reference is more than 120 dB above full scale, both are turned down alike.
+    An estimate that is still 240 dB above it is turned down alone, which changes no rating."""
+    excess = max(0, int(np.frexp(np.abs(reference).max(initial=0))[1]) - 20)
+    estimate, reference = np.ldexp(estimate, -excess), np.ldexp(reference, -excess)
+    excess = max(0, int(np.frexp(np.abs(estimate).max(initial=0))[1]) - 40)
+    return np.ldexp(estimate, -excess), reference
 
 
 def segmental_snr(estimate: np.ndarray, reference: np.ndarray, sampling_rate: int = 16000) -> float:

@@ -4,7 +4,7 @@
     accelerate launch --multi_gpu --num_processes 8 -m speech_enhance.corpus DATASET OUTPUT # the GPUs of one machine
     ACCELERATE_USE_CPU=true torchrun --nproc-per-node 2 -m speech_enhance.corpus DATASET OUTPUT
 
-DATASET is a Parquet file or pattern, a folder of audio files or the name of a dataset on the Hub. The corpus is cut into
+DATASET is a Parquet file or pattern, a folder of audio or Parquet files or the name of a dataset on the Hub. The corpus is cut into
 shards, whose number and rows do not depend on the processes. A shard is one unit of work: it appears in `OUTPUT/data` whole
 or not at all, and what is there is not done again. Stopped in any way, the same command goes on, with any number of processes.
 """
@@ -17,12 +17,17 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .cli import OneLineParser, add_pipeline_options, number, pipeline_choice, say
 from .corpus_output import LAYOUTS, CorpusOutput, totals
-from .corpus_shard import ERROR_COLUMN, RowEnhancer
+from .corpus_shard import Row, RowEnhancer
 from .file_enhancement import UserError, first_line
+
+if TYPE_CHECKING:
+    from .corpus_columns import OutputColumns
 
 ROWS_PER_SHARD = 1000
 
@@ -69,21 +74,26 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Do this process's part of the work; returns the exit code."""
+    check_apart(options)
     process = Process.find(options.device)
     corpus = Corpus.load(options)
     choice = pipeline_choice(options, process.device)
     facts = corpus.facts() | {"how": {key: value for key, value in asdict(choice).items() if key != "device"}}
-    output = CorpusOutput(Path(options.output), corpus.stem, corpus.num_shards, options.layout)
+    output = CorpusOutput(Path(options.output), shard_stem(options.split), corpus.num_shards, options.layout)
     output.begin(facts)
+    if process.rank == 0:
+        for name, other in corpus.columns.renamed.items():
+            say(
+                f"the column {name} is called {other} in {output.folder}, since an audiofolder has such names for its files"
+            )
     loaded, worked = None, False
     for shard in process.order(corpus.num_shards):
         with output.claim(shard, shard in process.share(corpus.num_shards)) as free:
             if not free or output.shard_path(shard).exists():
                 continue
             loaded = loaded or choice.load()
-            enhance = RowEnhancer(options.column, choice, loaded, options.audio_format, corpus.roots)
-            rows = enhance(corpus.rows(shard), corpus.first_row(shard))
-            report = output.write(shard, rows, options.column, corpus.features)
+            enhance = RowEnhancer(choice, loaded, options.audio_format, corpus.roots)
+            report = output.write(shard, enhance(corpus.rows(shard)), corpus.columns)
             worked = True
             say(f"{process.name}: shard {shard + 1} of {corpus.num_shards}: {totals(report)}")
     if missing := output.num_missing():
@@ -93,6 +103,27 @@ def run(options: argparse.Namespace) -> int:
         say(f"complete: {totals(report)} ({output.folder})")
         return 1 if any(line["status"] == "failed" for line in report) else 0
     return 0
+
+
+def check_apart(options: argparse.Namespace) -> None:
+    """Refuse an output whose shards the dataset would take for its own.
+
+    Raises:
+        UserError: if it lies in the dataset.
+    """
+    dataset, folder = options.dataset, Path(options.output)
+    shard = CorpusOutput(folder, shard_stem(options.split), 1, options.layout).shard_path(0)
+    if os.path.isdir(dataset):
+        inside = shard.resolve().is_relative_to(Path(dataset).resolve())
+    else:
+        inside = Path(os.path.abspath(shard)).match(os.path.abspath(dataset))
+    if inside:
+        raise UserError(f"{folder} lies in the dataset {dataset}: take a folder outside it")
+
+
+def shard_stem(split: str) -> str:
+    """Begin of the shards' names, by which Datasets knows the split."""
+    return re.match(r"\w*", split)[0] or "train"
 
 
 @dataclass(frozen=True)
@@ -170,11 +201,14 @@ class Corpus:
         except ImportError as error:
             raise UserError('a corpus needs Hugging Face Datasets: pip install "speech-enhance[corpus]"') from error
         datasets.disable_progress_bars()
+        datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what it logs is in the errors it raises
         path, column = options.dataset, options.column
         try:
             dataset = load_audio_dataset(path, options.split, [column], options.name, options.streaming)
         except Exception as error:  # files, Hub and Arrow share no base class
-            raise UserError(f"cannot load the dataset {path}: {first_line(error)}") from error
+            generating = isinstance(error, datasets.exceptions.DatasetGenerationError)  # which says nothing itself
+            reason = first_line(error.__cause__ if generating and error.__cause__ else error)
+            raise UserError(f"cannot load the dataset {path}: {reason}") from error
         if options.streaming:
             num_rows, num_shards = None, dataset.num_shards
         else:
@@ -182,50 +216,54 @@ class Corpus:
             num_shards = -(-num_rows // options.rows_per_shard)
             if not num_rows:
                 raise UserError(f"{path}: holds no rows")
-        if path.endswith(".parquet"):
-            roots = [Path(path).parent]
-        elif Path(path).is_dir():
+        if Path(path).is_dir():
             roots = [Path(path)]
+        elif path.endswith(".parquet"):
+            roots = [Path(path).parent]
         else:
             roots = [Path(datasets.config.HF_CACHE_HOME), Path(datasets.config.HF_DATASETS_CACHE)]
         roots = tuple(Path(os.path.abspath(root)) for root in roots)
         return cls(dataset.with_format("arrow"), options, num_shards, num_rows, roots)
 
-    @property
-    def stem(self) -> str:
-        """Begin of the shards' names, by which Datasets knows the split."""
-        return re.match(r"\w*", self.options.split)[0] or "train"
-
-    @property
-    def features(self):
+    @cached_property
+    def columns(self) -> "OutputColumns":
         """Columns of the output."""
-        from datasets import Audio, Features, Value
+        from .corpus_columns import OutputColumns
 
-        return Features(dict(self.dataset.features) | {self.options.column: Audio(), ERROR_COLUMN: Value("string")})
+        return OutputColumns(self.dataset.features, self.options.column, self.options.layout)
 
     def facts(self) -> dict:
         """What must be the same when a run goes on."""
         names = ("dataset", "name", "split", "column", "layout", "audio_format", "streaming", "rows_per_shard")
         facts = {name: getattr(self.options, name) for name in names}
+        if self.options.layout == "audiofolder":
+            facts["metadata"] = "parquet"
         columns = sorted(self.dataset.features)
         path = self.options.dataset
-        files = glob.glob(path) if path.endswith(".parquet") else [str(file) for file in Path(path).rglob("*")]
+        files = [str(file) for file in Path(path).rglob("*")] if Path(path).is_dir() else glob.glob(path)
         num_bytes = sum(os.path.getsize(file) for file in files if os.path.isfile(file))
         return facts | {"rows": self.num_rows, "shards": self.num_shards, "columns": columns, "bytes": num_bytes}
 
-    def first_row(self, shard: int) -> int:
-        """Number of a shard's first row in the corpus; in the shard, if the corpus is streamed."""
-        return 0 if self.num_rows is None else shard * self.options.rows_per_shard
-
-    def rows(self, shard: int) -> Iterator[dict]:
+    def rows(self, shard: int) -> Iterator[Row]:
         """The rows of a shard, as they are stored."""
-        if self.num_rows is None:
-            part = self.dataset.shard(self.num_shards, shard)
+        streamed = self.num_rows is None
+        if streamed:
+            first, part = 0, self.dataset.shard(self.num_shards, shard)
         else:
-            first = self.first_row(shard)
+            first = shard * self.options.rows_per_shard
             part = self.dataset.select(range(first, min(first + self.options.rows_per_shard, self.num_rows)))
-        for table in part.iter(batch_size=1):
-            yield from table.to_pylist()
+        column = self.options.column
+        for row, table in enumerate(self._tables(part, shard), first):
+            entry = table.column(column)[0].as_py()
+            yield Row(row, entry, table.drop_columns([column]), shard if streamed else None)
+
+    def _tables(self, part, shard: int) -> Iterator:
+        """The rows of `part` in Arrow's form, one by one."""
+        try:
+            yield from part.iter(batch_size=1)
+        except Exception as error:  # files, Hub and Arrow share no base class
+            reason = f"shard {shard + 1} of {self.num_shards} cannot be read ({first_line(error)})"
+            raise UserError(f"{self.options.dataset}: {reason}") from error
 
 
 if __name__ == "__main__":

@@ -9,10 +9,15 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .corpus_shard import ERROR_COLUMN, EnhancedRow
+from .corpus_shard import EnhancedRow
 from .file_enhancement import UserError, first_line
 from .pending_file import PendingFile
+
+if TYPE_CHECKING:
+    from .corpus_columns import OutputColumns
+
 
 LAYOUTS = ("parquet", "audiofolder")
 
@@ -55,7 +60,7 @@ class CorpusOutput:
         except (OSError, ValueError) as error:
             raise UserError(f"{self.folder}: cannot be used ({first_line(error)})") from error
         for name, value in json.loads(json.dumps(facts)).items():
-            if begun.get(name) != value:
+            if not _same(name, begun.get(name), value):
                 raise UserError(
                     f"{self.folder} was begun with {name} {begun.get(name)!r}, not {value!r}: take another folder, or "
                     "the options and the corpus of that time"
@@ -78,14 +83,13 @@ class CorpusOutput:
                 free = own and error.errno not in (errno.EACCES, errno.EAGAIN)
             yield free
 
-    def write(self, shard: int, rows: Iterable[EnhancedRow], column: str, features) -> list[dict]:
+    def write(self, shard: int, rows: Iterable[EnhancedRow], columns: "OutputColumns") -> list[dict]:
         """Write a shard, which is taken for done once it is there, and before it its report.
 
         Args:
             shard: Which.
             rows: Its rows.
-            column: Audio column.
-            features: Columns of a Parquet file (`datasets.Features`).
+            columns: Columns of the output.
 
         Returns:
             The report.
@@ -93,6 +97,10 @@ class CorpusOutput:
         Raises:
             UserError: if it cannot be written.
         """
+        from pyarrow import ArrowException
+
+        from .audio_datasets import write_tables
+
         path, report = self.shard_path(shard), []
 
         def reported() -> Iterator[EnhancedRow]:
@@ -104,13 +112,13 @@ class CorpusOutput:
         try:
             if self.layout == "audiofolder":
                 with _pending_folder(path) as folder:
-                    _write_folder(folder, reported())
+                    tables = (columns.table(row, _store(row, folder)) for row in reported())
+                    write_tables(folder / "metadata.parquet", tables, columns.schema)
             else:
-                from .audio_datasets import write_parquet
-
-                write_parquet(path, (_parquet_row(row, column) for row in reported()), features)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+                write_tables(path, (columns.table(row, _entry(row)) for row in reported()), columns.schema)
+        except (OSError, ArrowException) as error:
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise UserError(f"{path}: cannot be written ({reason})") from error
         return report
 
     def num_missing(self) -> int:
@@ -128,9 +136,12 @@ class CorpusOutput:
         """
         for partial in self.shard_path(0).parent.glob(".*.partial"):
             shutil.rmtree(partial, ignore_errors=True)
-        lines = [line for shard in range(self.num_shards) for line in self._report(shard)]
-        if num_rows is not None and [line["row"] for line in lines] != list(range(num_rows)):
-            raise UserError(f"{self.folder}/reports: {len(lines)} lines do not stand for {num_rows} rows, each once")
+        reports = [self._report(shard) for shard in range(self.num_shards)]
+        lines = [line for report in reports for line in report]
+        for part in reports if num_rows is None else [lines]:
+            expected = len(part) if num_rows is None else num_rows
+            if [line["row"] for line in part] != list(range(expected)):
+                raise UserError(f"{self.folder}/reports: {len(part)} lines do not stand for {expected} rows, each once")
         return lines
 
     def _report(self, shard: int) -> list[dict]:
@@ -150,21 +161,26 @@ def write_lines(path: Path, lines: list[dict]) -> None:
         file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
-def _parquet_row(row: EnhancedRow, column: str) -> dict:
-    sound = row.sound and {"bytes": row.sound.read_bytes(), "path": f"{row.number:09d}{row.sound.suffix}"}
-    return {**row.columns, column: sound, ERROR_COLUMN: row.report["error"]}
+def _same(name: str, begun, value) -> bool:
+    """Whether a run goes on with what it was begun with; a dataset may be named by another path to it."""
+    if name == "dataset" and begun:
+        return os.path.abspath(begun) == os.path.abspath(value)
+    return begun == value
 
 
-def _write_folder(folder: Path, rows: Iterable[EnhancedRow]) -> None:
-    """Recordings, and `metadata.jsonl` with the columns that JSON can hold; a row that failed is in the report only."""
-    with open(folder / "metadata.jsonl", "w", encoding="utf-8") as metadata:
-        for row in rows:
-            if row.sound is None:
-                continue
-            name = f"{row.number:09d}{row.sound.suffix}"
-            shutil.move(row.sound, folder / name)
-            columns = {key: value for key, value in row.columns.items() if not isinstance(value, (bytes, dict))}
-            metadata.write(json.dumps({"file_name": name, **columns}, default=str) + "\n")
+def _entry(row: EnhancedRow) -> dict | None:
+    """What a Parquet file holds of a row's sound."""
+    return row.sound and {"bytes": row.sound.read_bytes(), "path": f"{row.row.stem}{row.sound.suffix}"}
+
+
+def _store(row: EnhancedRow, folder: Path) -> str | None:
+    """Put a row's sound into `folder`; returns the file's name."""
+    if row.sound is None:
+        return None
+    name = f"{row.row.stem}{row.sound.suffix}"
+    shutil.copyfile(row.sound, folder / name)  # not its permissions, which some file systems refuse
+    row.sound.unlink()
+    return name
 
 
 @contextlib.contextmanager

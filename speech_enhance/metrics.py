@@ -2,7 +2,8 @@
 
 Each takes `estimate` and `reference` `(samples,)` of equal length and is `nan` where the *reference* leaves the measure
 undefined (silent, too short), so that a mean over files can say how many counted. A silent estimate of a proper
-reference gets the measure's lowest value: silence must not raise a mean by staying out of it.
+reference gets the measure's lowest value: silence must not raise a mean by staying out of it. PESQ, ESTOI and SI-SDR
+do not depend on the level, however low or high it is.
 """
 
 from functools import partial
@@ -14,6 +15,11 @@ from .composite import composite
 
 LOWEST_PESQ = 1.0427
 """Wide-band PESQ of the lowest raw score, -0.5, by the mapping of ITU-T P.862.2."""
+LONGEST_PESQ_SECONDS = 19
+"""The package `pesq` has room for 50 utterances. With more it writes over its own memory, and the process ends without an
+error or the score is wrong. An utterance and the pause after it take at least .388 s, so 19 s cannot hold more."""
+PESQ_RANGE_DB = 40
+"""A part of a long recording that is this much quieter than the loudest one holds no speech: P.862's own bound for a pause."""
 
 
 def si_sdr(estimate: np.ndarray, reference: np.ndarray) -> float:
@@ -21,7 +27,7 @@ def si_sdr(estimate: np.ndarray, reference: np.ndarray) -> float:
 
     `nan` if the reference is constant, `-inf` if the estimate is, `inf` if they agree up to scale.
     """
-    estimate, reference = _pair(estimate, reference)
+    estimate, reference = _levelled_pair(estimate, reference)
     estimate, reference = estimate - estimate.mean(), reference - reference.mean()
     energy = reference @ reference
     if energy == 0:
@@ -36,22 +42,34 @@ def si_sdr(estimate: np.ndarray, reference: np.ndarray) -> float:
 def pesq(estimate: np.ndarray, reference: np.ndarray, sampling_rate: int = 16000) -> float:
     """Wide-band PESQ (ITU-T P.862.2) of the package `pesq`, about 1 (bad) to 4.64.
 
+    The value of a recording of more than 19 s is the mean over equal parts of at most 19 s, since the package fails with
+    long ones (see [`LONGEST_PESQ_SECONDS`]). Parts whose reference holds no speech do not count.
+
     `nan` where the package finds no speech in the reference or the clip is shorter than a quarter of a second; a silent
     estimate, for which the package has no value, gets the lowest one.
     """
-    import pesq as package
-
-    estimate, reference = _pair(estimate, reference)
+    estimate, reference = _levelled_pair(estimate, reference)
     if sampling_rate != 16000:
         raise ValueError(f"wide-band PESQ is defined at 16000 Hz, got {sampling_rate}")
     if len(reference) < sampling_rate // 4 or not reference.any():
         return float("nan")
-    if not estimate.any():
-        return LOWEST_PESQ
+    num_parts = -(-len(reference) // (LONGEST_PESQ_SECONDS * sampling_rate))
+    parts = list(zip(np.array_split(estimate, num_parts), np.array_split(reference, num_parts), strict=True))
+    powers = [np.square(part).mean() for _, part in parts]
+    audible = max(powers) * 10 ** (-PESQ_RANGE_DB / 10)
+    return mean_score([_pesq_of_part(*part) for part, power in zip(parts, powers, strict=True) if power >= audible])
+
+
+def _pesq_of_part(estimate: np.ndarray, reference: np.ndarray) -> float:
+    import pesq as package
+
+    silent = not estimate.any()
+    audios = [_near_full_scale(part).astype(np.float32) for part in (reference, reference if silent else estimate)]
     try:
-        return float(package.pesq(sampling_rate, reference.astype(np.float32), estimate.astype(np.float32), "wb"))
+        value = float(package.pesq(16000, *audios, "wb"))
     except package.NoUtterancesError:
         return float("nan")
+    return LOWEST_PESQ if silent else value
 
 
 def estoi(estimate: np.ndarray, reference: np.ndarray, sampling_rate: int = 16000) -> float:
@@ -63,7 +81,7 @@ def estoi(estimate: np.ndarray, reference: np.ndarray, sampling_rate: int = 1600
 
     from pystoi import stoi
 
-    estimate, reference = _pair(estimate, reference)
+    estimate, reference = _levelled_pair(estimate, reference)
     if not reference.any():
         return float("nan")
     with warnings.catch_warnings():
@@ -163,6 +181,17 @@ def _pair(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.n
     if not (np.isfinite(estimate).all() and np.isfinite(reference).all()):
         raise ValueError("`estimate` or `reference` contains NaN or infinite samples")
     return estimate, reference
+
+
+def _levelled_pair(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A pair for a measure that does not depend on the level: what is more than 120 dB from full scale is multiplied by a
+    power of two, which rounds nothing, so that neither squares nor float32 vanish or overflow."""
+    return tuple(_near_full_scale(audio) for audio in _pair(estimate, reference))
+
+
+def _near_full_scale(audio: np.ndarray) -> np.ndarray:
+    peak = np.abs(audio).max()
+    return audio if peak == 0 or 2**-20 <= peak <= 2**20 else np.ldexp(audio, -np.frexp(peak)[1])
 
 
 METRICS = BASIC_METRICS | {name: partial(_composite_metric, name) for name in COMPOSITE_METRICS}

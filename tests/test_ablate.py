@@ -5,8 +5,6 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
-from speech_enhance.schedulers import training_scheduler
 from training.ablate import AblationPlan, main, markdown, run_plan, step_cost, train_variant, variant_config
 from training.config import load_config, read_config
 
@@ -145,5 +143,4 @@ def test_every_variant_of_the_repositorys_plans_is_a_valid_config(tmp_path, name
     path = tmp_path / "config.yaml"
     for changes in plan.variants.values():
         path.write_text(yaml.safe_dump(variant_config(variant_config(base, plan.common), changes)))
-        config = load_config(path)
-        SpeechEnhancementPipeline(ConditionalUNet2DModel(**config.unet), training_scheduler(), **config.pipeline)
+        load_config(path)

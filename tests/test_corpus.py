@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pyarrow
+import pyarrow.parquet
 import pytest
 import soundfile
 from conftest import flac, noise
-from datasets import Audio, Dataset, load_dataset
+from datasets import Array2D, Audio, ClassLabel, Dataset, Features, Value, load_dataset
 
 from speech_enhance import corpus
 from speech_enhance.audio_datasets import load_audio_dataset
@@ -134,15 +136,127 @@ def test_audio_folders_in_and_out(tmp_path, tiny_model):
     assert corpus.main([str(item) for item in [source, tmp_path / "out", *options]]) == 1
     out = tmp_path / "out" / "data" / "train"
     assert [path.name for path in sorted(out.iterdir())] == ["00000-of-00002", "00001-of-00002"]
-    result = load_audio_dataset(str(tmp_path / "out" / "data"), "train", ["audio"])
-    lengths = [soundfile.info(row["audio"]["path"]).frames for row in result]
-    assert lengths == [len(sound(index)) for index in range(3)]
+    for folder in ("out", "out/data"):
+        *result, failed = load_audio_dataset(str(tmp_path / folder), "train", ["audio"])
+        lengths = [soundfile.info(row["audio"]["path"]).frames for row in result]
+        assert lengths == [len(sound(index)) for index in range(3)]
+        assert [row["enhancement_error"] for row in result] == [None] * 3
+        assert failed["audio"] is None
+        assert "row 3: cannot be read as audio" in failed["enhancement_error"]
     assert [line["status"] for line in report(tmp_path / "out")] == ["enhanced"] * 3 + ["failed"]
-    names = [
-        json.loads(line)["file_name"] for line in (out / "00000-of-00002" / "metadata.jsonl").read_text().splitlines()
-    ]
+    names = pyarrow.parquet.read_table(out / "00000-of-00002" / "metadata.parquet")["file_name"].to_pylist()
     assert names == [f"{index:09d}.flac" for index in range(3)]
     assert corpus.main([str(item) for item in [source, tmp_path / "out", *options]]) == 1
+
+
+@pytest.fixture
+def odd_table(tmp_path) -> Path:
+    """A Parquet file of three rows, the last one broken, with columns that Python, JSON or Datasets could stumble over."""
+    plain = Dataset.from_dict(
+        {
+            "file_name": ["a", None, "c"],
+            "other_file_name": ["x", "y", "z"],
+            "enhancement_error": [None, "old", None],
+            "blob": [b"\xff\x00", None, b""],
+            "struct": [{"bytes": 1, "text": "a"}, None, {"bytes": None, "text": None}],
+            "kind": [0, 1, 0],
+            "matrix": [[[1.0, 2.0]], [[3.0, 4.0]], [[5.0, 6.0]]],
+            "nested": [[{"a": [1]}], [], None],
+        }
+    )
+    plain = plain.cast_column("kind", ClassLabel(names=["no", "yes"])).cast_column("matrix", Array2D((1, 2), "float32"))
+    sounds = {
+        "audio": [{"bytes": flac(sound(0)), "path": "a.flac"}, {"bytes": flac(sound(1)), "path": None}, None],
+        "other": [{"bytes": b"x", "path": None}, None, {"bytes": None, "path": "y"}],
+    }
+    columns = {name: plain.data.column(name) for name in plain.column_names}
+    columns |= {name: pyarrow.array(values, Audio.pa_type) for name, values in sounds.items()}
+    columns["late"] = pyarrow.array([10**12, -(10**12), None], pyarrow.timestamp("s"))
+    features = Features({**plain.features, "audio": Audio(), "other": Audio(), "late": Value("timestamp[s]")})
+    path = tmp_path / "odd" / "part.parquet"
+    path.parent.mkdir()
+    pyarrow.parquet.write_table(pyarrow.table(columns, schema=features.arrow_schema), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--streaming"], ["--layout", "audiofolder"]], ids=["parquet", "streamed", "folder"]
+)
+def test_other_columns_pass_through_whatever_they_hold(odd_table, tiny_model, capsys, options):
+    out = odd_table.parents[1] / "out"
+    arguments = [str(item) for item in [odd_table.parent, out, "--model", tiny_model, *options]]
+    assert corpus.main(arguments) == 1
+    (path,) = out.glob("data/**/*.parquet")
+    before, after = pyarrow.parquet.read_table(odd_table), pyarrow.parquet.read_table(path)
+    names = {name: name for name in before.column_names}
+    if "audiofolder" in options:
+        names |= {name: f"{name}_of_input" for name in ("file_name", "other_file_name")}
+        assert "the column file_name is called file_name_of_input" in capsys.readouterr().err
+        assert [file and (path.parent / file).is_file() for file in after["file_name"].to_pylist()] == [
+            True,
+            True,
+            None,
+        ]
+    for name, other in names.items():
+        if name != "audio":
+            assert after[other].combine_chunks() == before[name].combine_chunks(), name
+    *enhanced, failed = after["enhancement_error_2"].to_pylist()
+    assert enhanced == [None, None]
+    assert "row 2: has no sound" in failed
+    features, loaded = Features.from_arrow_schema(before.schema), Features.from_arrow_schema(after.schema)
+    assert {name: loaded[name] for name in ("kind", "late", "matrix", "nested")} == {
+        name: features[name] for name in ("kind", "late", "matrix", "nested")
+    }
+    # What came out goes in again.
+    assert corpus.main([str(out), str(out.with_name("again")), *arguments[2:]]) == 1
+    again = load_audio_dataset(str(out.with_name("again")), "train", ["audio"])
+    assert {"enhancement_error", "enhancement_error_2", "enhancement_error_3"} < set(again.column_names)
+    sounds = again["audio"]
+    assert [bool(entry) for entry in sounds] == [True, True, False]
+    lengths = [
+        soundfile.info(io.BytesIO(item["bytes"]) if item["bytes"] else item["path"]).frames for item in sounds[:2]
+    ]
+    assert lengths == [len(sound(0)), len(sound(1))]
+
+
+@pytest.mark.parametrize("options", [[], ["--streaming"]], ids=["held", "streamed"])
+def test_a_dataset_without_rows_is_told_in_a_line(odd_table, capsys, options):
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(odd_table).slice(0, 0), odd_table)
+    assert corpus.main([str(odd_table), str(odd_table.parents[1] / "out"), *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "holds no rows" in line
+
+
+def test_an_output_in_its_own_dataset_is_refused(table, monkeypatch, capsys):
+    monkeypatch.chdir(table.parent)
+    (table.parent / "link").symlink_to(table.parent)
+    places = [(".", "out"), (table.parent, "."), ("link", "out"), ("./out/data/*.parquet", "out"), ("out/data", "out")]
+    (table.parent / "out" / "data").mkdir(parents=True)
+    for dataset, output in places:
+        assert corpus.main([str(dataset), output]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"speech-enhance: error: {output} lies in the dataset {dataset}")
+    assert not list((table.parent / "out").rglob("*.json"))
+
+
+def test_another_path_to_the_same_dataset_goes_on(table, tiny_model, monkeypatch, capsys):
+    monkeypatch.chdir(table.parents[1])
+    for path in ("data", "./data/", "data/../data", table.parent):
+        assert corpus.main([str(path), "out", "--model", str(tiny_model)]) == 1
+    assert corpus.main(["elsewhere", "out", "--model", str(tiny_model)]) == 2
+    assert "was begun with dataset 'data', not 'elsewhere'" in capsys.readouterr().err
+
+
+def test_folders_of_parquet_files(table, tmp_path):
+    for index, name in enumerate(("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001")):
+        (tmp_path / "set" / "data").mkdir(parents=True, exist_ok=True)
+        Dataset.from_dict({"audio": [{"bytes": b"", "path": "x"}], "at": [index]}).to_parquet(tmp_path / "set" / "data" / f"{name}.parquet")  # fmt: skip
+    (tmp_path / "set" / ".hidden.parquet").write_bytes(b"")
+    for split, rows in (("train", [0, 1]), ("test", [2])):
+        assert load_audio_dataset(str(tmp_path / "set"), split, ["audio"])["at"] == rows
+    with pytest.raises(ValueError, match="holds Parquet files of test, train, none of 'valid'"):
+        load_audio_dataset(str(tmp_path / "set"), "valid", ["audio"])
+    assert len(load_audio_dataset(str(table.parent), "valid", ["audio"])) == NUM_ROWS
 
 
 def test_a_corpus_that_is_read_as_it_goes_by(table, tiny_model):
@@ -156,17 +270,21 @@ def test_a_corpus_that_is_read_as_it_goes_by(table, tiny_model):
     assert len(list((out / "data").iterdir())) == 2
     result = rows(out)
     assert result["at"] == list(range(6))
+    assert [(line["shard"], line["row"]) for line in report(out)] == [
+        (shard, row) for shard in (0, 1) for row in range(3)
+    ]
+    assert len({row["audio"]["path"] for row in result}) == 6
     assert [soundfile.info(io.BytesIO(row["audio"]["bytes"])).frames for row in result] == [len(sound(i)) for i in range(6)]  # fmt: skip
 
 
 @pytest.mark.parametrize(("arguments", "message"), [(["nowhere-*.parquet"], "no file matches"), (["."], "no audio files")])  # fmt: skip
 def test_datasets_that_cannot_be_loaded_are_named(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
-    assert corpus.main([*arguments, "out"]) == 2
+    assert corpus.main([*arguments, "../out"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"speech-enhance: error: cannot load the dataset {arguments[0]}")
     assert message in line
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path.parent / "out").exists()
 
 
 def test_without_datasets_it_says_what_to_install(tmp_path):

@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -48,6 +50,47 @@ def test_silent_estimates_have_the_lowest_values(sample_pair):
     assert silent["estoi"] < 0.2
     assert silent["csig"] < noisy["csig"]
     assert not any(math.isnan(value) for value in silent.values())
+
+
+def words(count: int) -> np.ndarray:
+    """Bursts of .22 s, one every .42 s: as many utterances for PESQ."""
+    audio = np.zeros((count, 6720), np.float32)
+    audio[:, :3520] = noise(3520, count)
+    return audio.ravel()
+
+
+def test_recordings_of_many_utterances_are_scored_in_parts(tmp_path):
+    """In a process of its own, which the package would end: it has room for fifty utterances."""
+    clean = words(64)
+    noisy = clean + 0.01 * noise(len(clean))
+    np.save(tmp_path / "pair.npy", np.stack([noisy, clean]))
+    code = "import numpy, sys; from speech_enhance.metrics import pesq; print(pesq(*numpy.load(sys.argv[1])))"
+    command = [sys.executable, "-c", code, str(tmp_path / "pair.npy")]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    halves = zip(np.split(noisy, 2), np.split(clean, 2), strict=True)
+    assert float(run.stdout) == pytest.approx(np.mean([pesq(*half) for half in halves]), abs=1e-4)
+
+
+def test_pauses_in_long_recordings_do_not_count_for_pesq(sample_pair):
+    noisy, clean = (audio[:48000] for audio in sample_pair)
+    pause = 1e-5 * noise(19 * 16000 - 48000), 1e-5 * noise(19 * 16000), 1e-5 * noise(19 * 16000, seed=1)
+    whole = (np.concatenate([noisy, pause[0], pause[1]]), np.concatenate([clean, pause[0], pause[2]]))
+    first = [audio[: 19 * 16000] for audio in whole]
+    assert pesq(*whole) == pytest.approx(pesq(*first))
+    assert pesq(np.concatenate([whole[0][: 19 * 16000], np.zeros(19 * 16000)]), whole[1]) == pytest.approx(pesq(*first))
+
+
+@pytest.mark.parametrize("level", [1e-200, 1e-30, 1e30, 1e200])
+def test_the_level_alone_changes_no_measure_that_has_none(sample_pair, level):
+    noisy, clean = (audio[:32000].astype(np.float64) for audio in sample_pair)
+    names = ("pesq", "estoi", "si_sdr")
+    expected = pytest.approx(score(noisy, clean, names), abs=1e-3)
+    assert score(level * noisy, clean, names) == expected
+    assert score(noisy, level * clean, names) == expected
+    assert score(level * noisy, level * clean, names) == expected
+    ratings = score(level * noisy, clean, ("csig", "cbak", "covl"))
+    assert all(1 <= value <= 5 for value in ratings.values())
 
 
 def test_score_agrees_with_the_single_measures(sample_pair):

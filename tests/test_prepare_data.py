@@ -196,7 +196,7 @@ def test_nothing_is_overwritten_by_accident_or_by_a_failure(corpora, tmp_path, c
         ({"kind": "music"}, "corpora[0]: kind must be speech or noise, got 'music'"),
         ({"licence": None}, "give either licence or licence_column"),
         ({"licens": "x"}, "unknown field 'licens'"),
-        ({"valid_share": 2}, "valid_share must be in [0, 1]"),
+        ({"valid_share": 2}, "valid_share must be from 0 to 1"),
         ({"path": "nothing-*.parquet"}, "no file matches 'nothing-*.parquet'"),
         ({"speaker_pattern": None, "speaker_column": "who"}, "no column who; it has audio"),
         ({"where": {"audio": "x"}}, "no rows"),

@@ -123,5 +123,5 @@ def test_the_filter_is_that_of_the_mixtures():
 def test_what_the_device_cannot_do_is_refused(corpus, changes):
     with pytest.raises(ValueError, match=r"_share: expected 0 with tracks"):
         paired(corpus, **changes)
-    with pytest.raises(ValueError, match="uses must be at least 1"):
+    with pytest.raises(ValueError, match="uses must be at least 1, got 0"):
         TrackConfig(uses=0)

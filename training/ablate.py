@@ -30,6 +30,7 @@ if not __package__:  # run as a script: the repository, not this folder with its
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.schedulers import training_scheduler
+from training.bounds import COUNT, SEED, check_numbers
 from training.compare_schedulers import FIRST, QUALITY, mean, measure
 from training.config import TrainingConfig, load_config, read_config
 from training.paired_table import paired_tables, score_sets
@@ -70,8 +71,9 @@ class AblationPlan:
     output_dir: str = "runs/ablations"
 
     def __post_init__(self):
-        if not self.variants or not self.seeds or self.steps < 1:
-            raise ValueError("variants, seeds and steps: at least one each")
+        if not self.variants or not self.seeds:
+            raise ValueError("variants and seeds: at least one each")
+        check_numbers(self, steps=COUNT, seeds=SEED, pairs_limit=COUNT, measured_steps=COUNT)
 
 
 def variant_config(base: dict, changes: dict, **run) -> dict:

@@ -1,20 +1,68 @@
 """One YAML file describes a training run; these are its fields."""
 
 import dataclasses
+import inspect
+import math
 import types
 import typing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+import torch
 import yaml
 
+from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
+from speech_enhance.file_enhancement import first_line
 from speech_enhance.metrics import BASIC_METRICS
+from speech_enhance.schedulers import training_scheduler
 
+from .bounds import COUNT, NOT_NEGATIVE, POSITIVE, SEED, Bounds, check_numbers
 from .degradation import DegradationConfig
 from .mixing import MixingConfig
 from .progress import CLOCKS
 from .sources import SourceConfig
 from .tracks import TrackConfig
+
+CHOICES = {
+    "best_metric": tuple(BASIC_METRICS),
+    "clock": tuple(CLOCKS),
+    "prediction_type": ("v_prediction", "sample"),
+    "optimizer": ("adamw", "muon"),
+    "lr_scheduler": ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup"),
+    "mixed_precision": ("no", "fp16", "bf16"),
+}
+NUMBERS = {
+    "validation_limit": COUNT,
+    "validation_steps": Bounds(1, 1000),
+    "windows_per_mixture": COUNT,
+    "own_estimate_start_step": NOT_NEGATIVE,
+    "own_estimate_first_timestep": Bounds(0, 1000),
+    "few_step_number": Bounds(1, 1000),
+    "spectrum_loss_weight": NOT_NEGATIVE,
+    "perceptual_loss_weight": NOT_NEGATIVE,
+    "loudness_weight_power": Bounds(0, 10),
+    "level_jitter_db": Bounds(0, 60),
+    "seed": SEED,
+    "batch_size": COUNT,
+    "gradient_accumulation_steps": COUNT,
+    "max_train_steps": COUNT,
+    "max_minutes": POSITIVE,
+    "learning_rate": POSITIVE,
+    "adamw_learning_rate": POSITIVE,
+    "lr_warmup_steps": NOT_NEGATIVE,
+    "weight_decay": NOT_NEGATIVE,
+    "max_grad_norm": POSITIVE,
+    "ema_decay": Bounds(0, 1, without_high=True),
+    "num_workers": Bounds(0, 1000),
+    "log_every": NOT_NEGATIVE,
+    "validate_every": NOT_NEGATIVE,
+    "checkpoint_every": NOT_NEGATIVE,
+    "keep_checkpoints": COUNT,
+    "snr_shift_db": Bounds(-60, 60),
+    "carry_every_minutes": POSITIVE,
+}
+"""Bounds of the numbers; every `*_share` is a probability."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +193,7 @@ class TrainingConfig:
     carry_every_minutes: float = 3.0
 
     def __post_init__(self):
-        _expect(0 <= self.paired_share <= 1, "paired_share", "a number from 0 to 1", self.paired_share)
+        check_numbers(self, **NUMBERS)
         for name, used in {
             "speech": self.paired_share < 1,
             "noise": self.paired_share < 1,
@@ -159,39 +207,18 @@ class TrainingConfig:
                 sources,
             )
         _expect(
-            self.best_metric in BASIC_METRICS, "best_metric", f"one of {', '.join(BASIC_METRICS)}", self.best_metric
+            bool(self.few_step_numbers), "few_step_number", "a whole number from 1, or several", self.few_step_number
         )
-        _expect(0 <= self.few_step_share <= 1, "few_step_share", "a number from 0 to 1", self.few_step_share)
-        usable = bool(self.few_step_numbers) and min(self.few_step_numbers) >= 1
-        _expect(usable, "few_step_number", "a whole number from 1, or several", self.few_step_number)
         for name in ("spectrum_loss_weight", "perceptual_loss_weight"):
             weight = getattr(self, name)
-            used = weight >= 0 and (self.few_step_share > 0 or weight == 0)
-            _expect(used, name, "at least 0, and 0 at few_step_share 0", weight)
-        _expect(self.max_minutes is None or self.max_minutes > 0, "max_minutes", "more than 0", self.max_minutes)
-        _expect(self.carry_every_minutes > 0, "carry_every_minutes", "more than 0", self.carry_every_minutes)
-        _expect(self.clock in CLOCKS, "clock", " or ".join(CLOCKS), self.clock)
-        _expect(self.optimizer in ("adamw", "muon"), "optimizer", "adamw or muon", self.optimizer)
-        precisions = ("no", "fp16", "bf16")
-        _expect(
-            self.mixed_precision in precisions,
-            "mixed_precision",
-            f"one of {', '.join(precisions)}",
-            self.mixed_precision,
-        )
-        for name in (
-            "batch_size",
-            "gradient_accumulation_steps",
-            "max_train_steps",
-            "keep_checkpoints",
-            "windows_per_mixture",
-        ):
-            _expect(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+            _expect(self.few_step_share > 0 or weight == 0, name, "0 at few_step_share 0", weight)
         if self.tracks:
             _expect(self.paired_share == 0, "paired_share", "0 with tracks", self.paired_share)
             for name in ("clip_share", "channel_share", "floor_share"):
                 share = getattr(self.mixing, name)
                 _expect(share == 0, f"mixing.{name}", "0 with tracks, which are mixed on the device", share)
+        for name, choices in CHOICES.items():
+            _expect(getattr(self, name) in choices, name, f"one of {', '.join(choices)}", getattr(self, name))
         compression = self.pipeline.get("compression", "power")
         if self.degradation and compression != "log10":
             raise ValueError(f"degradation: needs pipeline: compression: log10, got {compression!r}")
@@ -210,8 +237,34 @@ class TrainingConfig:
 
 
 def load_config(path: str | Path) -> TrainingConfig:
-    """Read a YAML file into a [`TrainingConfig`]; see [`read_config`]."""
-    return read_config(TrainingConfig, path)
+    """Read a YAML file into a [`TrainingConfig`] (see [`read_config`]) whose network and pipeline can be made.
+
+    Raises:
+        ValueError: for what cannot be read, or arguments that these do not take.
+    """
+    config = read_config(TrainingConfig, path)
+    with torch.device("meta"):  # which takes no memory
+        unet = _make(ConditionalUNet2DModel, config.unet, f"{path}: unet")
+    components = {
+        "unet": unet,
+        "scheduler": training_scheduler(config.prediction_type, snr_shift_db=config.snr_shift_db),
+    }
+    _make(partial(SpeechEnhancementPipeline, **components), config.pipeline, f"{path}: pipeline")
+    return config
+
+
+def _make(kind, arguments: dict, where: str):
+    """`kind(**arguments)`; every error says where."""
+    known = [name for name in inspect.signature(kind).parameters if name not in ("args", "kwargs")]
+    if isinstance(kind, partial):
+        known = [name for name in known if name not in (*kind.keywords, "vocoder")]
+    for name in arguments:
+        if name not in known:
+            raise ValueError(f"{where}: unknown field {name!r}; known are {', '.join(known)}")
+    try:
+        return kind(**arguments)
+    except Exception as error:  # of Diffusers and PyTorch, of any class
+        raise ValueError(f"{where}: {first_line(error)}") from error
 
 
 def read_config(kind: type, path: str | Path):
@@ -258,7 +311,8 @@ def _build(kind, value, where: str):
         _expect(isinstance(value, dict), where, "a mapping", value)
         return {name: _build(arguments[1], item, f"{where}: {name}") for name, item in value.items()}
     if kind is float:
-        _expect(isinstance(value, (int, float)) and not isinstance(value, bool), where, "a number", value)
+        finite = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        _expect(finite, where, "a number", value)
         return float(value)
     _expect(isinstance(value, kind) and not (kind is int and isinstance(value, bool)), where, kind.__name__, value)
     return value

@@ -13,6 +13,7 @@ import soundfile
 
 from speech_enhance.audio_datasets import known_column, load_audio_dataset
 
+from .bounds import POSITIVE, check_numbers
 from .loading import decode
 
 
@@ -74,11 +75,7 @@ class CorpusConfig:
             raise ValueError("give either licence or licence_column")
         if self.speaker_column and self.speaker_pattern:
             raise ValueError("give either speaker_column or speaker_pattern")
-        if not 0 <= self.valid_share <= 1:
-            raise ValueError(f"valid_share must be in [0, 1], got {self.valid_share}")
-        for name in ("hours", "hours_per_speaker"):
-            if (value := getattr(self, name)) is not None and value <= 0:
-                raise ValueError(f"{name} must be above 0, got {value}")
+        check_numbers(self, hours=POSITIVE, hours_per_speaker=POSITIVE)
         if self.speaker_pattern and not re.compile(self.speaker_pattern).groups:
             raise ValueError(f"speaker_pattern needs a group in parentheses, got {self.speaker_pattern!r}")
 

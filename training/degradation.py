@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from speech_enhance.mel import MelConfig
 from speech_enhance.windows import seeded_generator
 
-from .mixing import check_shares_and_ranges
+from .bounds import DECIBELS, SHARE, Bounds, check_numbers
 
 _DEGRADATION_STREAM = 8
 
@@ -41,7 +41,7 @@ class DegradationConfig:
         wobble_db: Range of its standard deviation.
 
     Raises:
-        ValueError: for a share outside [0, 1] or a range upside down.
+        ValueError: for a number out of its range or a range upside down.
     """
 
     untouched_share: float = 0.1
@@ -61,7 +61,18 @@ class DegradationConfig:
     wobble_db: tuple[float, float] = (0.5, 3.0)
 
     def __post_init__(self):
-        check_shares_and_ranges(self)
+        deviation, level = Bounds(0, 100, without_low=True), Bounds(0, DECIBELS.high, without_low=True)
+        check_numbers(
+            self,
+            smooth_frames=deviation,
+            smooth_bands=deviation,
+            smooth_strength=SHARE,
+            shrink_factor=SHARE,
+            cepstrum_kept=Bounds(1, 10000),
+            quantise_db=level,
+            hole_number=Bounds(0, 1000),
+            wobble_db=level,
+        )
 
 
 def degrade_batch(

@@ -21,8 +21,10 @@ def decode_row(row: dict, columns: tuple[str, ...], sampling_rate: int, where: s
     """The recordings in `columns` of a row: `(samples,)`, or `(len(columns), samples)` if there are several.
 
     Raises:
-        ValueError: if several differ in length, or one is empty or not finite.
+        ValueError: if several differ in length, or one is missing, empty or not finite.
     """
+    if missing := [column for column in columns if row[column] is None]:
+        raise ValueError(f"{where}: the column {missing[0]} holds no sound")
     recordings = [decode(row[column], sampling_rate) for column in columns]
     lengths = [len(audio) for audio in recordings]
     if len(set(lengths)) > 1:

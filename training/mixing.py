@@ -6,7 +6,7 @@ undo channels. The one exception is clipping: the target is not clipped, so that
 What it cut off stays lost, since the pipeline's gain is bounded by 1.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -26,6 +26,7 @@ from .augment import (
     slow_gain,
     synthetic_tail,
 )
+from .bounds import DECIBELS, Bounds, check_numbers
 from .channels import reverberate
 from .sources import SourceMix
 from .synthetic import coloured_hum_or_clicks, effect, music
@@ -67,7 +68,7 @@ class MixingConfig:
         speed_range: Playback speed of speech (other talkers) and, twice as far from 1, of noise.
 
     Raises:
-        ValueError: for a share outside [0, 1], shares of exclusive kinds above 1 together, or a range upside down.
+        ValueError: for a number out of its range, shares of exclusive kinds above 1 together, or a range upside down.
     """
 
     seconds: float = 5.0
@@ -100,23 +101,21 @@ class MixingConfig:
     speed_range: tuple[float, float] = (0.88, 1.14)
 
     def __post_init__(self):
-        check_shares_and_ranges(self)
-        if self.babble_talkers[0] < 1:
-            raise ValueError(f"babble_talkers must be at least 1, got {list(self.babble_talkers)}")
+        check_numbers(
+            self,
+            seconds=Bounds(0, 3600, without_low=True),
+            snr_db=DECIBELS,
+            high_snr_db=DECIBELS,
+            babble_talkers=Bounds(1, 1000),
+            pitch_semitones=Bounds(-48, 48),
+            level_db=DECIBELS,
+            floor_db=DECIBELS,
+            speed_range=Bounds(0.5, 4, without_low=True),  # noise is played at twice the distance from 1
+        )
         if self.clean_share + self.noise_only_share > 1:
             raise ValueError("clean_share and noise_only_share exclude each other: together at most 1")
         if self.synthetic_share + self.effect_share + self.music_share + self.babble_share > 1 + 1e-9:
             raise ValueError("synthetic_, effect_, music_ and babble_share exclude each other: together at most 1")
-
-
-def check_shares_and_ranges(config) -> None:
-    """Raise `ValueError` unless every `*_share` of a dataclass is a probability and every tuple a range, the lower first."""
-    for name in (field.name for field in fields(config)):
-        value = getattr(config, name)
-        if name.endswith("_share") and not 0 <= value <= 1:
-            raise ValueError(f"{name} must be in [0, 1], got {value}")
-        if isinstance(value, tuple) and (len(value) != 2 or value[0] > value[1]):
-            raise ValueError(f"{name} must be two numbers, the lower one first, got {list(value)}")
 
 
 class MixtureDataset(Dataset):

@@ -8,6 +8,7 @@ import numpy as np
 from datasets import Audio, Features, Value
 
 from .augment import active_rms
+from .bounds import COUNT, DECIBELS, NOT_NEGATIVE, Bounds, check_numbers
 from .mixing import noise_scale
 from .shards import flac
 from .sources import AudioSource, SourceConfig
@@ -36,9 +37,15 @@ class PairsConfig:
     def __post_init__(self):
         if not 0 <= self.babble <= self.number or not self.snr_db:
             raise ValueError(f"babble must be in [0, number = {self.number}] and snr_db not empty, got {self.babble}")
-        for name in ("babble_talkers", "seconds"):
-            if len(getattr(self, name)) != 2 or not 0 < getattr(self, name)[0] <= getattr(self, name)[1]:
-                raise ValueError(f"{name} must be two numbers, the lower one first, got {list(getattr(self, name))}")
+        check_numbers(
+            self,
+            number=COUNT,
+            babble=NOT_NEGATIVE,
+            babble_talkers=Bounds(1, 1000),
+            snr_db=DECIBELS,
+            seconds=Bounds(0, 3600, without_low=True),
+            minimum_dynamic_range_db=DECIBELS,
+        )
 
 
 def pair_features(sampling_rate: int, *more: str) -> Features:

@@ -22,6 +22,7 @@ import numpy as np
 from datasets import Audio, Features, Value
 from datasets.exceptions import DatasetsError
 
+from training.bounds import POSITIVE, check_numbers
 from training.cleaning import dynamic_range_db, pieces, trim_gated_silence
 from training.config import read_config
 from training.corpora import CorpusConfig, Recording, recordings
@@ -51,7 +52,8 @@ class DataConfig:
     max_seconds: float = 30.0
 
     def __post_init__(self):
-        if not 0 < 2 * self.min_seconds <= self.max_seconds:
+        check_numbers(self, min_seconds=POSITIVE, max_seconds=POSITIVE)
+        if 2 * self.min_seconds > self.max_seconds:
             raise ValueError(
                 f"max_seconds must be at least twice min_seconds ({self.min_seconds}), got {self.max_seconds}"
             )

@@ -10,6 +10,7 @@ from datasets import Dataset
 
 from speech_enhance.audio_datasets import known_column, load_audio_dataset
 
+from .bounds import COUNT, NOT_NEGATIVE, POSITIVE, Bounds, check_numbers
 from .loading import decode_row
 
 
@@ -48,8 +49,7 @@ class SourceConfig:
     def __post_init__(self):
         if self.streaming and self.balance_by:
             raise ValueError(f"{self.path}: `balance_by` needs the whole dataset, `streaming` sees a part of it")
-        if not self.weight > 0 or self.buffer_size < 1 or not self.refresh >= 0:
-            raise ValueError(f"{self.path}: `weight` and `buffer_size` must be above 0, `refresh` at least 0")
+        check_numbers(self, balance_power=Bounds(0, 10), weight=POSITIVE, buffer_size=COUNT, refresh=NOT_NEGATIVE)
 
 
 class AudioSource:

@@ -15,6 +15,7 @@ from speech_enhance.mel import MelConfig
 from speech_enhance.windows import seeded_generator
 
 from .augment import active_rms, chance, presence, slow_gain
+from .bounds import COUNT, check_numbers
 from .mixing import MixingConfig, noise_track, speech_track
 from .sources import SourceMix
 
@@ -38,9 +39,7 @@ class TrackConfig:
     uses: int = 100
 
     def __post_init__(self):
-        for name in ("number", "uses"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_numbers(self, number=COUNT, uses=COUNT)
 
 
 class TrackDataset(Dataset):

@@ -45,6 +45,7 @@ from training.objective import (
 from training.perceptual import perceptual_disturbance
 from training.precision import usable_precision
 from training.progress import FEW_STEPS, LossMeter, RunClock, schedule_position
+from training.run_folder import run_in, write_errors
 from training.tracks import PairedTracks
 from training.validation import load_pairs, log_example, score_pairs
 from training.weights import export_pipeline, start_from
@@ -230,13 +231,15 @@ class Trainer:
         if self.accelerator.is_main_process:
             shutil.rmtree(partial, ignore_errors=True)
         self.accelerator.wait_for_everyone()
-        self.accelerator.save_state(str(partial))
+        with write_errors(final, partial):
+            self.accelerator.save_state(str(partial))
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             run = {"global_step": self.global_step, "elapsed": self.clock.elapsed, "best_score": self.best_score}
-            (partial / "run.json").write_text(json.dumps(run), encoding="utf-8")
-            shutil.rmtree(final, ignore_errors=True)
-            partial.rename(final)
+            with write_errors(final, partial):
+                (partial / "run.json").write_text(json.dumps(run), encoding="utf-8")
+                shutil.rmtree(final, ignore_errors=True)
+                partial.rename(final)
             for old in self.checkpoints()[: -self.config.keep_checkpoints]:
                 shutil.rmtree(old)
             self.export(self.output_dir / "pipeline")
@@ -386,9 +389,13 @@ def main(arguments: list[str] | None = None) -> None:
         trainer = Trainer(config)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    if options.resume:
-        trainer.load_checkpoint()
-    trainer.train()
+
+    def work() -> None:
+        if options.resume:
+            trainer.load_checkpoint()
+        trainer.train()
+
+    run_in(trainer.output_dir, work, parser, locked=trainer.accelerator.is_main_process)
     if about and trainer.accelerator.is_main_process:
         minutes = trainer.clock.elapsed / 60
         try:

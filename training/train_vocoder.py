@@ -8,7 +8,6 @@ a GPU that the published ones were trained for. The result is a folder that `Spe
 
 import argparse
 import json
-import shutil
 import sys
 import typing
 from dataclasses import dataclass, field
@@ -26,8 +25,10 @@ if not __package__:  # run as a script: the repository, not this folder with its
 from speech_enhance import SpeechEnhancementPipeline
 from speech_enhance.mel import MelConfig, active_level, mel_spectrogram, stft_frames
 from speech_enhance.mel_layouts import MEL_LAYOUTS
+from training.bounds import COUNT, NOT_NEGATIVE, POSITIVE, SEED, Bounds, check_numbers
 from training.config import read_config
-from training.progress import RunClock, schedule_position
+from training.progress import CLOCKS, RunClock, schedule_position
+from training.run_folder import run_in, written_whole
 from training.sources import SourceConfig, SourceMix
 
 FFT_SIZES = (64, 128, 256, 512, 1024, 2048)
@@ -79,6 +80,25 @@ class VocoderConfig:
             raise ValueError("name either a `model`, whose own mel is meant, or a `mel_layout`")
         if self.mel_layout is not None and self.mel_layout not in MEL_LAYOUTS:
             raise ValueError(f"mel_layout must be one of {', '.join(MEL_LAYOUTS)}, got {self.mel_layout!r}")
+        if self.clock not in CLOCKS:
+            raise ValueError(f"clock must be one of {', '.join(CLOCKS)}, got {self.clock!r}")
+        if unknown := sorted(set(self.vocoder) - set(SpeechT5HifiGanConfig().to_dict())):
+            raise ValueError(f"vocoder: unknown field {unknown[0]!r}")
+        check_numbers(
+            self,
+            frames=COUNT,
+            level_jitter_db=Bounds(0, 60),
+            seed=SEED,
+            batch_size=COUNT,
+            max_train_steps=COUNT,
+            max_minutes=POSITIVE,
+            learning_rate=POSITIVE,
+            lr_warmup_steps=NOT_NEGATIVE,
+            max_grad_norm=POSITIVE,
+            ema_decay=Bounds(0, 1, without_high=True),
+            log_every=COUNT,
+            checkpoint_every=COUNT,
+        )
 
     def layout(self) -> MelConfig:
         """The mel that the vocoder is for."""
@@ -233,16 +253,12 @@ class VocoderTrainer:
         state = {"vocoder": self.vocoder, "averaged": self.averaged, "optimizer": self.optimizer}
         state = {name: item.state_dict() for name, item in state.items()}
         state |= {"global_step": self.global_step, "elapsed": self.clock.elapsed}
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self.checkpoint)
-        folder = self.output_dir / "vocoder.partial"
-        shutil.rmtree(folder, ignore_errors=True)
+        with written_whole(self.checkpoint) as partial:
+            torch.save(state, partial)
         half = SpeechT5HifiGan(self.vocoder.config)
         half.load_state_dict(self.averaged.module.state_dict())
-        half.half().save_pretrained(folder)
-        shutil.rmtree(self.output_dir / "vocoder", ignore_errors=True)
-        folder.rename(self.output_dir / "vocoder")
+        with written_whole(self.output_dir / "vocoder") as folder:
+            half.half().save_pretrained(folder)
 
     @property
     def checkpoint(self) -> Path:
@@ -266,11 +282,15 @@ def main(arguments: list[str] | None = None) -> None:
         if trainer.checkpoint.exists() and not options.resume:
             parser.error(f"{trainer.output_dir} holds a checkpoint: go on with --resume or choose another output_dir")
         trainer.output_dir.mkdir(parents=True, exist_ok=True)
-        if options.resume and trainer.checkpoint.exists():
-            trainer.load()
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    trainer.train()
+
+    def work() -> None:
+        if options.resume and trainer.checkpoint.exists():
+            trainer.load()
+        trainer.train()
+
+    run_in(trainer.output_dir, work, parser)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 import copy
 import re
-import shutil
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
+
+from .run_folder import written_whole
 
 
 def start_from(unet: ConditionalUNet2DModel, pipeline: str, self_conditioning: bool = False) -> None:
@@ -72,14 +73,11 @@ def export_pipeline(pipeline: SpeechEnhancementPipeline, noise_scheduler, folder
 
     It is written beside and renamed; a folder there before is replaced whole.
     """
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
     config = {name: value for name, value in pipeline.unet.config.items() if name != "_name_or_path"}
     half = ConditionalUNet2DModel.from_config(config)
     half.load_state_dict(pipeline.unet.state_dict())
     settings = {name: getattr(pipeline.config, name) for name in pipeline._get_signature_keys(pipeline)[1]}
     vocoder = copy.deepcopy(pipeline.vocoder)
     vocoder = None if vocoder is None else vocoder.half()
-    SpeechEnhancementPipeline(half.half(), noise_scheduler, vocoder, **settings).save_pretrained(partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    with written_whole(folder) as partial:
+        SpeechEnhancementPipeline(half.half(), noise_scheduler, vocoder, **settings).save_pretrained(partial)

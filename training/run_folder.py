@@ -1,0 +1,111 @@
+"""The folder of a training run: one process at a time, and what happens when it cannot be written."""
+
+import argparse
+import contextlib
+import errno
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+DISK_ERRORS = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS") if hasattr(errno, name)}
+
+
+class RunError(OSError):
+    """What keeps a run from its folder, in one line."""
+
+
+def run_in(folder: Path, work: Callable[[], None], parser: argparse.ArgumentParser, locked: bool = True) -> None:
+    """Do the work of a run. A folder that is locked, a full disk and the like end the script with a line and exit code 2.
+
+    Args:
+        folder: Folder of the run.
+        work: What is to be done.
+        parser: Parser of the script.
+        locked: Whether this process holds the lock of the folder: the main one of a run.
+    """
+    failure = None
+    try:
+        with only_run(folder) if locked else contextlib.nullcontext(), _quiet_writers():
+            work()
+    except OSError as error:
+        if not isinstance(error, RunError) and error.errno not in DISK_ERRORS:
+            raise
+        failure = str(error)
+    if failure:  # said here, below the progress bar, which has ended with the work
+        parser.exit(2, f"{parser.prog}: error: {failure} (--resume goes on from the newest checkpoint)\n")
+
+
+@contextlib.contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in `folder` until the `with` block ends. The lock ends with the process, however that
+    ends. Where files cannot be locked, such as on Windows and on some network file systems, nothing is kept off.
+
+    Raises:
+        RunError: if another process trains there.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):  # others: this file system has no locks
+                raise RunError(f"{folder}: another run trains in this folder: choose another output_dir") from None
+        yield
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A place beside `path` for a file or folder, which gets its name when the `with` block ends well and is removed if not.
+
+    Raises:
+        RunError: if it cannot be written; what was at `path` stays.
+    """
+    partial = path.with_name(path.name + ".partial")
+    _remove(partial)
+    with write_errors(path, partial):
+        yield partial
+        if path.is_dir():
+            _remove(path)
+        partial.replace(path)
+
+
+@contextlib.contextmanager
+def write_errors(path: Path, partial: Path) -> Iterator[None]:
+    """Turn what keeps `path` from being written into a [`RunError`], and remove `partial`, what there is of it."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
+        free = shutil.disk_usage(path.parent).free / 2**20
+        _remove(partial)
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise RunError(f"{path}: cannot be written ({reason}; {free:.1f} MB were free)") from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _quiet_writers() -> Iterator[None]:
+    """Let threads, such as TensorBoard's, end at an `OSError` without a traceback: the main thread gets the error too."""
+    before = threading.excepthook
+
+    def hook(arguments) -> None:
+        if not issubclass(arguments.exc_type, OSError):
+            before(arguments)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
