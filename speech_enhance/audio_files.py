@@ -1,6 +1,10 @@
 """Audio files in, block by block and checked: libsndfile reads what it knows, ffmpeg the rest where it is installed."""
 
+import contextlib
+import errno
+import math
 import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from . import ffmpeg
+from .file_parts import Layout, Piece, find_layout
 
 BLOCK_SAMPLES = 65536
-_PCM_CODECS = {"pcm_s16le": "PCM_16", "pcm_s24le": "PCM_24", "pcm_s32le": "PCM_32", "pcm_f32le": "FLOAT"}
+_PCM_SUBTYPES = {"s8": "PCM_S8", "u8": "PCM_U8", "s16": "PCM_16", "s24": "PCM_24", "s32": "PCM_32", "f32": "FLOAT", "f64": "DOUBLE"}  # fmt: skip
+_PCM_CODECS = {f"pcm_{name}{order}": subtype for name, subtype in _PCM_SUBTYPES.items() for order in ("", "le", "be")}
+_NO_UNICODE = "\N{REPLACEMENT CHARACTER}"
 
 
 class AudioFileError(ValueError):
@@ -40,10 +47,12 @@ class AudioReader:
         path: Of the file.
         sampling_rate: Samples per second.
         num_channels: Channels.
-        duration: Seconds, as far as the header tells; what is read decides.
+        duration: Seconds, as far as the header tells, `nan` if it does not; what is read decides.
         format, subtype: libsndfile's names of container and sample encoding; for a file that only ffmpeg reads `"ffmpeg"`
             and the codec.
         tags: Title, artist, comment and so on.
+        notes: What of the file could not be read, a sentence each. Reading adds to it.
+        parts: What libsndfile is to read instead of the file, see [`Layout`].
     """
 
     path: Path
@@ -53,6 +62,8 @@ class AudioReader:
     format: str
     subtype: str
     tags: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    parts: list[list[Piece]] = field(default_factory=list, repr=False)
 
     def blocks(self) -> Iterator[np.ndarray]:
         """The recording from its beginning, in float32 blocks `(channels, samples)`.
@@ -72,11 +83,59 @@ class AudioReader:
             if self.format == "ffmpeg":
                 yield from ffmpeg.decode(self.path, self.num_channels, BLOCK_SAMPLES)
                 return
-            with soundfile.SoundFile(os.fsencode(self.path)) as file:
-                while len(block := file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
-                    yield np.ascontiguousarray(block.T)
+            done = 0
+            try:
+                for block in self._by_libsndfile():
+                    done += block.shape[1]
+                    yield block
+            except soundfile.SoundFileError:
+                if not self._can_go_on_with_ffmpeg():
+                    raise
+                self._note("the recording is damaged; ffmpeg read on where libsndfile gave up")
+                yield from _without(done, ffmpeg.decode(self.path, self.num_channels, BLOCK_SAMPLES))
         except (soundfile.SoundFileError, ffmpeg.FfmpegError, OSError) as error:
             raise AudioFileError(f"{self.path}: cannot be read as audio ({reason(error)})") from error
+
+    def _by_libsndfile(self) -> Iterator[np.ndarray]:
+        from .sndfile import open_part
+
+        done = 0
+        with regular_file(self.path) as descriptor:
+            for pieces in self.parts or [None]:
+                with open_part(self.path, descriptor, pieces, self.format == "MP3") as file:
+                    for block in self._blocks_of(file):
+                        done += block.shape[1]
+                        yield block
+        if self.format != "MP3" and done < self.duration * self.sampling_rate - 0.5:
+            self._note(
+                f"the recording is damaged; {done / self.sampling_rate:.1f} of {self.duration:.1f} s can be read"
+            )
+
+    def _blocks_of(self, file) -> Iterator[np.ndarray]:
+        from .sndfile import quiet_mpg123
+
+        while True:
+            with quiet_mpg123() if self.format == "MP3" else contextlib.nullcontext() as errors:
+                block = file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)
+            if errors:
+                self._note("the recording is damaged; some of it could not be decoded")
+            if not len(block):
+                return
+            yield np.ascontiguousarray(block.T)
+
+    def _can_go_on_with_ffmpeg(self) -> bool:
+        """Whether ffmpeg finds the same sound: it decodes Opus at 48 kHz, and of most joined files only the first."""
+        if not ffmpeg.installed() or (len(self.parts) > 1 and self.format != "MP3"):
+            return False
+        try:
+            sound = ffmpeg.probe(self.path)
+        except ffmpeg.FfmpegError:
+            return False
+        return (sound.sampling_rate, sound.num_channels) == (self.sampling_rate, self.num_channels)
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
 
 
 def open_audio(path: str | os.PathLike) -> AudioReader:
@@ -84,22 +143,47 @@ def open_audio(path: str | os.PathLike) -> AudioReader:
 
     Raises:
         AudioFileError: if it is missing, no regular file, or nothing that libsndfile, or ffmpeg if it is installed, can
-            read; or if it is empty.
+            read; if it is empty; or if it joins recordings of different kinds.
     """
     import soundfile
 
     path = check_input(path)
     try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:
-            reader = AudioReader(
-                path, file.samplerate, file.channels, file.frames / file.samplerate, file.format, file.subtype,
-                {name: value for name, value in file.copy_metadata().items() if value},
-            )  # fmt: skip
-    except (soundfile.SoundFileError, OSError) as error:
+        with regular_file(path) as descriptor:
+            layout = find_layout(descriptor)
+            reader = None if layout.needs_ffmpeg else _open_with_libsndfile(path, descriptor, layout)
+        reader = reader or _open_with_ffmpeg(path, layout.needs_ffmpeg)
+    except soundfile.SoundFileError as error:
+        if len(layout.parts) > 1:
+            raise AudioFileError(f"{path}: joins several recordings, and not all can be read; split it") from error
         reader = _open_with_ffmpeg(path, reason(error))
+    except (OSError, ValueError) as error:  # ValueError: it has just become empty
+        if isinstance(error, AudioFileError):
+            raise
+        raise AudioFileError(f"{path}: cannot be read as audio ({reason(error)})") from error
+    if layout.damage:
+        reader.notes.append(f"the recording is damaged; {layout.damage}")
     if reader.duration == 0:
         raise AudioFileError(f"{path}: holds no audio samples")
     return reader
+
+
+def _open_with_libsndfile(path: Path, descriptor: int, layout: Layout) -> AudioReader:
+    from .sndfile import UNKNOWN_FRAMES, open_part
+
+    facts, num_frames = [], 0
+    for pieces in layout.parts or [None]:
+        with open_part(path, descriptor, pieces, layout.may_be_mpeg) as file:
+            tags = {name: value for name, value in file.copy_metadata().items() if value}
+            facts.append((file.samplerate, file.channels, file.format, file.subtype, tags))
+            num_frames += file.frames if file.frames < UNKNOWN_FRAMES else math.nan
+    kinds = list(dict.fromkeys((rate, channels) for rate, channels, *_ in facts))
+    if len(kinds) > 1:
+        several = " and ".join(f"{rate} Hz with {channels} channel(s)" for rate, channels in kinds)
+        raise AudioFileError(f"{path}: joins recordings of {several}; split it")
+    rate, channels, format_name, subtype, tags = facts[0]
+    tags, notes = _readable_tags(tags)
+    return AudioReader(path, rate, channels, num_frames / rate, format_name, subtype, tags, notes, layout.parts)
 
 
 def _open_with_ffmpeg(path: Path, why: str) -> AudioReader:
@@ -113,7 +197,23 @@ def _open_with_ffmpeg(path: Path, why: str) -> AudioReader:
     except ffmpeg.FfmpegError as error:
         raise AudioFileError(f"{path}: cannot be read as audio ({error})") from error
     subtype = _PCM_CODECS.get(sound.codec, sound.codec)
-    return AudioReader(path, sound.sampling_rate, sound.num_channels, sound.duration, "ffmpeg", subtype, sound.tags)
+    tags, notes = _readable_tags(sound.tags)
+    return AudioReader(path, sound.sampling_rate, sound.num_channels, sound.duration, "ffmpeg", subtype, tags, notes)
+
+
+def _readable_tags(tags: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Tags without those that are not in Unicode, of which only replacement characters are left, and a note of these."""
+    lost = [name for name, value in tags.items() if _NO_UNICODE in value]
+    notes = [f"tags that are not in Unicode were left out: {', '.join(lost)}"] if lost else []
+    return {name: value for name, value in tags.items() if name not in lost}, notes
+
+
+def _without(num_samples: int, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """Blocks `(channels, samples)` without the first `num_samples` of them all."""
+    for block in blocks:
+        if num_samples < block.shape[1]:
+            yield block[:, num_samples:]
+        num_samples = max(num_samples - block.shape[1], 0)
 
 
 def read_audio(path: str | os.PathLike, on_block: Callable[[], None] | None = None) -> AudioFile:
@@ -154,6 +254,22 @@ def check_input(path: str | os.PathLike) -> Path:
     if not os.access(path, os.R_OK):
         raise AudioFileError(f"{path}: no permission to read it")
     return path
+
+
+@contextlib.contextmanager
+def regular_file(path: str | os.PathLike) -> Iterator[int]:
+    """A descriptor of a file to read. A FIFO that was put in its place is an error, and is not waited for.
+
+    Raises:
+        OSError: if it cannot be opened, or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def reason(error: BaseException) -> str:
