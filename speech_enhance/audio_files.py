@@ -53,6 +53,7 @@ class AudioReader:
         tags: Title, artist, comment and so on.
         notes: What of the file could not be read, a sentence each. Reading adds to it.
         parts: What libsndfile is to read instead of the file, see [`Layout`].
+        may_use_ffmpeg: Whether ffmpeg may read on where libsndfile gives up.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class AudioReader:
     tags: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     parts: list[list[Piece]] = field(default_factory=list, repr=False)
+    may_use_ffmpeg: bool = True
 
     def blocks(self) -> Iterator[np.ndarray]:
         """The recording from its beginning, in float32 blocks `(channels, samples)`.
@@ -79,11 +81,11 @@ class AudioReader:
     def _decoded(self) -> Iterator[np.ndarray]:
         import soundfile
 
+        done = 0
         try:
             if self.format == "ffmpeg":
                 yield from ffmpeg.decode(self.path, self.num_channels, BLOCK_SAMPLES)
                 return
-            done = 0
             try:
                 for block in self._by_libsndfile():
                     done += block.shape[1]
@@ -92,24 +94,23 @@ class AudioReader:
                 if not self._can_go_on_with_ffmpeg():
                     raise
                 self._note("the recording is damaged; ffmpeg read on where libsndfile gave up")
-                yield from _without(done, ffmpeg.decode(self.path, self.num_channels, BLOCK_SAMPLES))
+                for block in _without(done, ffmpeg.decode(self.path, self.num_channels, BLOCK_SAMPLES)):
+                    done += block.shape[1]
+                    yield block
         except (soundfile.SoundFileError, ffmpeg.FfmpegError, OSError) as error:
             raise AudioFileError(f"{self.path}: cannot be read as audio ({reason(error)})") from error
+        if self.format != "MP3" and done < self.duration * self.sampling_rate - 0.5:  # MP3: most lengths are estimates
+            self._note(
+                f"the recording is damaged; {done / self.sampling_rate:.1f} of {self.duration:.1f} s can be read"
+            )
 
     def _by_libsndfile(self) -> Iterator[np.ndarray]:
         from .sndfile import open_part
 
-        done = 0
         with regular_file(self.path) as descriptor:
             for pieces in self.parts or [None]:
                 with open_part(self.path, descriptor, pieces, self.format == "MP3") as file:
-                    for block in self._blocks_of(file):
-                        done += block.shape[1]
-                        yield block
-        if self.format != "MP3" and done < self.duration * self.sampling_rate - 0.5:
-            self._note(
-                f"the recording is damaged; {done / self.sampling_rate:.1f} of {self.duration:.1f} s can be read"
-            )
+                    yield from self._blocks_of(file)
 
     def _blocks_of(self, file) -> Iterator[np.ndarray]:
         from .sndfile import quiet_mpg123
@@ -125,7 +126,7 @@ class AudioReader:
 
     def _can_go_on_with_ffmpeg(self) -> bool:
         """Whether ffmpeg finds the same sound: it decodes Opus at 48 kHz, and of most joined files only the first."""
-        if not ffmpeg.installed() or (len(self.parts) > 1 and self.format != "MP3"):
+        if not self.may_use_ffmpeg or not ffmpeg.installed() or (len(self.parts) > 1 and self.format != "MP3"):
             return False
         try:
             sound = ffmpeg.probe(self.path)
@@ -138,8 +139,12 @@ class AudioReader:
             self.notes.append(note)
 
 
-def open_audio(path: str | os.PathLike) -> AudioReader:
+def open_audio(path: str | os.PathLike, may_use_ffmpeg: bool = True) -> AudioReader:
     """Look into an audio file, or a video file with sound; nothing is decoded yet.
+
+    Args:
+        path: Of the file.
+        may_use_ffmpeg: Whether ffmpeg may read what libsndfile cannot.
 
     Raises:
         AudioFileError: if it is missing, no regular file, or nothing that libsndfile, or ffmpeg if it is installed, can
@@ -151,12 +156,12 @@ def open_audio(path: str | os.PathLike) -> AudioReader:
     try:
         with regular_file(path) as descriptor:
             layout = find_layout(descriptor)
-            reader = None if layout.needs_ffmpeg else _open_with_libsndfile(path, descriptor, layout)
-        reader = reader or _open_with_ffmpeg(path, layout.needs_ffmpeg)
+            reader = None if layout.needs_ffmpeg else _open_with_libsndfile(path, descriptor, layout, may_use_ffmpeg)
+        reader = reader or _open_with_ffmpeg(path, layout.needs_ffmpeg, may_use_ffmpeg)
     except soundfile.SoundFileError as error:
         if len(layout.parts) > 1:
             raise AudioFileError(f"{path}: joins several recordings, and not all can be read; split it") from error
-        reader = _open_with_ffmpeg(path, reason(error))
+        reader = _open_with_ffmpeg(path, reason(error), may_use_ffmpeg)
     except (OSError, ValueError) as error:  # ValueError: it has just become empty
         if isinstance(error, AudioFileError):
             raise
@@ -168,7 +173,7 @@ def open_audio(path: str | os.PathLike) -> AudioReader:
     return reader
 
 
-def _open_with_libsndfile(path: Path, descriptor: int, layout: Layout) -> AudioReader:
+def _open_with_libsndfile(path: Path, descriptor: int, layout: Layout, may_use_ffmpeg: bool) -> AudioReader:
     from .sndfile import UNKNOWN_FRAMES, open_part
 
     facts, num_frames = [], 0
@@ -183,11 +188,16 @@ def _open_with_libsndfile(path: Path, descriptor: int, layout: Layout) -> AudioR
         raise AudioFileError(f"{path}: joins recordings of {several}; split it")
     rate, channels, format_name, subtype, tags = facts[0]
     tags, notes = _readable_tags(tags)
-    return AudioReader(path, rate, channels, num_frames / rate, format_name, subtype, tags, notes, layout.parts)
+    duration = num_frames / rate
+    return AudioReader(
+        path, rate, channels, duration, format_name, subtype, tags, notes, layout.parts, may_use_ffmpeg
+    )  # fmt: skip
 
 
-def _open_with_ffmpeg(path: Path, why: str) -> AudioReader:
+def _open_with_ffmpeg(path: Path, why: str, may_use_ffmpeg: bool) -> AudioReader:
     """`path` as ffmpeg sees it; `why` libsndfile cannot read it."""
+    if not may_use_ffmpeg:
+        raise AudioFileError(f"{path}: cannot be read as audio ({why})")
     if not ffmpeg.installed():
         raise AudioFileError(
             f"{path}: cannot be read as audio ({why}); with ffmpeg installed, more formats and the sound of videos can"
@@ -216,22 +226,26 @@ def _without(num_samples: int, blocks: Iterator[np.ndarray]) -> Iterator[np.ndar
         num_samples = max(num_samples - block.shape[1], 0)
 
 
-def read_audio(path: str | os.PathLike, on_block: Callable[[], None] | None = None) -> AudioFile:
+def read_audio(
+    path: str | os.PathLike, on_block: Callable[[int], None] | None = None, may_use_ffmpeg: bool = True
+) -> AudioFile:
     """Decode a whole audio file.
 
     Args:
         path: Of the file.
-        on_block: Called after every block that was read; what it raises ends the reading.
+        on_block: Called with the number of samples read so far after every block; what it raises ends the reading.
+        may_use_ffmpeg: See [`open_audio`].
 
     Raises:
         AudioFileError: as [`open_audio`] and [`AudioReader.blocks`].
     """
-    reader = open_audio(path)
-    blocks = []
+    reader = open_audio(path, may_use_ffmpeg)
+    blocks, num_samples = [], 0
     for block in reader.blocks():
         blocks.append(block)
+        num_samples += block.shape[1]
         if on_block:
-            on_block()
+            on_block(num_samples)
     if not blocks:
         raise AudioFileError(f"{path}: holds no audio samples")
     return AudioFile(np.concatenate(blocks, axis=1), reader.sampling_rate, reader.subtype)
