@@ -20,8 +20,8 @@ class Layout:
     """How a file is to be read.
 
     Args:
-        parts: One recording after the other, each as the pieces that make a file libsndfile reads whole; none where it
-            reads the file itself whole.
+        parts: One recording after the other, each as the pieces that make a file libsndfile reads whole if it is read from
+            beginning to end; none where it reads the file itself whole.
         damage: What is wrong with the file, or `None`.
         needs_ffmpeg: Why libsndfile cannot read it whole, or `None`.
         may_be_mpeg: Whether libmpg123 may read it, which writes its own messages on stderr.
@@ -84,17 +84,23 @@ def find_layout(descriptor: int) -> Layout:
 
     Raises:
         OSError: if it cannot be read.
+        ValueError: if it is empty.
     """
     with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
-        find = _BY_MAGIC.get(data[:4])
-        if find is not None:
-            return find(data)
-        layout, stream = Layout(), mp3_frames.scan(data)
-        if stream:
-            layout = _mp3_layout(data, stream)
-        if not layout.parts and data[0] == 0xFF:
-            layout = replace(layout, parts=[[_BLANK_TAG, (0, len(data))]])
-        return replace(layout, may_be_mpeg=True)
+        return layout_of(data)
+
+
+def layout_of(data: bytes | mmap.mmap) -> Layout:
+    """How the content of a file is to be read."""
+    find = _BY_MAGIC.get(data[:4])
+    if find is not None:
+        return find(data)
+    layout, stream = Layout(), mp3_frames.scan(data)
+    if stream:
+        layout = _mp3_layout(data, stream)
+    if not layout.parts and data[:1] == b"\xff":
+        layout = replace(layout, parts=[[_BLANK_TAG, (0, len(data))]])
+    return replace(layout, may_be_mpeg=True)
 
 
 def _mp3_layout(data, stream: mp3_frames.Stream) -> Layout:
@@ -139,7 +145,8 @@ def _flac_layout(data) -> Layout:
         if data[position + 4] & 0x7F == 0 and data[position + 5 : position + 8] == b"\0\0\x22":
             starts.append(position)
         position += 4
-    return _split(data, starts)
+    knows_length = len(data) >= 26 and bool(data[21] & 0x0F or any(data[22:26]))
+    return _split(data, starts) if knows_length or len(starts) > 1 else Layout([[(0, len(data))]])
 
 
 def _split(data, starts: list[int]) -> Layout:
