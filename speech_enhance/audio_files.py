@@ -1,10 +1,8 @@
 """Audio files in, block by block and checked: libsndfile reads what it knows, ffmpeg the rest where it is installed."""
 
 import contextlib
-import errno
 import math
 import os
-import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,15 +11,12 @@ import numpy as np
 
 from . import ffmpeg
 from .file_parts import Layout, Piece, find_layout
+from .input_files import AudioFileError, check_input, reason, regular_file
 
 BLOCK_SAMPLES = 65536
 _PCM_SUBTYPES = {"s8": "PCM_S8", "u8": "PCM_U8", "s16": "PCM_16", "s24": "PCM_24", "s32": "PCM_32", "f32": "FLOAT", "f64": "DOUBLE"}  # fmt: skip
 _PCM_CODECS = {f"pcm_{name}{order}": subtype for name, subtype in _PCM_SUBTYPES.items() for order in ("", "le", "be")}
 _NO_UNICODE = "\N{REPLACEMENT CHARACTER}"
-
-
-class AudioFileError(ValueError):
-    """A file that cannot be read or written as audio; the message names it and says why."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +103,7 @@ class AudioReader:
         from .sndfile import open_part
 
         with regular_file(self.path) as descriptor:
-            for pieces in self.parts or [None]:
+            for pieces in self.parts or [[]]:
                 with open_part(self.path, descriptor, pieces, self.format == "MP3") as file:
                     yield from self._blocks_of(file)
 
@@ -166,31 +161,53 @@ def open_audio(path: str | os.PathLike, may_use_ffmpeg: bool = True) -> AudioRea
         if isinstance(error, AudioFileError):
             raise
         raise AudioFileError(f"{path}: cannot be read as audio ({reason(error)})") from error
+    if reader.duration == 0:
+        reader = _with_samples(reader)
     if layout.damage:
         reader.notes.append(f"the recording is damaged; {layout.damage}")
-    if reader.duration == 0:
-        raise AudioFileError(f"{path}: holds no audio samples")
     return reader
 
 
+def _with_samples(reader: AudioReader) -> AudioReader:
+    """What ffmpeg finds in a file in which libsndfile finds no samples."""
+    nothing = AudioFileError(f"{reader.path}: holds no audio samples")
+    if reader.format == "ffmpeg":
+        raise nothing
+    try:
+        by_ffmpeg = _open_with_ffmpeg(reader.path, "no samples", reader.may_use_ffmpeg)
+    except AudioFileError:
+        raise nothing from None
+    if not by_ffmpeg.duration > 0:  # it may be nan: not even ffmpeg knows of any
+        raise nothing
+    return by_ffmpeg
+
+
 def _open_with_libsndfile(path: Path, descriptor: int, layout: Layout, may_use_ffmpeg: bool) -> AudioReader:
+    import soundfile
+
     from .sndfile import UNKNOWN_FRAMES, open_part
 
-    facts, num_frames = [], 0
-    for pieces in layout.parts or [None]:
-        with open_part(path, descriptor, pieces, layout.may_be_mpeg) as file:
-            tags = {name: value for name, value in file.copy_metadata().items() if value}
-            facts.append((file.samplerate, file.channels, file.format, file.subtype, tags))
-            num_frames += file.frames if file.frames < UNKNOWN_FRAMES else math.nan
+    facts, parts, num_frames, notes = [], [], 0, []
+    for number, pieces in enumerate(layout.parts or [[]], 1):
+        try:
+            with open_part(path, descriptor, pieces, layout.may_be_mpeg) as file:
+                tags = {name: value for name, value in file.copy_metadata().items() if value}
+                facts.append((file.samplerate, file.channels, file.format, file.subtype, tags))
+                num_frames += file.frames if file.frames < UNKNOWN_FRAMES else math.nan
+                parts.append(pieces)
+        except soundfile.SoundFileError:
+            if number == 1 or number < len(layout.parts):
+                raise
+            notes.append(f"the recording is damaged; the last of the {number} that it joins cannot be read")
     kinds = list(dict.fromkeys((rate, channels) for rate, channels, *_ in facts))
     if len(kinds) > 1:
         several = " and ".join(f"{rate} Hz with {channels} channel(s)" for rate, channels in kinds)
         raise AudioFileError(f"{path}: joins recordings of {several}; split it")
     rate, channels, format_name, subtype, tags = facts[0]
-    tags, notes = _readable_tags(tags)
-    duration = num_frames / rate
+    tags, lost = _readable_tags(tags)
+    duration, notes = num_frames / rate, lost + notes
     return AudioReader(
-        path, rate, channels, duration, format_name, subtype, tags, notes, layout.parts, may_use_ffmpeg
+        path, rate, channels, duration, format_name, subtype, tags, notes, parts, may_use_ffmpeg
     )  # fmt: skip
 
 
@@ -249,44 +266,3 @@ def read_audio(
     if not blocks:
         raise AudioFileError(f"{path}: holds no audio samples")
     return AudioFile(np.concatenate(blocks, axis=1), reader.sampling_rate, reader.subtype)
-
-
-def check_input(path: str | os.PathLike) -> Path:
-    """The path of a readable regular file, or [`AudioFileError`]."""
-    path = Path(path)
-    try:
-        if not path.exists():
-            raise AudioFileError(f"{path}: no such file")
-        if path.is_dir():
-            raise AudioFileError(f"{path}: is a folder, expected an audio file")
-        if not path.is_file():
-            raise AudioFileError(f"{path}: is not a regular file")
-        if path.stat().st_size == 0:
-            raise AudioFileError(f"{path}: is empty")
-    except OSError as error:
-        raise AudioFileError(f"{path}: cannot be read ({reason(error)})") from error
-    if not os.access(path, os.R_OK):
-        raise AudioFileError(f"{path}: no permission to read it")
-    return path
-
-
-@contextlib.contextmanager
-def regular_file(path: str | os.PathLike) -> Iterator[int]:
-    """A descriptor of a file to read. A FIFO that was put in its place is an error, and is not waited for.
-
-    Raises:
-        OSError: if it cannot be opened, or is no regular file.
-    """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def reason(error: BaseException) -> str:
-    return (
-        getattr(error, "strerror", None) or str(error).splitlines()[0] if str(error) else type(error).__name__
-    ).rstrip(".")

@@ -175,22 +175,23 @@ _CHUNK_FORMS = {b"RIFF": "<4sI", b"RIFX": ">4sI", b"RF64": "<4sI", b"FORM": ">4s
 
 def _chunk_layout(data) -> Layout:
     """Files joined, those that do not tell how many samples they hold, and those that are cut off."""
-    parts, start, damage = [], 0, None
+    parts, start = [], 0
     while (samples := _find_samples(data, start)) is not None:
         rest = len(data) - samples.start
         most = 2 ** (8 * struct.calcsize(samples.size_form)) - 1
-        if samples.size in (0, most) and 0 < rest < most and (samples.size or not _is_chunks(data, samples.start)):
+        is_unknown = samples.size == most or (samples.size == 0 and not _is_chunks(data, samples.start))
+        is_cut = rest + 1 < samples.size < _PLACEHOLDER_SIZE
+        if 0 < rest < most and (is_unknown or is_cut):
             size = struct.pack(samples.size_form, rest)
             parts.append([(start, samples.size_place), size, (samples.size_place + len(size), len(data))])
-            return Layout(parts)
-        if samples.size > rest + 1 and samples.size < _PLACEHOLDER_SIZE:
-            damage = f"it is cut off: it holds {rest} of {samples.size} bytes of sound"
+            damage = f"it is cut off: it holds {rest} of {samples.size} bytes of sound" if is_cut else None
+            return Layout(parts, damage)
         following = _next_file(data, samples)
         if following is None:
             break
         parts.append([(start, following)])
         start = following
-    return Layout([*parts, [(start, len(data))]] if parts else [], damage)
+    return Layout([*parts, [(start, len(data))]] if parts else [])
 
 
 def _find_samples(data, start: int) -> _Samples | None:

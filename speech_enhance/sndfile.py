@@ -29,8 +29,8 @@ class SequentialFile(soundfile.SoundFile):
 
 
 @contextlib.contextmanager
-def open_part(path: Path, descriptor: int, pieces: list[Piece] | None, quiet: bool) -> Iterator[SequentialFile]:
-    """A file, or the part of it that `pieces` are (see [`PartFile`]); if `quiet`, see [`quiet_mpg123`].
+def open_part(path: Path, descriptor: int, pieces: list[Piece], quiet: bool) -> Iterator[SequentialFile]:
+    """A file, or the part of it that `pieces` are (see [`PartFile`]) if there are any; if `quiet`, see [`quiet_mpg123`].
 
     Raises:
         SoundFileError: if libsndfile cannot read it.
