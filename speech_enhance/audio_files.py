@@ -76,7 +76,7 @@ class AudioReader:
     def _decoded(self) -> Iterator[np.ndarray]:
         import soundfile
 
-        done = 0
+        done, gave_up = 0, ""
         try:
             if self.format == "ffmpeg":
                 yield from ffmpeg.decode(self.path, self.num_channels, BLOCK_SAMPLES)
@@ -88,16 +88,17 @@ class AudioReader:
             except soundfile.SoundFileError:
                 if not self._can_go_on_with_ffmpeg():
                     raise
-                self._note("the recording is damaged; ffmpeg read on where libsndfile gave up")
+                gave_up = "; ffmpeg read on where libsndfile gave up"
                 for block in _without(done, ffmpeg.decode(self.path, self.num_channels, BLOCK_SAMPLES)):
                     done += block.shape[1]
                     yield block
         except (soundfile.SoundFileError, ffmpeg.FfmpegError, OSError) as error:
             raise AudioFileError(f"{self.path}: cannot be read as audio ({reason(error)})") from error
+        missing = ""
         if self.format != "MP3" and done < self.duration * self.sampling_rate - 0.5:  # MP3: most lengths are estimates
-            self._note(
-                f"the recording is damaged; {done / self.sampling_rate:.1f} of {self.duration:.1f} s can be read"
-            )
+            missing = f"; {done / self.sampling_rate:.1f} of {self.duration:.1f} s can be read"
+        if gave_up or missing:
+            self._note(f"the recording is damaged{gave_up}{missing}")
 
     def _by_libsndfile(self) -> Iterator[np.ndarray]:
         from .sndfile import open_part
@@ -162,24 +163,10 @@ def open_audio(path: str | os.PathLike, may_use_ffmpeg: bool = True) -> AudioRea
             raise
         raise AudioFileError(f"{path}: cannot be read as audio ({reason(error)})") from error
     if reader.duration == 0:
-        reader = _with_samples(reader)
+        raise AudioFileError(f"{path}: holds no audio samples")
     if layout.damage:
         reader.notes.append(f"the recording is damaged; {layout.damage}")
     return reader
-
-
-def _with_samples(reader: AudioReader) -> AudioReader:
-    """What ffmpeg finds in a file in which libsndfile finds no samples."""
-    nothing = AudioFileError(f"{reader.path}: holds no audio samples")
-    if reader.format == "ffmpeg":
-        raise nothing
-    try:
-        by_ffmpeg = _open_with_ffmpeg(reader.path, "no samples", reader.may_use_ffmpeg)
-    except AudioFileError:
-        raise nothing from None
-    if not by_ffmpeg.duration > 0:  # it may be nan: not even ffmpeg knows of any
-        raise nothing
-    return by_ffmpeg
 
 
 def _open_with_libsndfile(path: Path, descriptor: int, layout: Layout, may_use_ffmpeg: bool) -> AudioReader:

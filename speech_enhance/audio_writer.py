@@ -115,11 +115,11 @@ class AudioWriter:
         Raises:
             AudioFileError: if it cannot be written, or the format holds no more.
         """
-        self._num_written += block.shape[1]
-        self._check_size(self._num_written)
         if self._subtype not in ("FLOAT", "DOUBLE"):
             self.num_limited += int((np.abs(block) > 1).sum())
             block = block.clip(-1, 1)
+        self._num_written += block.shape[1]
+        self._check_size(self._num_written)
         bits = _PCM_BITS.get(self._subtype)
         data = block.T if bits is None else _to_integers(block.T, bits)
         with self._errors_named():
