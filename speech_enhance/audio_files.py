@@ -1,5 +1,7 @@
 """Audio files in, block by block and checked: libsndfile reads what it knows, ffmpeg the rest where it is installed."""
 
+import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -8,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from . import ffmpeg
+from .file_parts import Layout, Piece, find_layout
+from .input_files import AudioFileError, check_input, reason, regular_file
 
 BLOCK_SAMPLES = 65536
-_PCM_CODECS = {"pcm_s16le": "PCM_16", "pcm_s24le": "PCM_24", "pcm_s32le": "PCM_32", "pcm_f32le": "FLOAT"}
-
-
-class AudioFileError(ValueError):
-    """A file that cannot be read or written as audio; the message names it and says why."""
+_PCM_SUBTYPES = {"s8": "PCM_S8", "u8": "PCM_U8", "s16": "PCM_16", "s24": "PCM_24", "s32": "PCM_32", "f32": "FLOAT", "f64": "DOUBLE"}  # fmt: skip
+_PCM_CODECS = {f"pcm_{name}{order}": subtype for name, subtype in _PCM_SUBTYPES.items() for order in ("", "le", "be")}
+_NO_UNICODE = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,13 @@ class AudioReader:
         path: Of the file.
         sampling_rate: Samples per second.
         num_channels: Channels.
-        duration: Seconds, as far as the header tells; what is read decides.
+        duration: Seconds, as far as the header tells, `nan` if it does not; what is read decides.
         format, subtype: libsndfile's names of container and sample encoding; for a file that only ffmpeg reads `"ffmpeg"`
             and the codec.
         tags: Title, artist, comment and so on.
+        notes: What of the file could not be read, a sentence each. Reading adds to it.
+        parts: What libsndfile is to read instead of the file, see [`Layout`].
+        may_use_ffmpeg: Whether ffmpeg may read on where libsndfile gives up.
     """
 
     path: Path
@@ -53,6 +58,9 @@ class AudioReader:
     format: str
     subtype: str
     tags: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    parts: list[list[Piece]] = field(default_factory=list, repr=False)
+    may_use_ffmpeg: bool = True
 
     def blocks(self) -> Iterator[np.ndarray]:
         """The recording from its beginning, in float32 blocks `(channels, samples)`.
@@ -68,42 +76,132 @@ class AudioReader:
     def _decoded(self) -> Iterator[np.ndarray]:
         import soundfile
 
+        done, gave_up = 0, ""
         try:
             if self.format == "ffmpeg":
                 yield from ffmpeg.decode(self.path, self.num_channels, BLOCK_SAMPLES)
                 return
-            with soundfile.SoundFile(os.fsencode(self.path)) as file:
-                while len(block := file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
-                    yield np.ascontiguousarray(block.T)
+            try:
+                for block in self._by_libsndfile():
+                    done += block.shape[1]
+                    yield block
+            except soundfile.SoundFileError:
+                if not self._can_go_on_with_ffmpeg():
+                    raise
+                gave_up = "; ffmpeg read on where libsndfile gave up"
+                for block in _without(done, ffmpeg.decode(self.path, self.num_channels, BLOCK_SAMPLES)):
+                    done += block.shape[1]
+                    yield block
         except (soundfile.SoundFileError, ffmpeg.FfmpegError, OSError) as error:
             raise AudioFileError(f"{self.path}: cannot be read as audio ({reason(error)})") from error
+        missing = ""
+        if self.format != "MP3" and done < self.duration * self.sampling_rate - 0.5:  # MP3: most lengths are estimates
+            missing = f"; {done / self.sampling_rate:.1f} of {self.duration:.1f} s can be read"
+        if gave_up or missing:
+            self._note(f"the recording is damaged{gave_up}{missing}")
+
+    def _by_libsndfile(self) -> Iterator[np.ndarray]:
+        from .sndfile import open_part
+
+        with regular_file(self.path) as descriptor:
+            for pieces in self.parts or [[]]:
+                with open_part(self.path, descriptor, pieces, self.format == "MP3") as file:
+                    yield from self._blocks_of(file)
+
+    def _blocks_of(self, file) -> Iterator[np.ndarray]:
+        from .sndfile import quiet_mpg123
+
+        while True:
+            with quiet_mpg123() if self.format == "MP3" else contextlib.nullcontext() as errors:
+                block = file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)
+            if errors:
+                self._note("the recording is damaged; some of it could not be decoded")
+            if not len(block):
+                return
+            yield np.ascontiguousarray(block.T)
+
+    def _can_go_on_with_ffmpeg(self) -> bool:
+        """Whether ffmpeg finds the same sound: it decodes Opus at 48 kHz, and of most joined files only the first."""
+        if not self.may_use_ffmpeg or not ffmpeg.installed() or (len(self.parts) > 1 and self.format != "MP3"):
+            return False
+        try:
+            sound = ffmpeg.probe(self.path)
+        except ffmpeg.FfmpegError:
+            return False
+        return (sound.sampling_rate, sound.num_channels) == (self.sampling_rate, self.num_channels)
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
 
 
-def open_audio(path: str | os.PathLike) -> AudioReader:
+def open_audio(path: str | os.PathLike, may_use_ffmpeg: bool = True) -> AudioReader:
     """Look into an audio file, or a video file with sound; nothing is decoded yet.
+
+    Args:
+        path: Of the file.
+        may_use_ffmpeg: Whether ffmpeg may read what libsndfile cannot.
 
     Raises:
         AudioFileError: if it is missing, no regular file, or nothing that libsndfile, or ffmpeg if it is installed, can
-            read; or if it is empty.
+            read; if it is empty; or if it joins recordings of different kinds.
     """
     import soundfile
 
     path = check_input(path)
     try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:
-            reader = AudioReader(
-                path, file.samplerate, file.channels, file.frames / file.samplerate, file.format, file.subtype,
-                {name: value for name, value in file.copy_metadata().items() if value},
-            )  # fmt: skip
-    except (soundfile.SoundFileError, OSError) as error:
-        reader = _open_with_ffmpeg(path, reason(error))
+        with regular_file(path) as descriptor:
+            layout = find_layout(descriptor)
+            reader = None if layout.needs_ffmpeg else _open_with_libsndfile(path, descriptor, layout, may_use_ffmpeg)
+        reader = reader or _open_with_ffmpeg(path, layout.needs_ffmpeg, may_use_ffmpeg)
+    except soundfile.SoundFileError as error:
+        if len(layout.parts) > 1:
+            raise AudioFileError(f"{path}: joins several recordings, and not all can be read; split it") from error
+        reader = _open_with_ffmpeg(path, reason(error), may_use_ffmpeg)
+    except (OSError, ValueError) as error:  # ValueError: it has just become empty
+        if isinstance(error, AudioFileError):
+            raise
+        raise AudioFileError(f"{path}: cannot be read as audio ({reason(error)})") from error
     if reader.duration == 0:
         raise AudioFileError(f"{path}: holds no audio samples")
+    if layout.damage:
+        reader.notes.append(f"the recording is damaged; {layout.damage}")
     return reader
 
 
-def _open_with_ffmpeg(path: Path, why: str) -> AudioReader:
+def _open_with_libsndfile(path: Path, descriptor: int, layout: Layout, may_use_ffmpeg: bool) -> AudioReader:
+    import soundfile
+
+    from .sndfile import UNKNOWN_FRAMES, open_part
+
+    facts, parts, num_frames, notes = [], [], 0, []
+    for number, pieces in enumerate(layout.parts or [[]], 1):
+        try:
+            with open_part(path, descriptor, pieces, layout.may_be_mpeg) as file:
+                tags = {name: value for name, value in file.copy_metadata().items() if value}
+                facts.append((file.samplerate, file.channels, file.format, file.subtype, tags))
+                num_frames += file.frames if file.frames < UNKNOWN_FRAMES else math.nan
+                parts.append(pieces)
+        except soundfile.SoundFileError:
+            if number == 1 or number < len(layout.parts):
+                raise
+            notes.append(f"the recording is damaged; the last of the {number} that it joins cannot be read")
+    kinds = list(dict.fromkeys((rate, channels) for rate, channels, *_ in facts))
+    if len(kinds) > 1:
+        several = " and ".join(f"{rate} Hz with {channels} channel(s)" for rate, channels in kinds)
+        raise AudioFileError(f"{path}: joins recordings of {several}; split it")
+    rate, channels, format_name, subtype, tags = facts[0]
+    tags, lost = _readable_tags(tags)
+    duration, notes = num_frames / rate, lost + notes
+    return AudioReader(
+        path, rate, channels, duration, format_name, subtype, tags, notes, parts, may_use_ffmpeg
+    )  # fmt: skip
+
+
+def _open_with_ffmpeg(path: Path, why: str, may_use_ffmpeg: bool) -> AudioReader:
     """`path` as ffmpeg sees it; `why` libsndfile cannot read it."""
+    if not may_use_ffmpeg:
+        raise AudioFileError(f"{path}: cannot be read as audio ({why})")
     if not ffmpeg.installed():
         raise AudioFileError(
             f"{path}: cannot be read as audio ({why}); with ffmpeg installed, more formats and the sound of videos can"
@@ -113,50 +211,45 @@ def _open_with_ffmpeg(path: Path, why: str) -> AudioReader:
     except ffmpeg.FfmpegError as error:
         raise AudioFileError(f"{path}: cannot be read as audio ({error})") from error
     subtype = _PCM_CODECS.get(sound.codec, sound.codec)
-    return AudioReader(path, sound.sampling_rate, sound.num_channels, sound.duration, "ffmpeg", subtype, sound.tags)
+    tags, notes = _readable_tags(sound.tags)
+    return AudioReader(path, sound.sampling_rate, sound.num_channels, sound.duration, "ffmpeg", subtype, tags, notes)
 
 
-def read_audio(path: str | os.PathLike, on_block: Callable[[], None] | None = None) -> AudioFile:
+def _readable_tags(tags: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Tags without those that are not in Unicode, of which only replacement characters are left, and a note of these."""
+    lost = [name for name, value in tags.items() if _NO_UNICODE in value]
+    notes = [f"tags that are not in Unicode were left out: {', '.join(lost)}"] if lost else []
+    return {name: value for name, value in tags.items() if name not in lost}, notes
+
+
+def _without(num_samples: int, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """Blocks `(channels, samples)` without the first `num_samples` of them all."""
+    for block in blocks:
+        if num_samples < block.shape[1]:
+            yield block[:, num_samples:]
+        num_samples = max(num_samples - block.shape[1], 0)
+
+
+def read_audio(
+    path: str | os.PathLike, on_block: Callable[[int], None] | None = None, may_use_ffmpeg: bool = True
+) -> AudioFile:
     """Decode a whole audio file.
 
     Args:
         path: Of the file.
-        on_block: Called after every block that was read; what it raises ends the reading.
+        on_block: Called with the number of samples read so far after every block; what it raises ends the reading.
+        may_use_ffmpeg: See [`open_audio`].
 
     Raises:
         AudioFileError: as [`open_audio`] and [`AudioReader.blocks`].
     """
-    reader = open_audio(path)
-    blocks = []
+    reader = open_audio(path, may_use_ffmpeg)
+    blocks, num_samples = [], 0
     for block in reader.blocks():
         blocks.append(block)
+        num_samples += block.shape[1]
         if on_block:
-            on_block()
+            on_block(num_samples)
     if not blocks:
         raise AudioFileError(f"{path}: holds no audio samples")
     return AudioFile(np.concatenate(blocks, axis=1), reader.sampling_rate, reader.subtype)
-
-
-def check_input(path: str | os.PathLike) -> Path:
-    """The path of a readable regular file, or [`AudioFileError`]."""
-    path = Path(path)
-    try:
-        if not path.exists():
-            raise AudioFileError(f"{path}: no such file")
-        if path.is_dir():
-            raise AudioFileError(f"{path}: is a folder, expected an audio file")
-        if not path.is_file():
-            raise AudioFileError(f"{path}: is not a regular file")
-        if path.stat().st_size == 0:
-            raise AudioFileError(f"{path}: is empty")
-    except OSError as error:
-        raise AudioFileError(f"{path}: cannot be read ({reason(error)})") from error
-    if not os.access(path, os.R_OK):
-        raise AudioFileError(f"{path}: no permission to read it")
-    return path
-
-
-def reason(error: BaseException) -> str:
-    return (
-        getattr(error, "strerror", None) or str(error).splitlines()[0] if str(error) else type(error).__name__
-    ).rstrip(".")

@@ -10,6 +10,7 @@ import numpy as np
 
 from . import ffmpeg
 from .audio_files import AudioFileError, AudioReader, reason
+from .block_encodings import comes_back, unit_samples
 from .pending_file import PendingFile
 
 FORMATS = {
@@ -28,7 +29,8 @@ FORMATS = {
 _TAGS = ("title", "copyright", "software", "artist", "comment", "date", "album", "license", "tracknumber", "genre")
 _WAV_KINDS = ("WAV", "WAVEX", "RF64")
 _PEAK_BYTE_ORDERS = {"WAV": "little", "WAVEX": "little", "RF64": "little", "AIFF": "big"}
-_WAV_BYTES = 2**32 - 2**20  # of samples; beyond, a WAV file must be an RF64
+_SMALL_FORMATS = ("WAV", "WAVEX", "AIFF", "AU")
+_SMALL_BYTES = 2**32 - 2**20  # of samples in these; beyond, a WAV file must be an RF64
 _SPACE_LEFT = 2**17  # a block of samples that does not fit
 _VORBIS_RATE = 192000  # above 200,000 Hz libsndfile 1.2.2 crashes
 _PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
@@ -45,7 +47,8 @@ class AudioWriter:
         like: The recording whose sample encoding and tags are kept where the format has them, and whose picture is
             copied if `path` is a video.
         subtype: Sample encoding instead, as libsndfile calls it.
-        num_samples: About how many there will be: above 4 GB a WAV file becomes an RF64.
+        num_samples: How many there will be, 0 if that is unknown. Above 4 GB a WAV file becomes an RF64. An encoding in
+            blocks, such as ADPCM, is taken only where this many samples fill them: the rest would become silence.
 
     Raises:
         AudioFileError: if the format is unknown, cannot hold this audio, or the place cannot be written.
@@ -60,13 +63,36 @@ class AudioWriter:
         """Samples beyond full scale that an encoding without headroom had to limit so far."""
         self.lost_tags: list[str] = []
         """Names of tags that the format does not have or cannot spell."""
+        self.notes: list[str] = []
+        """What else of the recording is not kept, a sentence each."""
         self._like, self._audio = like, (sampling_rate, num_channels)
+        self._exact_length: int | None = None
         self._format, self._subtype = "ffmpeg", "lossy"
         if not self._by_ffmpeg:
             self._format, self._subtype = _encoding(self.path, like, subtype, num_samples * num_channels)
+            self._keep_length(num_samples)
         if self._subtype == "VORBIS" and sampling_rate > _VORBIS_RATE:
             raise AudioFileError(f"{self.path}: Ogg Vorbis has no {sampling_rate} Hz (at most {_VORBIS_RATE})")
+        self._num_written = 0
+        self._check_size(num_samples)
         self._pending = PendingFile(self.path)
+
+    def _keep_length(self, num_samples: int) -> None:
+        """Take plain samples instead of an encoding in blocks that would add some."""
+        encoding = (self._format, self._subtype, *self._audio)
+        if unit_samples(*encoding) == 1:
+            return
+        if num_samples and comes_back(*encoding, num_samples):
+            self._exact_length = num_samples
+            return
+        plain = "PCM_16"  # every format with such an encoding has it
+        self.notes.append(f"written as {plain} instead of {self._subtype}, which would change the number of samples")
+        self._subtype = plain
+
+    def _check_size(self, num_samples: int) -> None:
+        size = num_samples * self._audio[1] * _SAMPLE_BYTES.get(self._subtype, 0)
+        if self._format in _SMALL_FORMATS and size > _SMALL_BYTES:
+            raise AudioFileError(f"{self.path}: {self._format} holds 4 GB at most; write .rf64, .w64, .caf or .flac")
 
     @property
     def _by_ffmpeg(self) -> bool:
@@ -84,10 +110,16 @@ class AudioWriter:
         return self
 
     def write(self, block: np.ndarray) -> None:
-        """Add float32 `(channels, samples)`."""
+        """Add float32 `(channels, samples)`.
+
+        Raises:
+            AudioFileError: if it cannot be written, or the format holds no more.
+        """
         if self._subtype not in ("FLOAT", "DOUBLE"):
             self.num_limited += int((np.abs(block) > 1).sum())
             block = block.clip(-1, 1)
+        self._num_written += block.shape[1]
+        self._check_size(self._num_written)
         bits = _PCM_BITS.get(self._subtype)
         data = block.T if bits is None else _to_integers(block.T, bits)
         with self._errors_named():
@@ -100,6 +132,8 @@ class AudioWriter:
                     self._sink.abort()
                 else:
                     self._sink.close()
+                    if kind is None and self._exact_length not in (None, self._num_written):
+                        raise AudioFileError(f"{self.path}: {self._subtype} would change the number of samples")
                     if self._format in _PEAK_BYTE_ORDERS:
                         _forget_time(self._pending.descriptor, _PEAK_BYTE_ORDERS[self._format])
         except BaseException as failure:
@@ -189,7 +223,7 @@ def _encoding(path: Path, like: AudioReader | None, subtype: str | None, num_val
             subtype = subtype or like.subtype
     wanted = _nearest_subtype(format_name, subtype) if subtype else soundfile.default_subtype(format_name)
     subtype = fixed or wanted
-    if format_name in ("WAV", "WAVEX") and num_values * _SAMPLE_BYTES.get(subtype, 1) > _WAV_BYTES:
+    if format_name in ("WAV", "WAVEX") and num_values * _SAMPLE_BYTES.get(subtype, 1) > _SMALL_BYTES:
         format_name = "RF64"
     return format_name, subtype
 

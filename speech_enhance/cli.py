@@ -201,7 +201,7 @@ class ProgressBar:
 
 def tell(report: FileReport, name: str, pipeline, settings: dict) -> None:
     """Say on stderr what was done, and what of the recording could not be kept."""
-    notes = []
+    notes = list(report.notes)
     if report.num_limited:
         notes.append(f"{report.num_limited} samples over full scale were limited")
     if report.lost_tags:

@@ -98,7 +98,7 @@ def decode(path: Path, num_channels: int, block_samples: int) -> Iterator[np.nda
         try:
             while data := process.stdout.read(size * block_samples):
                 samples = np.frombuffer(data[: len(data) // size * size], "<f4").reshape(-1, num_channels)
-                yield np.ascontiguousarray(samples.T, dtype=np.float32)
+                yield np.array(samples.T, np.float32, order="C")  # writable, unlike the bytes
             process.wait()
         finally:
             process.kill()
@@ -132,6 +132,7 @@ class Encoder:
             command += ["-map", "0:a:0"]
         if sound:
             command += ["-map_metadata", "1", "-map_chapters", "1", "-map_metadata:s:a:0", "1:s:a:0"]
+            command += _without_garbled(sound.tags)
         command += ["-c", "copy", "-c:a:0", encoder, "-b:a:0", str(bit_rate), "-f", container, target]
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the encoder
         self._process = subprocess.Popen(
@@ -167,6 +168,12 @@ class Encoder:
         self._process.kill()
         with self._messages, contextlib.suppress(BrokenPipeError):
             self._process.communicate()
+
+
+def _without_garbled(tags: dict[str, str]) -> list[str]:
+    """Options that leave out tags that are not in Unicode: formats disagree about what becomes of their bytes."""
+    names = [f"{name}=" for name, value in tags.items() if "\N{REPLACEMENT CHARACTER}" in value]
+    return [option for name in names for option in ("-metadata", name, "-metadata:s:a:0", name)]
 
 
 def _can_encode(codec: str) -> bool:

@@ -5,6 +5,7 @@ Nothing here knows how requests arrive; `spaces/app.py` puts a web page in front
 
 import copy
 import ctypes
+import math
 import os
 import sys
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .audio_files import AudioFile, AudioFileError, read_audio
+from .audio_files import AudioFile, AudioFileError, AudioReader, open_audio, read_audio
 from .schedulers import PRESETS, SCHEDULERS, make_scheduler
 
 WINDOW_BATCH_SIZE = 2  # a request can be stopped after every step of so many windows: some 50 ms on a CPU
@@ -155,9 +156,14 @@ def open_upload(path: str | os.PathLike | None, limits: Limits, check: Callable[
         raise RequestError(
             "The recording is not on the server any more: files are deleted after a while. Upload it again."
         )
+
+    def after_block(num_samples: int) -> None:
+        check()
+        check_length(reader, num_samples, limits)  # a header need not tell the length
+
     try:
-        check_header(path, limits)
-        recording = read_audio(path, check)
+        reader = check_header(path, limits)
+        recording = read_audio(path, after_block, may_use_ffmpeg=False)
     except AudioFileError as error:
         raise RequestError(str(error).replace(str(path), f"“{path.name}”", 1) + ".") from error
     if not recording.audio.any():
@@ -165,8 +171,12 @@ def open_upload(path: str | os.PathLike | None, limits: Limits, check: Callable[
     return recording
 
 
-def check_header(path: Path, limits: Limits) -> None:
-    """Raise [`RequestError`] for a file that is no audio or beyond `limits`, judged by its size and header alone."""
+def check_header(path: Path, limits: Limits) -> AudioReader:
+    """Open a file; raise [`RequestError`] for one that is no audio or beyond `limits`, judged by its size and header alone.
+
+    Raises:
+        AudioFileError: for other files that cannot be read.
+    """
     import soundfile
 
     name, size = f"“{path.name}”", path.stat().st_size
@@ -175,23 +185,34 @@ def check_header(path: Path, limits: Limits) -> None:
     if size > limits.max_file_mb * 10**6:
         raise RequestError(f"{name} has {size / 1e6:.0f} MB; the limit of this page is {limits.max_file_mb} MB.")
     try:
-        header = soundfile.info(path)
-    except soundfile.SoundFileError as error:
+        reader = open_audio(path, may_use_ffmpeg=False)
+    except AudioFileError as error:
+        if not isinstance(error.__context__, soundfile.SoundFileError):
+            raise
         raise RequestError(
             f"{name} cannot be read as audio. This page takes WAV, FLAC, Ogg, Opus, MP3 and AIFF; other formats, such as "
             "M4A or a video, need to be converted first."
         ) from error
-    seconds = header.frames / header.samplerate
-    if header.channels > limits.max_channels:
-        raise RequestError(f"{name} has {header.channels} channels; the limit of this page is {limits.max_channels}.")
+    if reader.num_channels > limits.max_channels:
+        raise RequestError(
+            f"{name} has {reader.num_channels} channels; the limit of this page is {limits.max_channels}."
+        )
+    if not 1000 <= reader.sampling_rate <= 768000:
+        raise RequestError(f"{name} has {reader.sampling_rate} samples per second; 1000 to 768000 are possible.")
+    if not math.isnan(reader.duration):
+        check_length(reader, round(reader.duration * reader.sampling_rate), limits)
+    return reader
+
+
+def check_length(reader: AudioReader, num_samples: int, limits: Limits) -> None:
+    """Raise [`RequestError`] for a recording of more samples than `limits` allow."""
+    name, seconds = f"“{reader.path.name}”", num_samples / reader.sampling_rate
     if seconds > limits.max_seconds:
         raise RequestError(
             f"{name} is {_duration(seconds)} long; the limit of this page is {_duration(limits.max_seconds)}. "
             "The command line has no limit."
         )
-    if not 1000 <= header.samplerate <= 768000:
-        raise RequestError(f"{name} has {header.samplerate} samples per second; 1000 to 768000 are possible.")
-    if header.frames * header.channels > limits.max_seconds * FULL_SCALE_RATE:
+    if num_samples * reader.num_channels > limits.max_seconds * FULL_SCALE_RATE:
         raise RequestError(f"{name} holds too many samples in all its channels; shorten it or lower its sampling rate.")
 
 

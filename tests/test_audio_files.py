@@ -1,5 +1,7 @@
+import io
 import os
 import stat
+import struct
 import time
 
 import numpy as np
@@ -7,7 +9,9 @@ import pytest
 import soundfile
 from conftest import noise
 
-from speech_enhance import AudioFileError, AudioWriter, open_audio, read_audio, write_audio
+from speech_enhance import AudioFileError, AudioWriter, audio_writer, ffmpeg, open_audio, read_audio, write_audio
+from speech_enhance.audio_writer import FORMATS
+from speech_enhance.file_enhancement import write_recording
 
 
 @pytest.mark.parametrize(
@@ -77,6 +81,85 @@ def test_sound_from_a_lossy_file_becomes_plain_samples(tmp_path):
     with AudioWriter(tmp_path / "out.wav", 48000, 1, like=open_audio(tmp_path / "in.mp3")) as writer:
         writer.write(noise(4800, channels=1))
     assert soundfile.info(tmp_path / "out.wav").subtype == "PCM_16"
+
+
+def wav_with_title(title: bytes) -> bytes:
+    """A WAV file with INFO chunks, which have no encoding of their own."""
+    file = io.BytesIO()
+    soundfile.write(file, noise(4800), 16000, format="WAV")
+    content = file.getvalue()
+    items = b"".join(name + struct.pack("<I", len(text)) + text + bytes(len(text) % 2) for name, text in ((b"INAM", title), (b"IART", b"Ada\0")))  # fmt: skip
+    chunk = b"LIST" + struct.pack("<I", 4 + len(items)) + b"INFO" + items
+    return b"RIFF" + struct.pack("<I", len(content) + len(chunk) - 8) + content[8:36] + chunk + content[36:]
+
+
+def mp3_with_title(title: bytes) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, noise(4800), 16000, format="MP3")
+    return file.getvalue() + b"TAG" + title.ljust(30, b"\0") + b"Ada".ljust(95, b"\0")
+
+
+@pytest.mark.parametrize("make", [wav_with_title, mp3_with_title])
+@pytest.mark.parametrize("target", ["out.wav", "out.flac", "out.m4a", "out.wma"])
+def test_tags_in_a_local_code_page_are_left_out_and_told(tmp_path, make, target):
+    if target.endswith(("m4a", "wma")) and not ffmpeg.installed():
+        pytest.skip("needs ffmpeg")
+    (tmp_path / "in").write_bytes(make("Grüße".encode("cp1252")))
+    reader = open_audio(tmp_path / "in")
+    assert (reader.tags["artist"], "title" in reader.tags) == ("Ada", False)
+    assert reader.notes == ["tags that are not in Unicode were left out: title"]
+    report = write_recording(reader, tmp_path / target, reader.blocks())
+    assert report.notes[:1] == reader.notes
+    copy = open_audio(tmp_path / target)
+    assert (copy.tags.get("artist"), copy.tags.get("title"), copy.notes) == ("Ada", None, [])
+    (tmp_path / "in").write_bytes(make("Grüße".encode()))
+    assert open_audio(tmp_path / "in").tags["title"] == "Grüße"
+
+
+BLOCK_ENCODINGS = [("wav", "IMA_ADPCM"), ("wav", "MS_ADPCM"), ("wav", "GSM610"), ("wav", "G721_32"), ("wav", "NMS_ADPCM_24"), ("w64", "IMA_ADPCM"), ("w64", "GSM610"), ("au", "G721_32"), ("au", "G723_24"), ("aiff", "IMA_ADPCM"), ("aiff", "PCM_S8"), ("aiff", "ULAW"), ("caf", "ALAC_16")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("extension", "subtype"), BLOCK_ENCODINGS)
+@pytest.mark.parametrize("num_samples", [1, 3001, 12715])
+def test_encodings_in_blocks_add_no_samples(tmp_path, extension, subtype, num_samples):
+    """A whole number of blocks keeps its encoding; other lengths become plain samples, which is told."""
+    with soundfile.SoundFile(tmp_path / f"in.{extension}", "w", 8000, 1, subtype, format=FORMATS[f".{extension}"][0]) as file:  # fmt: skip
+        file.write(noise(num_samples))
+    whole = open_audio(tmp_path / f"in.{extension}")
+    for length in (num_samples, round(whole.duration * 8000)):
+        target = tmp_path / f"out.{extension}"
+        with AudioWriter(target, 8000, 1, like=whole, num_samples=length) as writer:
+            writer.write(noise(length, channels=1))
+        written = open_audio(target)
+        assert written.duration * 8000 == length
+        assert sum(block.shape[1] for block in written.blocks()) == length
+        if written.subtype == subtype:
+            assert writer.notes == []
+        else:
+            assert writer.notes == [f"written as PCM_16 instead of {subtype}, which would change the number of samples"]
+    if "ADPCM" in subtype or subtype == "ALAC_16":
+        assert written.subtype == subtype
+
+
+def test_an_encoding_in_blocks_whose_number_of_samples_was_wrong_is_refused(tmp_path):
+    path = tmp_path / "out.wav"
+    with (
+        pytest.raises(AudioFileError, match="IMA_ADPCM would change the number of samples"),
+        AudioWriter(path, 8000, 1, subtype="IMA_ADPCM", num_samples=5050) as writer,
+    ):
+        writer.write(noise(5051, channels=1))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("extension", ["wav", "aiff", "au"])
+def test_more_than_4_gb_of_unknown_length_are_refused(tmp_path, monkeypatch, extension):
+    monkeypatch.setattr(audio_writer, "_SMALL_BYTES", 2**17)
+    with (
+        pytest.raises(AudioFileError, match=r"4 GB at most; write .*w64"),
+        AudioWriter(tmp_path / f"out.{extension}", 48000, 2, subtype="PCM_16") as writer,
+    ):
+        writer.write(noise(40000, channels=2))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_tags_that_cannot_be_kept_are_told(tmp_path):

@@ -7,6 +7,7 @@ each time; what it finds is kept by Hypothesis and tried first from then on.
 import contextlib
 import io
 import os
+import subprocess
 import warnings
 
 import numpy as np
@@ -105,6 +106,88 @@ def test_from_file_to_file(tmp_path, monkeypatch, tiny_pipeline, content, extens
     assert {path.name for path in tmp_path.iterdir()} <= {"in.wav", target.name} | {
         f"out.{e}" for e in ("wav", "flac", "ogg", "mp3")
     }
+
+
+JOINABLE = {"WAV": "PCM_16", "FLAC": "PCM_16", "OGG": "VORBIS", "OPUS": "OPUS", "MP3": None, "AIFF": "PCM_24", "AU": "PCM_16", "CAF": "PCM_16", "RF64": "FLOAT", "W64": "PCM_16"}  # fmt: skip
+LENGTHS = (300, 5001, 30000)
+SIZE_PLACES = {"WAV": (b"data", 4, 4), "RF64": (b"ds64", 16, 8), "AIFF": (b"SSND", 4, 4), "AU": (b".snd", 8, 4), "CAF": (b"data", 4, 8), "W64": (b"data", 16, 8), "FLAC": (b"fLaC", 22, 4)}  # fmt: skip
+
+
+def file_of_length(format_name: str, num_samples: int) -> bytes:
+    file, options = io.BytesIO(), {"bitrate_mode": "VARIABLE"} if format_name == "MP3" else {}
+    container = "OGG" if format_name == "OPUS" else format_name
+    with soundfile.SoundFile(file, "w", 16000, 1, JOINABLE[format_name], format=container, **options) as sound:
+        sound.write(noise(num_samples) * np.linspace(0, 1, num_samples))
+    return file.getvalue()
+
+
+FILES_OF_LENGTH = {(name, length): file_of_length(name, length) for name in JOINABLE for length in LENGTHS}
+
+
+@st.composite
+def joined_files(draw) -> tuple[str, bytes, int]:
+    """Files of one format joined, with lengths missing or wrong, tags, holes and an end cut off; with the name of the format
+    and how many samples are in the files that are whole."""
+    name = draw(st.sampled_from(sorted(JOINABLE)))
+    lengths = draw(st.lists(st.sampled_from(LENGTHS), min_size=1, max_size=3))
+    files = [bytearray(FILES_OF_LENGTH[name, length]) for length in lengths]
+    if name == "MP3":
+        if draw(st.booleans()):
+            files = [file[file.index(file[:2], 4) :] for file in files]  # without the frame that tells the length
+        if draw(st.booleans()):
+            files = [bytearray(b"ID3\3\0\0\0\0\0\x14") + bytes(20) + file + b"TAG" + bytes(125) for file in files]
+    if name in SIZE_PLACES and len(files) == 1 and draw(st.booleans()):
+        mark, offset, size = SIZE_PLACES[name]
+        place = files[0].index(mark) + offset
+        files[0][place : place + size] = size * draw(st.sampled_from([b"\0", b"\xff"]))
+        if name == "FLAC":
+            files[0][21] &= 0xF0
+    num_whole = len(files)
+    if draw(st.booleans()):
+        files[-1] = files[-1][: draw(st.integers(0, len(files[-1])))]
+        num_whole -= 1
+    if draw(st.integers(0, 3)) == 0:
+        place = draw(st.integers(0, len(files[-1])))
+        hole = min(draw(st.sampled_from([4, 500, 4096])), len(files[-1]) - place)
+        files[-1][place : place + hole] = bytes(hole)
+        num_whole = min(num_whole, len(files) - 1)
+    return name, b"".join(files), sum(lengths[:num_whole])
+
+
+def check_length(path, content: bytes, expected: int, tolerance: int) -> None:
+    path.write_bytes(content)
+    try:
+        num_samples = read_audio(path).audio.shape[1]
+    except AudioFileError as error:
+        check_message(error, str(path))
+    else:
+        assert num_samples >= expected - tolerance
+
+
+@pytest.mark.slow
+@rounds(800)
+@given(file=joined_files())
+def test_all_files_that_were_joined_are_read(tmp_path, monkeypatch, capfd, file):
+    """Or refused; and nothing but our own words is written."""
+    monkeypatch.setattr(ffmpeg, "installed", lambda: False)
+    name, content, num_whole = file
+    frame = 1152 * 3 if name == "MP3" else 0  # of each file the delay of decoder and encoder may be gone
+    check_length(tmp_path / "in", content or b"x", num_whole, frame)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ffmpeg.installed() and not os.environ.get("CI"), reason="ffmpeg is not installed")
+@rounds(100)
+@given(file=joined_files())
+def test_no_less_is_read_than_ffmpeg_decodes(tmp_path, file):
+    """But for frames of MP3 and Ogg, and for headers and damaged frames that ffmpeg takes for sound."""
+    name, content, _ = file
+    path = tmp_path / "in"
+    path.write_bytes(content or b"x")
+    command = ["ffmpeg", "-v", "quiet", "-nostdin", "-i", path, "-map", "0:a:0", "-ac", "1", "-ar", "16000", "-f", "s16le", "-"]  # fmt: skip
+    expected = len(subprocess.run(command, capture_output=True, check=False).stdout) // 2
+    check_length(path, content or b"x", expected, 4000 if name in ("MP3", "OGG", "OPUS", "FLAC", "AU") else 0)
 
 
 ANYTHING = (

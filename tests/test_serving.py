@@ -6,6 +6,8 @@ import pytest
 import soundfile
 from conftest import noise
 
+from speech_enhance import ffmpeg
+from speech_enhance.audio_files import BLOCK_SAMPLES
 from speech_enhance.levels import level_change_db
 from speech_enhance.serving import Enhancer, Limits, RequestError, Settings, Stopped, delete_old_files, open_upload
 
@@ -95,6 +97,27 @@ def test_length_is_judged_before_anything_is_decoded(tmp_path):
             file.write(np.zeros(16000 * 60, np.int16))
     assert path.stat().st_size < 10**7
     with pytest.raises(RequestError, match=r"10.0 h long; the limit of this page is 5 min"):
+        open_upload(path, Limits())
+
+
+def test_a_length_that_no_header_tells_is_limited_while_reading(tmp_path, monkeypatch):
+    """FLAC out of a pipe; and nothing is given to ffmpeg, which reads more formats than the page promises."""
+    path = tmp_path / "pipe.flac"
+    with soundfile.SoundFile(path, "w", 16000, 1, "PCM_16") as file:
+        for _ in range(40):
+            file.write(np.full(16000 * 60, 1000, np.int16))
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    blocks = []
+    with pytest.raises(RequestError, match="the limit of this page is 5 min"):
+        open_upload(path, Limits(), lambda: blocks.append(1))
+    assert 16000 * 300 < len(blocks) * BLOCK_SAMPLES < 16000 * 310
+    monkeypatch.setattr(ffmpeg, "probe", pytest.fail)
+    write(path, noise(200000, channels=1), subtype="PCM_16")
+    path.write_bytes(path.read_bytes()[:-100000])
+    with pytest.raises(RequestError, match="cannot be read as audio"):
         open_upload(path, Limits())
 
 

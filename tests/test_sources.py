@@ -1,9 +1,12 @@
+import io
+
 import numpy as np
 import pytest
 import soundfile
-from conftest import noise, source
+from conftest import flac, noise, source
 
 from speech_enhance.audio_datasets import load_audio_dataset
+from training.loading import decode
 from training.sources import AudioSource, SourceConfig, SourceMix, StreamingSource
 from training.validation import load_pairs
 
@@ -17,6 +20,26 @@ def test_folder_and_parquet_give_the_same_kind_of_audio(corpus):
             recordings[0], AudioSource(SourceConfig(str(path)), 16000, cache=False)[0], atol=1e-4
         )
         np.testing.assert_array_equal(recordings[0], recordings[0])
+
+
+def mp3(num_samples: int) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, noise(num_samples), 16000, format="MP3")
+    return file.getvalue()
+
+
+def flac_without_length(num_samples: int) -> bytes:
+    content = bytearray(flac(noise(num_samples)))
+    content[21:26] = bytes([content[21] & 0xF0, 0, 0, 0, 0])
+    return bytes(content)
+
+
+@pytest.mark.parametrize("content", [mp3(20000) + mp3(10000), flac_without_length(30000), 2 * flac(noise(15000))])
+def test_a_row_is_decoded_to_its_end(content):
+    """libsndfile alone reads the first of joined files; out of memory no MP3 without a tag, and no FLAC of unknown length."""
+    audio = decode({"bytes": content, "path": None}, 16000)
+    assert audio.shape == (30000,)
+    assert audio.dtype == np.float32
 
 
 def test_folders_with_and_without_metadata(tmp_path):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
 from speech_enhance.audio_datasets import known_column, load_audio_dataset
 
@@ -122,7 +121,7 @@ def recordings(corpus: CorpusConfig, sampling_rate: int, seed: int, skipped: Cou
             continue
         try:
             audio = decode(row[corpus.column], sampling_rate)
-        except (soundfile.SoundFileError, OSError, TypeError):  # TypeError: neither bytes nor a path
+        except (ValueError, OSError, TypeError):  # TypeError: neither bytes nor a path
             audio = np.full(1, np.nan)
         taken = True
         if not np.isfinite(audio).all():

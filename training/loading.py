@@ -1,20 +1,47 @@
 """Rows of audio datasets as samples."""
 
+import contextlib
 import io
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
 
+from speech_enhance import AudioFileError, read_audio
+from speech_enhance.file_parts import Layout, layout_of
+
 
 def decode(entry: dict, sampling_rate: int) -> np.ndarray:
-    """Undecoded audio (`{"bytes": …, "path": …}`) to float32 mono samples at `sampling_rate`."""
-    source = io.BytesIO(entry["bytes"]) if entry.get("bytes") else entry["path"]
-    audio, original_rate = soundfile.read(source, dtype="float32", always_2d=True)
+    """Undecoded audio (`{"bytes": …, "path": …}`) to float32 mono samples at `sampling_rate`.
+
+    Raises:
+        OSError: if there is no such file.
+        ValueError: if it cannot be read.
+    """
+    content = entry["bytes"] if entry.get("bytes") else Path(entry["path"]).read_bytes()
+    audio, original_rate = _read(content)
     audio = audio.mean(axis=1)
     if original_rate != sampling_rate:
         audio = soxr.resample(audio, original_rate, sampling_rate)
     return audio
+
+
+def _read(content: bytes) -> tuple[np.ndarray, int]:
+    """The samples `(samples, channels)` of a file's content, and their rate. Content of which libsndfile would read only a
+    part goes through a temporary file."""
+    if layout_of(content) == Layout():
+        with contextlib.suppress(soundfile.SoundFileError):
+            return soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "recording"
+        file.write_bytes(content)
+        try:
+            recording = read_audio(file)
+        except AudioFileError as error:
+            raise ValueError(str(error).removeprefix(f"{file}: ")) from error
+    return recording.audio.T, recording.sampling_rate
 
 
 def decode_row(row: dict, columns: tuple[str, ...], sampling_rate: int, where: str) -> np.ndarray:
