@@ -1,6 +1,9 @@
 """Audio files in, block by block and checked: libsndfile reads what it knows, ffmpeg the rest where it is installed."""
 
+import contextlib
+import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,12 +72,13 @@ class AudioReader:
         import soundfile
 
         try:
-            if self.format == "ffmpeg":
-                yield from ffmpeg.decode(self.path, self.num_channels, BLOCK_SAMPLES)
-                return
-            with soundfile.SoundFile(os.fsencode(self.path)) as file:
-                while len(block := file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
-                    yield np.ascontiguousarray(block.T)
+            with regular_file(self.path) as descriptor:
+                if self.format == "ffmpeg":
+                    yield from ffmpeg.decode(self.path, self.num_channels, BLOCK_SAMPLES)
+                    return
+                with soundfile.SoundFile(_sniffable(self.path, descriptor), closefd=False) as file:
+                    while len(block := file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+                        yield np.ascontiguousarray(block.T)
         except (soundfile.SoundFileError, ffmpeg.FfmpegError, OSError) as error:
             raise AudioFileError(f"{self.path}: cannot be read as audio ({reason(error)})") from error
 
@@ -90,7 +94,10 @@ def open_audio(path: str | os.PathLike) -> AudioReader:
 
     path = check_input(path)
     try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:
+        with (
+            regular_file(path) as descriptor,
+            soundfile.SoundFile(_sniffable(path, descriptor), closefd=False) as file,
+        ):
             reader = AudioReader(
                 path, file.samplerate, file.channels, file.frames / file.samplerate, file.format, file.subtype,
                 {name: value for name, value in file.copy_metadata().items() if value},
@@ -154,6 +161,27 @@ def check_input(path: str | os.PathLike) -> Path:
     if not os.access(path, os.R_OK):
         raise AudioFileError(f"{path}: no permission to read it")
     return path
+
+
+@contextlib.contextmanager
+def regular_file(path: str | os.PathLike) -> Iterator[int]:
+    """A descriptor of a file to read. A FIFO that was put in its place is an error, and is not waited for.
+
+    Raises:
+        OSError: if it cannot be opened, or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _sniffable(path: Path, descriptor: int) -> int | bytes:
+    """By what libsndfile opens a file: it knows some headerless formats by the extension alone."""
+    return os.fsencode(path) if path.suffix.lower() in (".gsm", ".vox") else descriptor
 
 
 def reason(error: BaseException) -> str:

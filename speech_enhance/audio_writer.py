@@ -14,16 +14,23 @@ from .pending_file import PendingFile
 
 FORMATS = {
     ".aif": ("AIFF", None),
+    ".aifc": ("AIFF", None),
     ".aiff": ("AIFF", None),
     ".au": ("AU", None),
     ".caf": ("CAF", None),
     ".flac": ("FLAC", None),
     ".mp3": ("MP3", None),
+    ".nist": ("NIST", None),
+    ".oga": ("OGG", None),
     ".ogg": ("OGG", None),
     ".opus": ("OGG", "OPUS"),
     ".rf64": ("RF64", None),
+    ".snd": ("AU", None),
+    ".sph": ("NIST", None),
+    ".voc": ("VOC", None),
     ".w64": ("W64", None),
     ".wav": ("WAV", None),
+    ".wave": ("WAV", None),
 }
 _TAGS = ("title", "copyright", "software", "artist", "comment", "date", "album", "license", "tracknumber", "genre")
 _WAV_KINDS = ("WAV", "WAVEX", "RF64")

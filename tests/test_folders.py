@@ -151,7 +151,7 @@ def test_names_that_are_no_text_and_links_in_circles(archive, tiny_model, capsys
     assert enhance(archive, tiny_model) == 1
     lines = capsys.readouterr().err.splitlines()
     assert next(line for line in lines if "self.wav" in line).endswith(("no such file", "symbolic links)"))
-    assert len(lines) == 6 + 1  # a line for each file, and the sum
+    assert len(lines) == 1 + 6 + 1  # what is left out, a line for each file, and the sum
     assert any("line\\nbreak\\u2028.wav" in line for line in lines)
     assert {row["file"] for row in report(archive)} >= {odd, "line\nbreak\u2028.wav"}
     assert not (archive.parent / "out" / "deep" / "circle").exists()
