@@ -141,7 +141,9 @@ def run_folder(options: argparse.Namespace, choice: PipelineChoice) -> int:
     if plan.kept:
         say(f"{counted(len(plan.kept))} done already")
     if plan.left_out:
-        say(f"{named(plan.left_out)} left out: no recordings, or of a format that cannot be written")
+        say(
+            f"left out, as no recordings, links to folders or of a format that cannot be written: {named(plan.left_out)}"
+        )
     outcomes = []
     for outcome in job.run(plan, options.workers):
         outcomes.append(outcome)

@@ -16,7 +16,7 @@ from .file_enhancement import UserError
 
 LINE_BYTES = 2**18
 """Every line is shorter: the longest path, as JSON spells it and named in an error too, takes a fifth of it."""
-REPORT_BYTES, BYTES_PER_FILE = 2**24, 2**12
+REPORT_BYTES, BYTES_PER_FILE = 2**21, 2**12
 _OPTIONS = os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -34,7 +34,7 @@ class FolderReport:
         """The lines about files, in order. Any other line is passed over, such as one that was cut off.
 
         Args:
-            num_files: Recordings of the folder. A report may have 16 MB, and 4 kB more for each of them.
+            num_files: Recordings of the folder. A report may have 2 MB, and 4 kB more for each of them.
 
         Raises:
             UserError: if the report is no regular file, cannot be read or is larger.
@@ -50,10 +50,8 @@ class FolderReport:
                 read += len(line)
                 if read > most:
                     return  # it grows while it is read
-                with contextlib.suppress(ValueError, RecursionError):  # no text, no JSON, or nested too deep
-                    outcome = json.loads(line.decode())
-                    if isinstance(outcome, dict) and isinstance(outcome.get("file"), str):
-                        yield outcome
+                if line.startswith(b"{") and (outcome := _outcome(line)):
+                    yield outcome
 
     def check(self) -> None:
         """Make the report if it does not exist.
@@ -98,3 +96,12 @@ class FolderReport:
         except OSError as error:
             verb = "written" if mode & os.O_RDWR else "read"
             raise UserError(f"{self.path}: cannot be {verb} ({reason(error)})") from error
+
+
+def _outcome(line: bytes) -> dict | None:
+    """What a line says about a file, if it does."""
+    try:
+        outcome = json.loads(line.decode())
+    except (ValueError, RecursionError):  # no text, no JSON, or nested too deep
+        return None
+    return outcome if isinstance(outcome, dict) and isinstance(outcome.get("file"), str) else None

@@ -75,7 +75,7 @@ class Plan:
         kept: Those that need not be: they were enhanced before in the same way, have not changed since, and what they
             became is still there.
         unreadable: Folders that could not be looked into, with the reason.
-        left_out: Files that are no recordings, or whose format cannot be written.
+        left_out: Files that are no recordings, or whose format cannot be written, and links to folders.
     """
 
     files: list[str]
@@ -189,7 +189,7 @@ class FolderJob:
                 with contextlib.suppress(OSError):
                     target.parent.mkdir(parents=True, exist_ok=True)
         results = enhance_files(pipeline, places, self.choice.generator, **settings)
-        why = "is a link to a file outside the folder, which is not followed"
+        why = "is a link to a file outside the folder, which is not followed; put the file itself there"
         refused = [self._outcome(file, AudioFileError(f"{self.source / file}: {why}")) for file in outside]
         return refused + [
             self._outcome(file, result, facts[file])
@@ -202,18 +202,21 @@ class FolderJob:
         return Outcome(file, source=facts or [], choice=choice, **outcome_fields(result))
 
     def _files(self, unreadable: dict[str, str]) -> Iterator[tuple[str, bool]]:
-        """Files in order of folders and names, and whether each is a recording. Links to folders are not followed, so no
-        loop is endless; hidden files are none of the recordings, since some systems keep notes of their own in them."""
+        """Files in order of folders and names, and whether each is a recording. Links to folders come among the others and
+        are not followed, so no loop is endless. Hidden files are no recordings: some systems keep notes in them."""
         target, extensions = os.path.realpath(self.target), {*FORMATS, *ffmpeg.CONTAINERS}
 
         def on_error(error: OSError) -> None:
             unreadable[os.path.relpath(error.filename, self.source)] = reason(error)
 
         for folder, folders, names in os.walk(self.source, onerror=on_error):
+            place = Path(folder).relative_to(self.source)
             folders[:] = sorted(name for name in folders if os.path.realpath(Path(folder) / name) != target)
+            links = [name for name in folders if os.path.islink(Path(folder) / name)]
             for name in sorted(names):
                 known = Path(name).suffix.lower() in extensions and not name.startswith(".")
-                yield str((Path(folder) / name).relative_to(self.source)), known
+                yield str(place / name), known
+            yield from ((str(place / name), False) for name in links)
 
     def _leads_outside(self, file: str) -> bool:
         """Whether `file` is, or lies behind, a link to another place than this folder."""
@@ -235,8 +238,8 @@ class FolderJob:
         for outcome in FolderReport(self.report_path).outcomes(len(files)):
             file = outcome["file"]
             if file in known:
-                in_this_way = outcome.get("error") is None and outcome.get("choice") == choice
-                done[file] = in_this_way and outcome.get("source") == facts(file) != []
+                in_this_way = outcome.get("status") == "enhanced" and outcome.get("choice") == choice
+                done[file] = in_this_way and outcome.get("error") is None and outcome.get("source") == facts(file) != []
         return {file for file, is_done in done.items() if is_done and os.path.isfile(self.target / file)}
 
 
