@@ -199,6 +199,7 @@ def test_a_closed_stream_is_told_before_anything_is_done(tmp_path, closed, place
     assert not (tmp_path / "out.wav").exists()
 
 
+@pytest.mark.slow
 def test_without_stderr_nothing_goes_elsewhere(tmp_path, tiny_model):
     """Not a message to stdout, and not what libraries print into the output, which would get the number of stderr."""
     write(tmp_path / "in.wav", subtype="FLOAT")

@@ -203,25 +203,24 @@ def test_what_is_left_out_is_counted_and_named(archive, tiny_model, capsys):
 
 
 CODECS = {  # as other programs name recordings and films, and what ffmpeg is told to put into them
-    "a.aifc": ("-f", "aiff"), "a.m4b": (), "a.mp2": (), "a.oga": ("-c:a", "libvorbis"), "a.snd": ("-f", "au"), "a.voc": (),
-    "a.wave": ("-f", "wav"), "a.wv": (), "a.tta": (), "a.ac3": (), "b.avi": (), "b.ts": (), "b.mts": ("-f", "mpegts"), "b.mpg": (),
-    "b.flv": (), "b.3gp": ("-c:v", "mpeg4", "-c:a", "aac"), "b.wmv": (),
+    "a.ac3": (), "a.aifc": ("-f", "aiff"), "a.m4b": (), "a.mp2": (), "a.oga": ("-c:a", "libvorbis"), "a.snd": ("-f", "au"),
+    "a.voc": (), "a.wave": ("-f", "wav"), "b.avi": (), "b.flv": ("-ar", "44100"), "b.mpg": (), "b.ts": (), "b.wmv": (),
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ffmpeg.installed() and not os.environ.get("CI"), reason="ffmpeg is not installed")
 def test_a_folder_job_enhances_what_a_single_call_does(tmp_path, tiny_pipeline, monkeypatch):
     """With a limit of 0 dB, so that what comes out can be compared."""
     source = tmp_path / "in"
     source.mkdir()
-    tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(24000) / 48000)
+    tone = np.outer(0.3 * np.sin(2 * np.pi * 440 * np.arange(24000) / 48000), [1, 0.5])
     soundfile.write(tmp_path / "tone.wav", tone, 48000)
     soundfile.write(source / "a.sph", tone, 48000, format="NIST")
     picture = ("-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=0.5")
     for name, options in CODECS.items():
         shown = picture if name.startswith("b") else ()
-        rate = ("-ar", "44100") if name.endswith(".flv") else ()
-        command = ["ffmpeg", "-v", "error", *shown, "-i", tmp_path / "tone.wav", *options, *rate, source / name]
+        command = ["ffmpeg", "-v", "error", *shown, "-i", tmp_path / "tone.wav", *options, source / name]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     choice = PipelineChoice(attenuation_limit_db=0)
     settings = {"attenuation_limit_db": 0.0}
@@ -231,11 +230,11 @@ def test_a_folder_job_enhances_what_a_single_call_does(tmp_path, tiny_pipeline, 
     assert plan.left_out == []
     assert {outcome.file: outcome.error for outcome in job.run(plan)} == dict.fromkeys(["a.sph", *CODECS])
     for name in plan.files:
-        before, after = read_audio(source / name), read_audio(job.target / name)
-        assert (after.sampling_rate, len(after.audio)) == (before.sampling_rate, len(before.audio)), name
-        assert after.audio.shape[1] == pytest.approx(before.audio.shape[1], abs=4200), name  # two frames of WMA
-        power = [np.square(item.audio[0, 6000:18000]).mean() for item in (before, after)]
-        assert power[1] == pytest.approx(power[0], rel=0.1), name
+        after = read_audio(job.target / name)
+        assert (after.sampling_rate, len(after.audio)) == (44100 if name == "b.flv" else 48000, 2), name
+        assert 0.5 <= after.audio.shape[1] / after.sampling_rate < 0.7, name  # WMA in whole frames of 43 ms
+        power = np.square(after.audio[:, 6000:18000]).mean(axis=1)
+        np.testing.assert_allclose(power, [0.045, 0.01125], rtol=0.1, err_msg=name)
         if name.startswith("b"):
             command = [
                 "ffprobe",

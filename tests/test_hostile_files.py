@@ -260,7 +260,7 @@ def test_a_fifo_in_the_place_of_a_file_that_is_read_is_not_waited_for(tmp_path, 
     if extension == ".m4a" and not ffmpeg.installed() and not os.environ.get("CI"):
         pytest.skip("ffmpeg is not installed")
     source = tmp_path / f"in{extension}"
-    write_audio(source, SOUND[None], 16000)
+    write_audio(source, np.stack([SOUND, SOUND]), 16000)
 
     def replace(stage, seconds, duration):
         if stage == "measuring" and not source.is_fifo():
