@@ -173,6 +173,8 @@ def check_output(path: str | os.PathLike) -> Path:
     path = Path(path)
     if os.path.isdir(path):  # unlike the methods of a path, these give no error where one may not look
         raise AudioFileError(f"{path}: is a folder, expected a file name for the output")
+    if os.path.exists(path) and not os.path.isfile(path):  # a FIFO, say, in whose place nobody expects a file
+        raise AudioFileError(f"{path}: is not a regular file; - writes to stdout")
     if path.suffix.lower() not in (*FORMATS, *ffmpeg.CONTAINERS):
         known = ", ".join([*FORMATS, *ffmpeg.CONTAINERS])
         raise AudioFileError(f"{path}: unknown output format {path.suffix!r}; known are {known}")

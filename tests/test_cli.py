@@ -316,6 +316,8 @@ def test_output_that_cannot_be_written_is_refused(tmp_path):
     check_refusal(run(source, tmp_path / "no" / "out.wav"), "does not exist")
     check_refusal(run(source, tmp_path), "is a folder")
     check_refusal(run(source, tmp_path / "out.txt"), "unknown output format")
+    os.mkfifo(tmp_path / "fifo.wav")
+    check_refusal(run(source, tmp_path / "fifo.wav"), "is not a regular file")
     assert source.read_bytes() == before
 
 
