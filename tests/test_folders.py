@@ -234,7 +234,7 @@ def test_a_folder_job_enhances_what_a_single_call_does(tmp_path, tiny_pipeline, 
         assert (after.sampling_rate, len(after.audio)) == (44100 if name == "b.flv" else 48000, 2), name
         assert 0.5 <= after.audio.shape[1] / after.sampling_rate < 0.7, name  # WMA in whole frames of 43 ms
         power = np.square(after.audio[:, 6000:18000]).mean(axis=1)
-        np.testing.assert_allclose(power, [0.045, 0.01125], rtol=0.1, err_msg=name)
+        np.testing.assert_allclose(power, [0.045, 0.01125], rtol=0.25, err_msg=name)  # MP3 takes a tenth each time
         if name.startswith("b"):
             command = [
                 "ffprobe",
