@@ -79,7 +79,8 @@ class AudioReader:
         done, gave_up = 0, ""
         try:
             if self.format == "ffmpeg":
-                yield from ffmpeg.decode(self.path, self.num_channels, BLOCK_SAMPLES)
+                with regular_file(self.path):
+                    yield from ffmpeg.decode(self.path, self.num_channels, BLOCK_SAMPLES)
                 return
             try:
                 for block in self._by_libsndfile():

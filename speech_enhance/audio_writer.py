@@ -15,16 +15,23 @@ from .pending_file import PendingFile
 
 FORMATS = {
     ".aif": ("AIFF", None),
+    ".aifc": ("AIFF", None),
     ".aiff": ("AIFF", None),
     ".au": ("AU", None),
     ".caf": ("CAF", None),
     ".flac": ("FLAC", None),
     ".mp3": ("MP3", None),
+    ".nist": ("NIST", None),
+    ".oga": ("OGG", None),
     ".ogg": ("OGG", None),
     ".opus": ("OGG", "OPUS"),
     ".rf64": ("RF64", None),
+    ".snd": ("AU", None),
+    ".sph": ("NIST", None),
+    ".voc": ("VOC", None),
     ".w64": ("W64", None),
     ".wav": ("WAV", None),
+    ".wave": ("WAV", None),
 }
 _TAGS = ("title", "copyright", "software", "artist", "comment", "date", "album", "license", "tracknumber", "genre")
 _WAV_KINDS = ("WAV", "WAVEX", "RF64")
@@ -200,6 +207,8 @@ def check_output(path: str | os.PathLike) -> Path:
     path = Path(path)
     if os.path.isdir(path):  # unlike the methods of a path, these give no error where one may not look
         raise AudioFileError(f"{path}: is a folder, expected a file name for the output")
+    if os.path.exists(path) and not os.path.isfile(path):  # a FIFO, say, in whose place nobody expects a file
+        raise AudioFileError(f"{path}: is not a regular file; - writes to stdout")
     if path.suffix.lower() not in (*FORMATS, *ffmpeg.CONTAINERS):
         known = ", ".join([*FORMATS, *ffmpeg.CONTAINERS])
         raise AudioFileError(f"{path}: unknown output format {path.suffix!r}; known are {known}")

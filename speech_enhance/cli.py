@@ -5,17 +5,15 @@ import contextlib
 import importlib.util
 import math
 import os
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from .audio_files import AudioFileError, check_input, open_audio
 from .audio_writer import check_output
 from .file_enhancement import BACKENDS, FileReport, PipelineChoice, UserError, check_places, enhance_file
-from .folders import FolderJob
+from .folders import FolderJob, counted, named
 from .schedulers import PRESETS, SCHEDULERS
+from .standard_streams import run_command, say, show, spooled_input, spooled_output
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -26,15 +24,9 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 done, 1 some files of a folder failed, 2 wrong input, 130 interrupted."""
-    try:
-        return run(build_parser().parse_args(arguments))
-    except (UserError, AudioFileError) as error:
-        say(f"error: {error}")
-        return 2
-    except KeyboardInterrupt:
-        say("interrupted, nothing written")
-        return 130
+    """Run the command; returns its exit code: 0 done, 1 some files of a folder failed, 2 wrong input, 130 interrupted, 141 the
+    reader of stdout has left."""
+    return run_command(lambda: run(build_parser().parse_args(arguments)), "interrupted, no file is left half-written")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -121,12 +113,14 @@ def run(options: argparse.Namespace) -> int:
     if os.path.isdir(options.input):
         if options.plot:
             raise UserError("--plot draws one file, not a folder")
+        if options.output == "-":
+            raise UserError("a folder needs a folder for its output, not stdout")
         return run_folder(options, choice)
     with contextlib.ExitStack() as stack:
         source = check_input(stack.enter_context(spooled_input()) if options.input == "-" else options.input)
         target = stack.enter_context(spooled_output(options.format)) if options.output == "-" else options.output
         target = check_output(target)
-        check_places(source, target)
+        check_places(source, target, options.plot)
         open_audio(source)  # a bad file is told before the model is loaded
         pipeline, settings = choice.load()
         with ProgressBar() as progress:
@@ -136,7 +130,7 @@ def run(options: argparse.Namespace) -> int:
                 raise
             except ValueError as error:
                 raise UserError(f"{options.input}: {error}") from error
-        tell(report, "-" if options.output == "-" else options.output, pipeline, settings)
+    tell(report, options.output, pipeline, settings)
     return 0
 
 
@@ -145,29 +139,23 @@ def run_folder(options: argparse.Namespace, choice: PipelineChoice) -> int:
     job = FolderJob(Path(options.input), Path(options.output), choice)
     plan = job.plan()
     if plan.kept:
-        say(f"{len(plan.kept)} files are done already")
+        say(f"{counted(len(plan.kept))} done already")
+    if plan.left_out:
+        say(
+            f"left out, as no recordings, links to folders or of a format that cannot be written: {named(plan.left_out)}"
+        )
     outcomes = []
     for outcome in job.run(plan, options.workers):
         outcomes.append(outcome)
         done = f"{outcome.duration:.1f} s in {outcome.seconds:.1f} s" if outcome.error is None else outcome.error
         number = f"[{len(outcomes)}/{len(plan.waiting) + len(plan.unreadable)}]"
-        print(one_line(f"{number} {outcome.file}: {done}"), file=sys.stderr)
+        show(f"{number} {outcome.file}: {done}")
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     say(
-        f"{len(outcomes) - len(failed)} files enhanced, {len(failed)} failed, {len(plan.kept)} done before "
-        f"({job.report_path})"
+        f"{counted(len(outcomes) - len(failed))} enhanced, {len(failed)} failed, {len(plan.kept)} done before, "
+        f"{len(plan.left_out)} left out ({job.report_path})"
     )
     return 1 if failed else 0
-
-
-def say(message: str) -> None:
-    """A line on stderr."""
-    print(one_line(f"speech-enhance: {message}"), file=sys.stderr)
-
-
-def one_line(text: str) -> str:
-    """`text` with what is not printable, such as line breaks and terminal commands in a file's name, spelled out."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 class ProgressBar:
@@ -213,31 +201,7 @@ def tell(report: FileReport, name: str, pipeline, settings: dict) -> None:
         f"({type(pipeline.scheduler).__name__}, {settings['num_inference_steps']} step(s), "
         f"{settings['num_estimates']} estimate(s))"
     )
-    print(one_line(done), file=sys.stderr)
-
-
-@contextlib.contextmanager
-def spooled_input() -> Iterator[Path]:
-    """A temporary file with all of stdin, which cannot be read twice."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "stdin"
-        with open(path, "wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
-        try:
-            yield path
-        except AudioFileError as error:
-            raise AudioFileError(str(error).replace(str(path), "stdin")) from error
-
-
-@contextlib.contextmanager
-def spooled_output(extension: str) -> Iterator[Path]:
-    """A temporary file that goes to stdout when it is complete."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"stdout.{extension}"
-        yield path
-        with open(path, "rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer)
-            sys.stdout.flush()
+    show(done)
 
 
 def number(kind: type, lowest: float, highest: float):

@@ -21,10 +21,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli import OneLineParser, add_pipeline_options, number, pipeline_choice, say
+from .cli import OneLineParser, add_pipeline_options, number, pipeline_choice
 from .corpus_output import LAYOUTS, CorpusOutput, totals
 from .corpus_shard import Row, RowEnhancer
 from .file_enhancement import UserError, first_line
+from .standard_streams import run_command, say
 
 if TYPE_CHECKING:
     from .corpus_columns import OutputColumns
@@ -35,14 +36,7 @@ ROWS_PER_SHARD = 1000
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 done, 1 the corpus is complete and some of its rows failed, 2 wrong input,
     130 interrupted."""
-    try:
-        return run(build_parser().parse_args(arguments))
-    except UserError as error:
-        say(f"error: {error}")
-        return 2
-    except KeyboardInterrupt:
-        say("interrupted; the same command goes on")
-        return 130
+    return run_command(lambda: run(build_parser().parse_args(arguments)), "interrupted; the same command goes on")
 
 
 def build_parser() -> argparse.ArgumentParser:

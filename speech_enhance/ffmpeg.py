@@ -17,19 +17,37 @@ from typing import IO
 import numpy as np
 
 CONTAINERS = {
+    ".3g2": ("3g2", "aac"),
+    ".3gp": ("3gp", "aac"),
     ".aac": ("adts", "aac"),
+    ".ac3": ("ac3", "ac3"),
+    ".asf": ("asf", "wmav2"),
+    ".avi": ("avi", "libmp3lame"),
+    ".eac3": ("eac3", "eac3"),
+    ".flv": ("flv", "aac"),
+    ".m2ts": ("mpegts", "aac"),
     ".m4a": ("ipod", "aac"),
+    ".m4b": ("ipod", "aac"),
     ".m4v": ("mp4", "aac"),
     ".mka": ("matroska", "libopus"),
     ".mkv": ("matroska", "aac"),
     ".mov": ("mov", "aac"),
+    ".mp2": ("mp2", "mp2"),
     ".mp4": ("mp4", "aac"),
+    ".mpeg": ("vob", "mp2"),
+    ".mpg": ("vob", "mp2"),
+    ".mts": ("mpegts", "aac"),
+    ".ts": ("mpegts", "aac"),
+    ".tta": ("tta", "tta"),
+    ".vob": ("vob", "mp2"),
     ".webm": ("webm", "libopus"),
     ".wma": ("asf", "wmav2"),
+    ".wmv": ("asf", "wmav2"),
+    ".wv": ("wv", "wavpack"),
 }
 """Per extension ffmpeg's names of the container and of the usual encoder for sound in it."""
 
-_VIDEO = (".m4v", ".mkv", ".mov", ".mp4", ".webm")
+_SOUND_ONLY = (".aac", ".ac3", ".eac3", ".m4a", ".m4b", ".mka", ".mp2", ".tta", ".wma", ".wv")
 _ENCODERS = {"vorbis": "libvorbis", "opus": "libopus", "mp3": "libmp3lame"}  # the others are called as their codec
 _QUIET = ("-v", "error", "-nostdin")
 _LOCAL = ("-protocol_whitelist", "file")
@@ -126,7 +144,7 @@ class Encoder:
             keeps_codec = extension == source.suffix.lower() and _can_encode(sound.codec)
             encoder = _ENCODERS.get(sound.codec, sound.codec) if keeps_codec else encoder
             bit_rate = sound.bit_rate or bit_rate
-        if sound and extension in _VIDEO:
+        if sound and extension not in _SOUND_ONLY:
             command += ["-map", "1:v?", "-map", "0:a:0", "-map", "1:a?", "-map", "-1:a:0", "-map", "1:s?"]
         else:
             command += ["-map", "0:a:0"]

@@ -67,7 +67,7 @@ def enhance_file(
     """
     started = time.perf_counter()
     reader = open_audio(source)
-    check_places(source, target)
+    check_places(source, target, picture)
     rate = reader.sampling_rate
     on_progress = on_progress or (lambda stage, seconds, duration: None)
     before, after = (Strip(rate), Strip(rate)) if picture else (None, None)
@@ -103,10 +103,24 @@ def write_recording(reader: AudioReader, target: str | os.PathLike, blocks: Iter
     return FileReport(writer.path, num_samples / rate, seconds, writer.num_limited, writer.lost_tags, notes)
 
 
-def check_places(source: str | os.PathLike, target: str | os.PathLike) -> None:
-    """Raise [`AudioFileError`] if `target` is, by whatever name or link, the recording itself."""
-    if os.path.exists(target) and os.path.samefile(source, target):
+def check_places(
+    source: str | os.PathLike, target: str | os.PathLike, picture: str | os.PathLike | None = None
+) -> None:
+    """Raise [`AudioFileError`] if `target` is, by whatever name or link, the recording itself, or `picture` one of both."""
+    if _same_place(source, target):
         raise AudioFileError(f"{target}: output and input are the same file")
+    if picture is not None:
+        for name, place in (("input", source), ("output", target)):
+            if _same_place(picture, place):
+                raise AudioFileError(f"{picture}: picture and {name} are the same file")
+        if os.path.exists(picture) and not os.path.isfile(picture):
+            raise AudioFileError(f"{picture}: is no regular file, expected a name for the picture")
+
+
+def _same_place(first: str | os.PathLike, second: str | os.PathLike) -> bool:
+    if os.path.exists(first) and os.path.exists(second):
+        return os.path.samefile(first, second)
+    return os.path.realpath(first) == os.path.realpath(second)
 
 
 def draw_picture(before: Strip, after: Strip, path: Path) -> None:

@@ -2,14 +2,13 @@
 
 import contextlib
 import dataclasses
-import json
+import functools
 import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from . import ffmpeg
@@ -17,6 +16,7 @@ from .audio_files import AudioFileError, reason
 from .audio_writer import FORMATS
 from .file_batches import GROUP_FILES, Result, enhance_files, group_by_size
 from .file_enhancement import FileReport, PipelineChoice, UserError, first_line
+from .folder_report import FolderReport
 
 REPORT_NAME = "speech-enhance.jsonl"
 
@@ -30,8 +30,8 @@ class Outcome:
         status: `"enhanced"` or `"failed"`.
         error: Why it failed, in one line, or `None`.
         duration: Seconds of audio.
-        seconds: It took; of files that were enhanced together, its share by length.
-        real_time_factor: The one by the other, `None` for a file that failed.
+        seconds: Computing time; of files that were enhanced together, its share by length.
+        real_time_factor: Seconds of computing per second of audio, `None` for a file that failed.
         source: Size and time of modification (ns) of the recording.
         choice: How it was enhanced.
         num_limited, lost_tags, notes: See [`FileReport`].
@@ -69,22 +69,30 @@ def outcome_fields(result: Result) -> dict:
 
 @dataclass(frozen=True)
 class Plan:
-    """Paths, relative to the folder, of all recordings in it; of those that are to be enhanced; and of those that need
-    not be: which were enhanced before in the same way, are still there, and have not changed since. `unreadable` are
-    folders that could not be looked into, with the reason."""
+    """What is to be done of a folder; all paths are relative to it.
+
+    Args:
+        files: All recordings.
+        waiting: Those that are to be enhanced.
+        kept: Those that need not be: they were enhanced before in the same way, have not changed since, and what they
+            became is still there.
+        unreadable: Folders that could not be looked into, with the reason.
+        left_out: Files that are no recordings, or whose format cannot be written, and links to folders.
+    """
 
     files: list[str]
     waiting: list[str]
     kept: list[str]
     unreadable: dict[str, str]
+    left_out: list[str]
 
 
 @dataclass(frozen=True)
 class FolderJob:
     """Enhance everything under `source` into the same places under `target`.
 
-    Files that libsndfile or ffmpeg know by their extension count as recordings. `speech-enhance.jsonl` in `target` gets a
-    line for each file as it is finished.
+    Files whose extension names a format that can be written count as recordings. A link to a file outside `source` is not
+    followed, and counts as one that failed. `speech-enhance.jsonl` in `target` gets a line for each file as it is finished.
 
     Args:
         source, target: Folders; `target` is made if need be.
@@ -103,20 +111,22 @@ class FolderJob:
         """See [`Plan`].
 
         Raises:
-            UserError: if there are no recordings, or `target` is no place for a folder.
+            UserError: if there are no recordings, or `target` or its report is of another kind.
         """
         if os.path.exists(self.target) and not os.path.isdir(self.target):
             raise UserError(f"{self.target}: is no folder, and {self.source} is one")
         if os.path.exists(self.target) and os.path.samefile(self.source, self.target):
             raise UserError(f"{self.target}: output and input are the same folder")
         unreadable: dict[str, str] = {}
-        files = list(self._recordings(unreadable))
+        files, left_out = [], []
+        for file, known in self._files(unreadable):
+            (files if known else left_out).append(file)
         if not files and not unreadable:
-            raise UserError(f"{self.source}: holds no audio files")
-        done = self._done()
-        kept = {file for file in files if self._is_current(file, done.get(file))}
+            found = f" of a format that can be written, only {named(left_out)}" if left_out else ""
+            raise UserError(f"{self.source}: holds no audio files{found}")
+        kept = self._kept(files)
         waiting = [file for file in files if file not in kept]
-        return Plan(files, waiting, sorted(kept), unreadable)
+        return Plan(files, waiting, sorted(kept), unreadable, left_out)
 
     def run(self, plan: Plan, workers: int = 1) -> Iterator[Outcome]:
         """Enhance what waits, in processes of their own if `workers` is above 1; each outcome as it comes.
@@ -129,14 +139,13 @@ class FolderJob:
         """
         try:
             self.target.mkdir(parents=True, exist_ok=True)
-            report = open(self.report_path, "a", encoding="utf-8")  # noqa: SIM115 - closed below
         except OSError as error:
-            raise UserError(f"{self.target}: cannot be written ({error.strerror})") from error
-        with report:
-            for outcome in self._outcomes(plan, workers):
-                report.write(json.dumps(dataclasses.asdict(outcome)) + "\n")  # ASCII: a name may be no text at all
-                report.flush()
-                yield outcome
+            raise UserError(f"{self.target}: cannot be written ({reason(error)})") from error
+        report = FolderReport(self.report_path)
+        report.check()
+        for outcome in self._outcomes(plan, workers):
+            report.add(dataclasses.asdict(outcome))
+            yield outcome
 
     def _outcomes(self, plan: Plan, workers: int) -> Iterator[Outcome]:
         for folder, why in plan.unreadable.items():
@@ -152,7 +161,7 @@ class FolderJob:
         context = multiprocessing.get_context("spawn")
         threads = max(1, (os.cpu_count() or 1) // workers)
         with ProcessPoolExecutor(workers, context, _start_worker, (self.choice, threads)) as pool:
-            tasks = [pool.submit(partial(_enhance_in_worker, self), group) for group in groups]
+            tasks = [pool.submit(functools.partial(_enhance_in_worker, self), group) for group in groups]
             try:
                 for task in as_completed(tasks):
                     yield from task.result()
@@ -172,6 +181,8 @@ class FolderJob:
     def _enhance(self, group: list[tuple[str, bool]], loaded) -> list[Outcome]:
         """Enhance those of a group that wait, with the pipeline and settings `loaded`."""
         pipeline, settings = loaded
+        outside = [file for file, waits in group if waits and self._leads_outside(file)]
+        group = [(file, waits) for file, waits in group if file not in outside]
         facts = {file: self._facts(file) for file, _ in group}
         places = [(self.source / file, self.target / file if waits else None) for file, waits in group]
         for _, target in places:
@@ -180,7 +191,9 @@ class FolderJob:
                 with contextlib.suppress(OSError):
                     target.parent.mkdir(parents=True, exist_ok=True)
         results = enhance_files(pipeline, places, self.choice.generator, **settings)
-        return [
+        why = "is a link to a file outside the folder, which is not followed; put the file itself there"
+        refused = [self._outcome(file, AudioFileError(f"{self.source / file}: {why}")) for file in outside]
+        return refused + [
             self._outcome(file, result, facts[file])
             for (file, waits), result in zip(group, results, strict=True)
             if waits
@@ -190,19 +203,26 @@ class FolderJob:
         choice = dataclasses.asdict(self.choice)
         return Outcome(file, source=facts or [], choice=choice, **outcome_fields(result))
 
-    def _recordings(self, unreadable: dict[str, str]) -> Iterator[str]:
-        """Recordings in order of folders and names; links to folders are not followed, so no loop is endless."""
-        extensions = {*FORMATS, *ffmpeg.CONTAINERS}
-        target = self.target.resolve()
+    def _files(self, unreadable: dict[str, str]) -> Iterator[tuple[str, bool]]:
+        """Files in order of folders and names, and whether each is a recording. Links to folders come among the others and
+        are not followed, so no loop is endless. Hidden files are no recordings: some systems keep notes in them."""
+        target, extensions = os.path.realpath(self.target), {*FORMATS, *ffmpeg.CONTAINERS}
 
         def on_error(error: OSError) -> None:
             unreadable[os.path.relpath(error.filename, self.source)] = reason(error)
 
         for folder, folders, names in os.walk(self.source, onerror=on_error):
-            folders[:] = sorted(name for name in folders if (Path(folder) / name).resolve() != target)
+            place = Path(folder).relative_to(self.source)
+            folders[:] = sorted(name for name in folders if os.path.realpath(Path(folder) / name) != target)
+            links = [name for name in folders if os.path.islink(Path(folder) / name)]
             for name in sorted(names):
-                if Path(name).suffix.lower() in extensions and not name.startswith("."):
-                    yield str((Path(folder) / name).relative_to(self.source))
+                known = Path(name).suffix.lower() in extensions and not name.startswith(".")
+                yield str(place / name), known
+            yield from ((str(place / name), False) for name in links)
+
+    def _leads_outside(self, file: str) -> bool:
+        """Whether `file` is, or lies behind, a link to another place than this folder."""
+        return not Path(os.path.realpath(self.source / file)).is_relative_to(os.path.realpath(self.source))
 
     def _facts(self, file: str) -> list[int]:
         """Size and time of modification; nothing for a file that is not there."""
@@ -212,26 +232,28 @@ class FolderJob:
             return []
         return [status.st_size, status.st_mtime_ns]
 
-    def _done(self) -> dict[str, dict]:
-        """The last line of the report about every file; a line that was cut off does not count."""
+    def _kept(self, files: list[str]) -> set[str]:
+        """Those of `files` of which the last line of the report says that they are done."""
+        choice, known = dataclasses.asdict(self.choice), set(files)
+        facts = functools.cache(self._facts)
         done = {}
-        if os.path.exists(self.report_path):
-            for line in self.report_path.read_text(encoding="utf-8").splitlines():
-                try:
-                    outcome = json.loads(line)
-                    done[outcome["file"]] = outcome
-                except (ValueError, KeyError, TypeError):
-                    continue
-        return done
+        for outcome in FolderReport(self.report_path).outcomes(len(files)):
+            file = outcome["file"]
+            if file in known:
+                in_this_way = outcome.get("status") == "enhanced" and outcome.get("choice") == choice
+                done[file] = in_this_way and outcome.get("error") is None and outcome.get("source") == facts(file) != []
+        return {file for file, is_done in done.items() if is_done and os.path.isfile(self.target / file)}
 
-    def _is_current(self, file: str, outcome: dict | None) -> bool:
-        return (
-            outcome is not None
-            and outcome.get("error") is None
-            and outcome.get("source") == self._facts(file)
-            and outcome.get("choice") == dataclasses.asdict(self.choice)
-            and (self.target / file).is_file()
-        )
+
+def named(files: list[str], most: int = 5) -> str:
+    """How many files there are, and the first of them."""
+    more = ", …" if len(files) > most else ""
+    return f"{counted(len(files))} ({', '.join(files[:most])}{more})"
+
+
+def counted(number: int) -> str:
+    """`1 file`, `2 files`."""
+    return f"{number} file{'' if number == 1 else 's'}"
 
 
 _worker = {}

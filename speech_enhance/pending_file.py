@@ -1,16 +1,23 @@
 """A file that appears whole or not at all."""
 
+import contextlib
+import errno
 import os
 import secrets
+import shutil
 import tempfile
 from pathlib import Path
+
+_NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.ENOTTY)
+"""What file systems answer that cannot sync a file; other errors say that its content did not reach the disk."""
 
 
 class PendingFile:
     """A new file beside `path` that takes its place when the `with` block ends well, and vanishes if it does not.
 
     On Linux it has no name until then, so that not even a killed process leaves anything behind. Elsewhere, and on file
-    systems without such files, it is a hidden file beside, which a killed process cannot remove.
+    systems without such files, it is a hidden file beside, which a killed process cannot remove. A file system that
+    refuses permissions, syncing or hard links, as network shares and memory cards do, gets the file without them.
 
     Args:
         path: Where the file is to be; what is there before is replaced only by the finished one, whose permissions are
@@ -27,8 +34,7 @@ class PendingFile:
     def __enter__(self) -> "PendingFile":
         self.descriptor = self._open_nameless()
         if self.descriptor is None:
-            self.descriptor, partial = tempfile.mkstemp(".partial", ".speech-enhance.", self.path.parent)
-            self._partial = Path(partial)
+            self.descriptor = self._open_named()
         return self
 
     @property
@@ -38,17 +44,30 @@ class PendingFile:
 
     def __exit__(self, kind, error, traceback) -> None:
         try:
+            try:
+                if kind is None:
+                    self._make_lasting()
+                    if self._partial is None:
+                        self._give_name()
+            finally:
+                os.close(self.descriptor)  # before renaming: the last error may come here, and Windows asks for it
             if kind is None:
-                os.fchmod(self.descriptor, _mode(self.path))
-                os.fsync(self.descriptor)
-                if self._partial is None:
-                    self._give_name()
                 os.replace(self._partial, self.path)
                 self._partial = None
         finally:
-            os.close(self.descriptor)
             if self._partial is not None:
                 self._partial.unlink(missing_ok=True)
+
+    def _make_lasting(self) -> None:
+        """Give the file its permissions and bring its content to the disk, as far as the file system can."""
+        if hasattr(os, "fchmod"):  # not on every Windows
+            with contextlib.suppress(OSError):
+                os.fchmod(self.descriptor, _mode(self.path))
+        try:
+            os.fsync(self.descriptor)
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
+                raise
 
     def _open_nameless(self) -> int | None:
         if not hasattr(os, "O_TMPFILE") or not os.path.isdir("/proc/self/fd"):
@@ -58,14 +77,29 @@ class PendingFile:
         except OSError:  # not every file system can; if nothing can be written here, the other way says so
             return None
 
+    def _open_named(self) -> int:
+        descriptor, partial = tempfile.mkstemp(".partial", ".speech-enhance.", self.path.parent)
+        self._partial = Path(partial)
+        return descriptor
+
     def _give_name(self) -> None:
         partial = self.path.with_name(f".speech-enhance.{secrets.token_hex(6)}.partial")
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:  # a folder's descriptor makes Python use linkat, which follows the link in /proc
-            os.link(f"/proc/self/fd/{self.descriptor}", partial.name, dst_dir_fd=folder)
-        finally:
-            os.close(folder)
-        self._partial = partial
+        try:
+            folder = os.open(self.path.parent, os.O_PATH)
+            try:  # a folder's descriptor makes Python use linkat, which follows the link in /proc
+                os.link(f"/proc/self/fd/{self.descriptor}", partial.name, dst_dir_fd=folder)
+            finally:
+                os.close(folder)
+            self._partial = partial
+        except OSError:  # no hard links here
+            self._copy_into_named()
+
+    def _copy_into_named(self) -> None:
+        nameless, self.descriptor = self.descriptor, self._open_named()
+        with open(nameless, "rb") as source, open(self.descriptor, "wb", closefd=False) as target:
+            source.seek(0)
+            shutil.copyfileobj(source, target, 2**20)
+        self._make_lasting()
 
 
 def _mode(path: Path) -> int:

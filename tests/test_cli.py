@@ -1,6 +1,9 @@
 """The command as a process of its own."""
 
+import contextlib
+import errno
 import functools
+import io
 import os
 import re
 import signal
@@ -132,6 +135,122 @@ def test_plot(tmp_path, tiny_model, capsys):
     assert "does not exist" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["input", "link to input", "link to output", "hard link to output", "folder"])
+def test_a_plot_never_takes_the_place_of_a_recording(tmp_path, capsys, kind):
+    source, target, picture = write(tmp_path / "p.png", format="WAV"), tmp_path / "out.wav", tmp_path / "q.png"
+    target.write_bytes(b"precious")
+    make = {
+        "input": lambda: None,
+        "link to input": lambda: picture.symlink_to(source),
+        "link to output": lambda: picture.symlink_to(target),
+        "hard link to output": lambda: os.link(target, picture),
+        "folder": picture.mkdir,
+    }
+    make[kind]()
+    before = source.read_bytes()
+    picture = source if kind == "input" else picture
+    assert cli.main([str(source), str(target), "--plot", str(picture)]) == 2
+    message = "is no regular file" if kind == "folder" else f"picture and {kind.split()[-1]} are the same file"
+    assert message in capsys.readouterr().err
+    assert (source.read_bytes(), target.read_bytes()) == (before, b"precious")
+
+
+@contextlib.contextmanager
+def stream_to(monkeypatch, name: str, descriptor: int):
+    """Have `stdout` or `stderr` write to a descriptor, line by line."""
+    with open(descriptor, "w", buffering=1) as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, name, stream)
+        yield
+
+
+def test_a_reader_that_leaves_is_no_error(tmp_path, tiny_model, monkeypatch, capsys):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with stream_to(monkeypatch, "stdout", writing):
+        assert cli.main([str(write(tmp_path / "in.wav")), "-", "--model", str(tiny_model)]) == 141
+    assert capsys.readouterr().err == ""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert cli.main(["--version"]) == 141
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_full_stdout_is_told_in_one_line(tmp_path, tiny_model, monkeypatch, capsys):
+    source = str(write(tmp_path / "in.wav"))
+    with stream_to(monkeypatch, "stdout", os.open("/dev/full", os.O_WRONLY)):
+        assert cli.main([source, "-", "--model", str(tiny_model)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "speech-enhance: error: stdout: cannot be written (No space left on device)"
+    with stream_to(
+        monkeypatch, "stderr", os.open("/dev/full", os.O_WRONLY)
+    ):  # nobody hears of the file, which is there
+        assert cli.main([source, str(tmp_path / "out.wav"), "--model", str(tiny_model)]) == 0
+    assert soundfile.info(tmp_path / "out.wav").frames == 8000
+
+
+@pytest.mark.parametrize(("closed", "places"), [("<&-", "- out.wav"), (">&-", "in.wav -")])
+def test_a_closed_stream_is_told_before_anything_is_done(tmp_path, closed, places):
+    write(tmp_path / "in.wav")
+    result = shell(f'"$0" -m speech_enhance {places} {closed}', tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == f"speech-enhance: error: {'stdin' if closed == '<&-' else 'stdout'}: is closed\n"
+    assert not (tmp_path / "out.wav").exists()
+
+
+@pytest.mark.slow
+def test_without_stderr_nothing_goes_elsewhere(tmp_path, tiny_model):
+    """Not a message to stdout, and not what libraries print into the output, which would get the number of stderr."""
+    write(tmp_path / "in.wav", subtype="FLOAT")
+    code = (
+        "import os, sys, speech_enhance.cli as cli\n"
+        "load = cli.PipelineChoice.load\n"
+        "def loud(self):\n    pair = load(self)\n    stream = pair[0].stream\n"
+        "    def warned(*a, **k):\n"
+        "        for block in stream(*a, **k):\n            os.write(2, b'a warning of a library in C')\n            yield block\n"
+        "    pair[0].stream = warned\n    return pair\n"
+        "cli.PipelineChoice.load = loud\n"
+        "sys.exit(cli.main(sys.argv[1:]))"
+    )
+    (tmp_path / "loud.py").write_text(code)
+    result = shell(f'"$0" loud.py in.wav - --model {tiny_model} --mix 0 2>&- | cat > out.wav', tmp_path)
+    assert result.stderr == ""
+    np.testing.assert_array_equal(soundfile.read(tmp_path / "out.wav")[0], soundfile.read(tmp_path / "in.wav")[0])
+    assert (tmp_path / "out.wav").stat().st_size == (tmp_path / "in.wav").stat().st_size
+
+
+def test_no_room_for_stdin_is_told_in_one_line(tmp_path, monkeypatch, capsys):
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(write(tmp_path / "in.wav").read_bytes())))
+    monkeypatch.setattr("tempfile.mkdtemp", fail)
+    assert cli.main(["-", str(tmp_path / "out.wav")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "stdin: no temporary folder can be made (No space left on device); let TMPDIR name another" in line
+
+
+def test_a_full_tmpdir_is_told_in_one_line(tmp_path):
+    """A limit on the size of files stands for it."""
+    write(tmp_path / "in.wav")
+    result = shell('ulimit -f 4; trap "" XFSZ; "$0" -m speech_enhance - out.wav < in.wav', tmp_path)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert re.fullmatch(
+        r"speech-enhance: error: stdin: cannot be kept in .* \(File too large\); let TMPDIR name .*", line
+    )
+    assert not (tmp_path / "out.wav").exists()
+
+
+def shell(script: str, folder, **options):
+    """Run `script`, in which `$0` is Python."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        ["sh", "-c", script, sys.executable], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, **options
+    )  # fmt: skip
+
+
 def test_pipes(tmp_path, tiny_model):
     source = write(tmp_path / "in.flac", 44100, 2)
     command = [sys.executable, "-m", "speech_enhance", "-", "-", "--model", tiny_model, "--format", "flac"]
@@ -197,6 +316,8 @@ def test_output_that_cannot_be_written_is_refused(tmp_path):
     check_refusal(run(source, tmp_path / "no" / "out.wav"), "does not exist")
     check_refusal(run(source, tmp_path), "is a folder")
     check_refusal(run(source, tmp_path / "out.txt"), "unknown output format")
+    os.mkfifo(tmp_path / "fifo.wav")
+    check_refusal(run(source, tmp_path / "fifo.wav"), "is not a regular file")
     assert source.read_bytes() == before
 
 
@@ -255,7 +376,7 @@ def test_a_stopped_run_leaves_nothing_behind(tmp_path, tiny_model, number):
     _, message = process.communicate(timeout=60)
     if number == signal.SIGINT:
         assert process.returncode == 130
-        assert message.splitlines()[-1] == "speech-enhance: interrupted, nothing written"
+        assert message.splitlines()[-1] == "speech-enhance: interrupted, no file is left half-written"
     assert [item.name for item in tmp_path.iterdir()] == ["in.wav"]
 
 

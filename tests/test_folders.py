@@ -2,13 +2,20 @@
 
 import json
 import os
+import shutil
+import subprocess
+import time
+import tracemalloc
 
 import numpy as np
 import pytest
 import soundfile
 from conftest import noise
 
-from speech_enhance import cli
+from speech_enhance import cli, ffmpeg, read_audio
+from speech_enhance.file_enhancement import PipelineChoice, UserError
+from speech_enhance.folder_report import LINE_BYTES, REPORT_BYTES
+from speech_enhance.folders import FolderJob
 
 
 @pytest.fixture
@@ -151,7 +158,7 @@ def test_names_that_are_no_text_and_links_in_circles(archive, tiny_model, capsys
     assert enhance(archive, tiny_model) == 1
     lines = capsys.readouterr().err.splitlines()
     assert next(line for line in lines if "self.wav" in line).endswith(("no such file", "symbolic links)"))
-    assert len(lines) == 6 + 1  # a line for each file, and the sum
+    assert len(lines) == 1 + 6 + 1  # what is left out, a line for each file, and the sum
     assert any("line\\nbreak\\u2028.wav" in line for line in lines)
     assert {row["file"] for row in report(archive)} >= {odd, "line\nbreak\u2028.wav"}
     assert not (archive.parent / "out" / "deep" / "circle").exists()
@@ -174,3 +181,161 @@ def test_a_place_that_is_taken_fails_the_files_it_concerns(archive, tiny_model):
     assert enhance(archive, tiny_model) == 1
     assert {row["file"]: row["status"] for row in report(archive)}["a.wav"] == "enhanced"
     assert len(report(archive)) == 3
+
+
+def test_what_is_left_out_is_counted_and_named(archive, tiny_model, capsys):
+    (archive / "deep" / "broken.wav").unlink()
+    for index in range(5):
+        (archive / f"{index}.jpg").write_bytes(b"no sound")
+    (archive / "deep" / "linked").symlink_to(archive.parent)
+    (archive / ".hidden.wav").write_bytes(b"notes of a system")
+    assert enhance(archive, tiny_model) == 0
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first.endswith("8 files (.hidden.wav, 0.jpg, 1.jpg, 2.jpg, 3.jpg, …)")
+    assert "2 files enhanced, 0 failed, 0 done before, 8 left out" in last
+    (archive / "deep" / "ünï" / "b.flac").unlink()
+    shutil.rmtree(archive.parent / "out")
+    assert enhance(archive, tiny_model) == 0
+    assert "1 file enhanced, 0 failed" in capsys.readouterr().err
+    (archive / "a.wav").unlink()
+    assert enhance(archive, tiny_model) == 2
+    assert "holds no audio files of a format that can be written, only 8 files (.hidden.wav" in capsys.readouterr().err
+
+
+CODECS = {  # as other programs name recordings and films, and what ffmpeg is told to put into them
+    "a.ac3": (), "a.aifc": ("-f", "aiff"), "a.m4b": (), "a.mp2": (), "a.oga": ("-c:a", "libvorbis"), "a.snd": ("-f", "au"),
+    "a.voc": (), "a.wave": ("-f", "wav"), "b.avi": (), "b.flv": ("-ar", "44100"), "b.mpg": (), "b.ts": (), "b.wmv": (),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ffmpeg.installed() and not os.environ.get("CI"), reason="ffmpeg is not installed")
+def test_a_folder_job_enhances_what_a_single_call_does(tmp_path, tiny_pipeline, monkeypatch):
+    """With a limit of 0 dB, so that what comes out can be compared."""
+    source = tmp_path / "in"
+    source.mkdir()
+    tone = np.outer(0.3 * np.sin(2 * np.pi * 440 * np.arange(24000) / 48000), [1, 0.5])
+    soundfile.write(tmp_path / "tone.wav", tone, 48000)
+    soundfile.write(source / "a.sph", tone, 48000, format="NIST")
+    picture = ("-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=0.5")
+    for name, options in CODECS.items():
+        shown = picture if name.startswith("b") else ()
+        command = ["ffmpeg", "-v", "error", *shown, "-i", tmp_path / "tone.wav", *options, source / name]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    choice = PipelineChoice(attenuation_limit_db=0)
+    settings = {"attenuation_limit_db": 0.0}
+    monkeypatch.setattr(PipelineChoice, "load", lambda self: (tiny_pipeline, settings))
+    job = FolderJob(source, tmp_path / "out", choice)
+    plan = job.plan()
+    assert plan.left_out == []
+    assert {outcome.file: outcome.error for outcome in job.run(plan)} == dict.fromkeys(["a.sph", *CODECS])
+    for name in plan.files:
+        after = read_audio(job.target / name)
+        assert (after.sampling_rate, len(after.audio)) == (44100 if name == "b.flv" else 48000, 2), name
+        assert 0.5 <= after.audio.shape[1] / after.sampling_rate < 0.7, name  # WMA in whole frames of 43 ms
+        power = np.square(after.audio[:, 6000:18000]).mean(axis=1)
+        np.testing.assert_allclose(power, [0.045, 0.01125], rtol=0.25, err_msg=name)  # MP3 takes a tenth each time
+        if name.startswith("b"):
+            command = [
+                "ffprobe",
+                "-v",
+                "error",
+                "-select_streams",
+                "v",
+                "-show_entries",
+                "stream=codec_name",
+                "-of",
+                "csv",
+            ]
+            pictures = [subprocess.check_output([*command, folder / name]) for folder in (source, job.target)]
+            assert pictures[0] == pictures[1] != b""
+
+
+def test_a_link_to_a_file_outside_the_folder_is_not_followed(archive, tiny_model, capsys):
+    soundfile.write(archive.parent / "secret.wav", noise(4000), 16000)
+    (archive / "deep" / "broken.wav").unlink()
+    (archive / "deep" / "link.wav").symlink_to("../../secret.wav")
+    (archive / "inside.wav").symlink_to("a.wav")
+    assert enhance(archive, tiny_model) == 1
+    rows = {row["file"]: row["error"] for row in report(archive)}
+    assert rows.pop(os.path.join("deep", "link.wav")).endswith(
+        "deep/link.wav: is a link to a file outside the folder, which is not followed; put the file itself there"
+    )
+    assert set(rows.values()) == {None}
+    assert (archive.parent / "out" / "inside.wav").exists()
+    assert not (archive.parent / "out" / "deep" / "link.wav").exists()
+
+
+def plan_with(archive, make) -> FolderJob:
+    """A job whose report `make` has put in its place."""
+    job = FolderJob(archive, archive.parent / "out", PipelineChoice())
+    job.target.mkdir()
+    make(job.report_path)
+    return job
+
+
+HOSTILE_LINES = {
+    "not UTF-8": b'{"file": "\xff\xfe"}\n\x80\n',
+    "UTF-16": '{"file": "a.wav"}\n'.encode("utf-16"),
+    "nested deep": b"[" * 10**5 + b"\n" + b'{"file":' * 30000 + b"\n",
+    "a huge line": b'{"file": "a.wav", "x": "' + b"x" * (REPORT_BYTES - 100),
+    "huge numbers": b'{"file": "a.wav", "source": [' + b"9" * (LINE_BYTES - 100) + b", 1e999999999, NaN]}\n",
+    "many lines": b'{"file":"" }\n' * (REPORT_BYTES // 13),
+    "nothing but lines": b"\n" * REPORT_BYTES,
+    "zeros": bytes(REPORT_BYTES),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE_LINES)
+def test_lines_of_a_hostile_report_do_not_count(archive, kind):
+    job = plan_with(archive, lambda path: path.write_bytes(HOSTILE_LINES[kind]))
+    if HOSTILE_LINES[kind].count(b"\n") < 1000:  # else it takes long
+        tracemalloc.start()
+        job.plan()
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+        tracemalloc.stop()
+    started = time.process_time()
+    assert job.plan().kept == []
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "link", "link to nothing", "hard link", "folder", "too large"])
+def test_what_is_no_report_is_not_written(archive, tiny_model, capsys, kind):
+    precious = archive.parent / "precious.txt"
+    precious.write_text("do not touch")
+
+    def sparse(path):
+        with open(path, "wb") as file:
+            file.truncate(1 << 40)
+
+    make = {
+        "FIFO": os.mkfifo,
+        "link": lambda path: path.symlink_to(precious),
+        "link to nothing": lambda path: path.symlink_to(archive.parent / "new.txt"),
+        "hard link": lambda path: os.link(precious, path),
+        "folder": os.mkdir,
+        "too large": sparse,
+    }[kind]
+    job = plan_with(archive, make)
+    started = time.process_time()
+    with pytest.raises(UserError, match=r"speech-enhance\.jsonl: (is|has|cannot be read)"):
+        next(job.run(job.plan()))
+    assert time.process_time() - started < 2
+    assert precious.read_text() == "do not touch"
+    assert not (archive.parent / "new.txt").exists()
+
+
+def test_a_line_after_one_that_was_cut_off_counts(archive, tiny_model, capsys):
+    (archive / "deep" / "broken.wav").unlink()
+    plan_with(archive, lambda path: path.write_text('{"file": "a.w'))
+    assert enhance(archive, tiny_model) == 0
+    assert enhance(archive, tiny_model) == 0
+    assert "0 files enhanced, 0 failed, 2 done before" in capsys.readouterr().err
+
+
+def test_no_room_for_the_report_is_told_in_one_line(archive, tiny_model, capsys, monkeypatch):
+    (archive / "deep" / "broken.wav").unlink()
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, content: write(descriptor, content[:10]))
+    assert enhance(archive, tiny_model) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("speech-enhance.jsonl: cannot be written (no space left)")

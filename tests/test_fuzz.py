@@ -15,6 +15,7 @@ import pytest
 import soundfile
 import torch
 from conftest import noise
+from fuzz_reports import fuzz as fuzz_reports
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -237,6 +238,11 @@ def test_arguments_of_the_pipeline(tiny_pipeline, audio, sampling_rate, argument
     result = output[0]
     for item in result if isinstance(result, list) else [result]:
         assert np.isfinite(np.asarray(item)).all()
+
+
+@pytest.mark.slow
+def test_reports_that_a_folder_job_goes_on_from():
+    fuzz_reports(0, 20000 * FACTOR)
 
 
 WORDS = ["--preset", "best", "--scheduler", "lcm", "--steps", "2", "0", "--estimates", "--seed", "-1", "1e9", "--mix", "nan", "--attenuation-limit", "--model", "--device", "cpu", "--workers", "--format", "flac", "--plot", "x.png", "--", "-", "in.wav", "out.wav", ".", "/dev/null", "", "\n", "--no"]  # fmt: skip

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 from conftest import noise
 
-from speech_enhance import cli, open_audio
+from speech_enhance import AudioFileError, cli, enhance_file, ffmpeg, open_audio, write_audio
 from speech_enhance.audio_files import BLOCK_SAMPLES
 from speech_enhance.file_enhancement import PipelineChoice
 from speech_enhance.folders import FolderJob
@@ -250,8 +250,6 @@ def test_a_file_without_end_is_read_in_blocks(tmp_path):
 
 
 def test_a_file_that_grows_while_it_is_read(tmp_path, tiny_pipeline):
-    from speech_enhance import enhance_file
-
     soundfile.write(tmp_path / "in.wav", SOUND, 16000)
 
     def append(stage, seconds, duration):
@@ -261,3 +259,21 @@ def test_a_file_that_grows_while_it_is_read(tmp_path, tiny_pipeline):
     with pytest.raises(ValueError, match="changed while it was read"):
         enhance_file(tiny_pipeline, tmp_path / "in.wav", tmp_path / "out.wav", on_progress=append)
     assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
+
+
+@pytest.mark.parametrize("extension", [".wav", ".m4a"])
+def test_a_fifo_in_the_place_of_a_file_that_is_read_is_not_waited_for(tmp_path, tiny_pipeline, extension):
+    """It comes between the two passes over the file."""
+    if extension == ".m4a" and not ffmpeg.installed() and not os.environ.get("CI"):
+        pytest.skip("ffmpeg is not installed")
+    source = tmp_path / f"in{extension}"
+    write_audio(source, np.stack([SOUND, SOUND]), 16000)
+
+    def replace(stage, seconds, duration):
+        if stage == "measuring" and not source.is_fifo():
+            source.unlink()
+            os.mkfifo(source)
+
+    with pytest.raises(AudioFileError, match="it is not a regular file"):
+        enhance_file(tiny_pipeline, source, tmp_path / "out.wav", on_progress=replace)
+    assert [path.name for path in tmp_path.iterdir()] == [source.name]
