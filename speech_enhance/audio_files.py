@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from . import ffmpeg
+from .channel_layouts import in_wav_order
 
 BLOCK_SAMPLES = 65536
 _PCM_CODECS = {"pcm_s16le": "PCM_16", "pcm_s24le": "PCM_24", "pcm_s32le": "PCM_32", "pcm_f32le": "FLOAT"}
@@ -72,9 +73,10 @@ class AudioReader:
             if self.format == "ffmpeg":
                 yield from ffmpeg.decode(self.path, self.num_channels, BLOCK_SAMPLES)
                 return
+            reordered = self.subtype in ("VORBIS", "OPUS")
             with soundfile.SoundFile(os.fsencode(self.path)) as file:
                 while len(block := file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
-                    yield np.ascontiguousarray(block.T)
+                    yield np.ascontiguousarray((in_wav_order(block) if reordered else block).T)
         except (soundfile.SoundFileError, ffmpeg.FfmpegError, OSError) as error:
             raise AudioFileError(f"{self.path}: cannot be read as audio ({reason(error)})") from error
 

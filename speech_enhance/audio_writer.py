@@ -10,6 +10,7 @@ import numpy as np
 
 from . import ffmpeg
 from .audio_files import AudioFileError, AudioReader, reason
+from .channel_layouts import in_vorbis_order, layouts_of_format, mask_of, name_of, read_wav_mask, write_wav_mask
 from .pending_file import PendingFile
 
 FORMATS = {
@@ -60,10 +61,15 @@ class AudioWriter:
         """Samples beyond full scale that an encoding without headroom had to limit so far."""
         self.lost_tags: list[str] = []
         """Names of tags that the format does not have or cannot spell."""
+        self.notes: list[str] = []
+        """What else of the recording is not kept, a sentence each."""
         self._like, self._audio = like, (sampling_rate, num_channels)
-        self._format, self._subtype = "ffmpeg", "lossy"
+        self._format, self._subtype, self._mask = "ffmpeg", "lossy", None
         if not self._by_ffmpeg:
             self._format, self._subtype = _encoding(self.path, like, subtype, num_samples * num_channels)
+            self._keep_layout()
+        if self._format == "MP3" and num_channels > 2:
+            raise AudioFileError(f"{self.path}: MP3 has two channels at most, not {num_channels}")
         if self._subtype == "VORBIS" and sampling_rate > _VORBIS_RATE:
             raise AudioFileError(f"{self.path}: Ogg Vorbis has no {sampling_rate} Hz (at most {_VORBIS_RATE})")
         self._pending = PendingFile(self.path)
@@ -71,6 +77,18 @@ class AudioWriter:
     @property
     def _by_ffmpeg(self) -> bool:
         return self.path.suffix.lower() in ffmpeg.CONTAINERS
+
+    def _keep_layout(self) -> None:
+        """Choose a WAV file with a channel mask for a recording whose layout is known; note where it cannot be kept."""
+        num_channels = self._audio[1]
+        mask = _channel_mask(self._like) if self._like else None
+        if self._format in _WAV_KINDS:
+            if mask is not None and num_channels > 2 and self._format == "WAV":
+                self._format = "WAVEX"
+            self._mask = 0 if mask is None and num_channels > 2 else mask
+        elif mask and num_channels > 2 and name_of(mask) not in layouts_of_format(self._format, num_channels):
+            becomes = " or ".join(layouts_of_format(self._format, num_channels)) or "one without a name"
+            self.notes.append(f"the channel layout {name_of(mask)} became {becomes}")
 
     def __enter__(self) -> "AudioWriter":
         with self._errors_named():
@@ -90,6 +108,7 @@ class AudioWriter:
             block = block.clip(-1, 1)
         bits = _PCM_BITS.get(self._subtype)
         data = block.T if bits is None else _to_integers(block.T, bits)
+        data = in_vorbis_order(data) if self._subtype in ("VORBIS", "OPUS") else data
         with self._errors_named():
             self._sink.write(data)
 
@@ -102,6 +121,8 @@ class AudioWriter:
                     self._sink.close()
                     if self._format in _PEAK_BYTE_ORDERS:
                         _forget_time(self._pending.descriptor, _PEAK_BYTE_ORDERS[self._format])
+                    if self._mask is not None and self._format in _WAV_KINDS:
+                        write_wav_mask(self._pending.descriptor, self._mask)
         except BaseException as failure:
             self._pending.__exit__(type(failure), failure, None)
             raise
@@ -114,7 +135,10 @@ class AudioWriter:
         if self._by_ffmpeg:
             source, extension = self._like.path if self._like else None, self.path.suffix.lower()
             self._sink = ffmpeg.Encoder(self._pending.open_path, extension, *self._audio, source)
+            self.notes += self._sink.notes
             return
+        if self._like and self._like.format == "ffmpeg":
+            self.notes += ffmpeg.tracks_beside(self._like.path, self.path.suffix)
         self._sink = soundfile.SoundFile(
             self._pending.descriptor, "w", *self._audio, self._subtype, format=self._format, closefd=False
         )
@@ -192,6 +216,17 @@ def _encoding(path: Path, like: AudioReader | None, subtype: str | None, num_val
     if format_name in ("WAV", "WAVEX") and num_values * _SAMPLE_BYTES.get(subtype, 1) > _WAV_BYTES:
         format_name = "RF64"
     return format_name, subtype
+
+
+def _channel_mask(reader: AudioReader) -> int | None:
+    """Which speakers the channels of a recording are for, as far as is known."""
+    if reader.format in _WAV_KINDS:
+        return read_wav_mask(reader.path)
+    layouts = layouts_of_format(reader.format, reader.num_channels)
+    if reader.num_channels > 2 and reader.format != "OGG" and ffmpeg.installed():
+        with contextlib.suppress(ffmpeg.FfmpegError):
+            return mask_of(ffmpeg.probe(reader.path).layout)
+    return mask_of(layouts[0]) if layouts else None
 
 
 def _nearest_subtype(format_name: str, subtype: str) -> str:

@@ -206,7 +206,7 @@ def tell(report: FileReport, name: str, pipeline, settings: dict) -> None:
         notes.append(f"{report.num_limited} samples over full scale were limited")
     if report.lost_tags:
         notes.append(f"tags that {report.target.suffix} cannot hold were left out: {', '.join(report.lost_tags)}")
-    for note in notes:
+    for note in notes + report.notes:
         say(note)
     done = (
         f"{name}: {report.duration:.1f} s of audio enhanced in {report.seconds:.1f} s "

@@ -4,7 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ class FileReport:
         seconds: It took.
         num_limited: Samples beyond full scale that had to be limited.
         lost_tags: Tags of the recording that the new file's format cannot hold.
+        notes: What else of the recording is not as it was, a sentence each.
     """
 
     target: Path
@@ -36,6 +37,7 @@ class FileReport:
     seconds: float
     num_limited: int
     lost_tags: list[str]
+    notes: list[str] = field(default_factory=list)
 
 
 def enhance_file(
@@ -97,7 +99,7 @@ def write_recording(reader: AudioReader, target: str | os.PathLike, blocks: Iter
             writer.write(block)
             num_samples += block.shape[1]
     seconds = time.perf_counter() - started
-    return FileReport(writer.path, num_samples / rate, seconds, writer.num_limited, writer.lost_tags)
+    return FileReport(writer.path, num_samples / rate, seconds, writer.num_limited, writer.lost_tags, writer.notes)
 
 
 def check_places(source: str | os.PathLike, target: str | os.PathLike) -> None:

@@ -34,7 +34,7 @@ class Outcome:
         real_time_factor: The one by the other, `None` for a file that failed.
         source: Size and time of modification (ns) of the recording.
         choice: How it was enhanced.
-        num_limited, lost_tags: See [`FileReport`].
+        num_limited, lost_tags, notes: See [`FileReport`].
     """
 
     file: str
@@ -47,6 +47,7 @@ class Outcome:
     choice: dict
     num_limited: int = 0
     lost_tags: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
 
 
 def outcome_fields(result: Result) -> dict:
@@ -62,6 +63,7 @@ def outcome_fields(result: Result) -> dict:
         "real_time_factor": round(result.seconds / result.duration, 4),
         "num_limited": result.num_limited,
         "lost_tags": result.lost_tags,
+        "notes": result.notes,
     }
 
 
