@@ -119,6 +119,7 @@ class AudioWriter:
                     self._sink.abort()
                 else:
                     self._sink.close()
+                    self.notes += self._sink.notes if self._by_ffmpeg else []
                     if self._format in _PEAK_BYTE_ORDERS:
                         _forget_time(self._pending.descriptor, _PEAK_BYTE_ORDERS[self._format])
                     if self._mask is not None and self._format in _WAV_KINDS:
@@ -135,7 +136,6 @@ class AudioWriter:
         if self._by_ffmpeg:
             source, extension = self._like.path if self._like else None, self.path.suffix.lower()
             self._sink = ffmpeg.Encoder(self._pending.open_path, extension, *self._audio, source)
-            self.notes += self._sink.notes
             return
         if self._like and self._like.format == "ffmpeg":
             self.notes += ffmpeg.tracks_beside(self._like.path, self.path.suffix)

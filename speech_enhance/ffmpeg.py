@@ -16,7 +16,7 @@ import numpy as np
 from .ffmpeg_encoders import CONTAINERS, choose_encoding, raw_input
 from .ffmpeg_process import FfmpegError, Watchdog
 from .ffmpeg_reading import Sound, decode, probe, source_options
-from .ffmpeg_tracks import SOUND_ONLY, choose_tracks, name_lost, track_options
+from .ffmpeg_tracks import SOUND_ONLY, choose_tracks, compare_tracks, name_lost, track_options
 
 __all__ = ["CONTAINERS", "Encoder", "FfmpegError", "Sound", "decode", "installed", "probe", "tracks_beside"]
 
@@ -58,13 +58,15 @@ class Encoder:
         self.notes += encoding.notes
         container, _ = CONTAINERS[extension]
         command = ["ffmpeg", "-v", "error", "-y", *raw_input(sampling_rate, num_channels, encoding.layout)]
+        self._compare = list
         self._folder = tempfile.TemporaryDirectory()
         if sound:
             kept, lost = choose_tracks(source, sound, container, extension not in SOUND_ONLY, Path(self._folder.name))
             if lost:
                 self.notes.append(name_lost(lost, extension))
             command += [*source_options(source, sound), "-map_metadata", "1", "-map_chapters", "1"]
-            command += track_options(sound, kept)
+            command += track_options(sound, kept, container)
+            self._compare = lambda: compare_tracks(sound, kept, Path(target), extension)
         command += [*encoding.options, "-f", container, target]
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the encoder
         self._process = subprocess.Popen(
@@ -96,6 +98,7 @@ class Encoder:
             with contextlib.suppress(BrokenPipeError), self._watchdog.waiting():
                 self._process.communicate()
             self._check()
+        self.notes += self._compare()
 
     def abort(self) -> None:
         """Stop at once."""

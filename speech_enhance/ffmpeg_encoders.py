@@ -159,6 +159,8 @@ def _try_encoder(
 def _options(encoder: str, num_channels: int, source: Sound | None) -> list[tuple[str, ...]]:
     """Options for an encoder, the wanted ones first, then those that leave more to it."""
     plain = ("-c:a:0", encoder)
+    if encoder == "aac" and num_channels > 2:
+        plain += ("-aac_ms:a:0", "0")  # with it, low tones of one channel come into another
     if encoder in _LOSSLESS:
         kind = source.sample_format.rstrip("p") if source and source.sample_bits else "s32"
         return [(*plain, "-sample_fmt:a:0", item + _LOSSLESS[encoder]) for item in (kind, "s32")] + [plain]

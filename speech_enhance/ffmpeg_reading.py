@@ -172,7 +172,8 @@ def _layout(name: str) -> str:
 
 def _track(stream: dict) -> Track:
     dispositions = tuple(name for name, value in stream.get("disposition", {}).items() if value)
-    kind, codec = stream.get("codec_type", "data"), stream.get("codec_name", "")
+    kind, tag = stream.get("codec_type", "data"), stream.get("codec_tag_string", "")
+    codec = stream.get("codec_name", tag if tag.isalnum() else "")
     return Track(stream["index"], kind, codec, _lower(stream.get("tags", {})), dispositions)
 
 
