@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,7 @@ _PEAK_BYTE_ORDERS = {"WAV": "little", "WAVEX": "little", "RF64": "little", "AIFF
 _WAV_BYTES = 2**32 - 2**20  # of samples; beyond, a WAV file must be an RF64
 _SPACE_LEFT = 2**17  # a block of samples that does not fit
 _VORBIS_RATE = 192000  # above 200,000 Hz libsndfile 1.2.2 crashes
+_MOST_CHANNELS = {"FLAC": 8, "MP3": 2, "VOC": 2}
 _PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 _SAMPLE_BYTES = {"FLOAT": 4, "DOUBLE": 8} | {name: bits // 8 for name, bits in _PCM_BITS.items()}
 
@@ -68,8 +70,9 @@ class AudioWriter:
         if not self._by_ffmpeg:
             self._format, self._subtype = _encoding(self.path, like, subtype, num_samples * num_channels)
             self._keep_layout()
-        if self._format == "MP3" and num_channels > 2:
-            raise AudioFileError(f"{self.path}: MP3 has two channels at most, not {num_channels}")
+        if num_channels > _MOST_CHANNELS.get(self._format, num_channels):
+            most = _MOST_CHANNELS[self._format]
+            raise AudioFileError(f"{self.path}: {self._format} has {most} channels at most, not {num_channels}")
         if self._subtype == "VORBIS" and sampling_rate > _VORBIS_RATE:
             raise AudioFileError(f"{self.path}: Ogg Vorbis has no {sampling_rate} Hz (at most {_VORBIS_RATE})")
         self._pending = PendingFile(self.path)
@@ -159,7 +162,9 @@ class AudioWriter:
         try:
             yield
         except (soundfile.SoundFileError, ffmpeg.FfmpegError, OSError) as error:
-            why = reason(error)
+            why = re.sub(r"^Error opening [^:]*: (Error : )?", "", reason(error))
+            if "Format not recognised" in why:
+                why = f"{self._format} has no {self._subtype} with {self._audio[1]} channels at {self._audio[0]} Hz"
             if "System error" in why and shutil.disk_usage(self.path.parent).free < _SPACE_LEFT:
                 why = "no space left"  # libsndfile does not pass on what the system said
             raise AudioFileError(f"{self.path}: cannot be written ({why})") from error

@@ -180,6 +180,8 @@ def _holds(trial: _Trial, sampling_rate: int, num_channels: int, layout: str) ->
 
 
 def _why_not(name: str, trial: _Trial, sampling_rate: int, num_channels: int) -> str:
+    if "is experimental" in trial.why:
+        return f"ffmpeg's encoder of {name} is experimental"
     if trial.sound is None:
         return f"ffmpeg cannot encode this as {name}: {trial.why}"
     if trial.sound.sampling_rate != sampling_rate:
