@@ -73,10 +73,9 @@ class AudioReader:
             if self.format == "ffmpeg":
                 yield from ffmpeg.decode(self.path, self.num_channels, BLOCK_SAMPLES)
                 return
-            reordered = self.subtype in ("VORBIS", "OPUS")
             with soundfile.SoundFile(os.fsencode(self.path)) as file:
                 while len(block := file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
-                    yield np.ascontiguousarray((in_wav_order(block) if reordered else block).T)
+                    yield np.ascontiguousarray(in_wav_order(block, self.subtype).T)
         except (soundfile.SoundFileError, ffmpeg.FfmpegError, OSError) as error:
             raise AudioFileError(f"{self.path}: cannot be read as audio ({reason(error)})") from error
 

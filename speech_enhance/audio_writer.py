@@ -32,6 +32,7 @@ _WAV_KINDS = ("WAV", "WAVEX", "RF64")
 _PEAK_BYTE_ORDERS = {"WAV": "little", "WAVEX": "little", "RF64": "little", "AIFF": "big"}
 _WAV_BYTES = 2**32 - 2**20  # of samples; beyond, a WAV file must be an RF64
 _SPACE_LEFT = 2**17  # a block of samples that does not fit
+_COVER_REACH = 2**18  # bytes at the beginning of a file, where pictures are
 _VORBIS_RATE = 192000  # above 200,000 Hz libsndfile 1.2.2 crashes
 _MOST_CHANNELS = {"FLAC": 8, "MP3": 2, "VOC": 2}
 _PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
@@ -111,9 +112,8 @@ class AudioWriter:
             block = block.clip(-1, 1)
         bits = _PCM_BITS.get(self._subtype)
         data = block.T if bits is None else _to_integers(block.T, bits)
-        data = in_vorbis_order(data) if self._subtype in ("VORBIS", "OPUS") else data
         with self._errors_named():
-            self._sink.write(data)
+            self._sink.write(in_vorbis_order(data, self._subtype))
 
     def __exit__(self, kind, error, traceback) -> None:
         try:
@@ -140,7 +140,7 @@ class AudioWriter:
             source, extension = self._like.path if self._like else None, self.path.suffix.lower()
             self._sink = ffmpeg.Encoder(self._pending.open_path, extension, *self._audio, source)
             return
-        if self._like and self._like.format == "ffmpeg":
+        if self._like and (self._like.format == "ffmpeg" or (_has_cover(self._like) and ffmpeg.installed())):
             self.notes += ffmpeg.tracks_beside(self._like.path, self.path.suffix)
         self._sink = soundfile.SoundFile(
             self._pending.descriptor, "w", *self._audio, self._subtype, format=self._format, closefd=False
@@ -221,6 +221,15 @@ def _encoding(path: Path, like: AudioReader | None, subtype: str | None, num_val
     if format_name in ("WAV", "WAVEX") and num_values * _SAMPLE_BYTES.get(subtype, 1) > _WAV_BYTES:
         format_name = "RF64"
     return format_name, subtype
+
+
+def _has_cover(reader: AudioReader) -> bool:
+    """Whether a file that libsndfile reads seems to hold a picture."""
+    if reader.format not in ("FLAC", "MP3", "OGG"):
+        return False
+    with open(reader.path, "rb") as file:
+        beginning = file.read(_COVER_REACH).lower()
+    return b"image/" in beginning or b"metadata_block_picture" in beginning
 
 
 def _channel_mask(reader: AudioReader) -> int | None:

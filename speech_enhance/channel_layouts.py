@@ -3,8 +3,8 @@
 Channels are in the order of WAV files everywhere in this package; libsndfile gives those of Ogg files in another.
 """
 
-import os
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -60,6 +60,7 @@ _LAYOUTS = {
 }
 _VORBIS_LAYOUTS = {3: ("3.0",), 4: ("quad",), 5: ("5.0",), 6: ("5.1",), 7: ("6.1",), 8: ("7.1",)}
 _FLAC_LAYOUTS = _VORBIS_LAYOUTS | {5: ("5.0", "5.0(side)"), 6: ("5.1", "5.1(side)")}
+_VORBIS_SUBTYPES = ("VORBIS", "OPUS")
 _VORBIS_PLACES = {
     3: (0, 2, 1),
     5: (0, 2, 1, 3, 4),
@@ -92,38 +93,44 @@ def layouts_of_format(format_name: str, num_channels: int) -> tuple[str, ...]:
     return {"OGG": _VORBIS_LAYOUTS, "FLAC": _FLAC_LAYOUTS}.get(format_name, {}).get(num_channels, ())
 
 
-def in_wav_order(block: np.ndarray) -> np.ndarray:
-    """Channels `(samples, channels)` of an Ogg Vorbis or Opus file, as libsndfile gives them, in the order of WAV files."""
-    places = _VORBIS_PLACES.get(block.shape[1])
+def in_wav_order(block: np.ndarray, subtype: str) -> np.ndarray:
+    """`(samples, channels)` as libsndfile reads them, in the order of WAV files: those of Ogg Vorbis and Opus files
+    (`subtype`) are in another."""
+    places = _VORBIS_PLACES.get(block.shape[1]) if subtype in _VORBIS_SUBTYPES else None
     return block[:, places] if places else block
 
 
-def in_vorbis_order(block: np.ndarray) -> np.ndarray:
+def in_vorbis_order(block: np.ndarray, subtype: str) -> np.ndarray:
     """The opposite of [`in_wav_order`]."""
-    places = _VORBIS_PLACES.get(block.shape[1])
+    places = _VORBIS_PLACES.get(block.shape[1]) if subtype in _VORBIS_SUBTYPES else None
     return block[:, np.argsort(places)] if places else block
 
 
 def read_wav_mask(path: Path) -> int | None:
     """The channel mask of a WAV or RF64 file; `None` if it has none."""
     with open(path, "rb") as file:
-        position = _mask_position(file.fileno())
-        return None if position is None else int.from_bytes(os.pread(file.fileno(), 4, position), "little")
+        position = _find_mask(file)
+        return None if position is None else int.from_bytes(file.read(4), "little")
 
 
 def write_wav_mask(descriptor: int, mask: int) -> None:
     """Set the channel mask of a WAV or RF64 file that has one."""
-    position = _mask_position(descriptor)
-    if position is not None:
-        os.pwrite(descriptor, mask.to_bytes(4, "little"), position)
+    with open(descriptor, "r+b", closefd=False) as file:
+        position = _find_mask(file)
+        if position is not None:
+            file.seek(position)
+            file.write(mask.to_bytes(4, "little"))
 
 
-def _mask_position(descriptor: int) -> int | None:
+def _find_mask(file: BinaryIO) -> int | None:
+    """Go to the channel mask of a WAV file, and say where that is; `None` if it has none."""
     position = 12
-    while len(chunk := os.pread(descriptor, 8, position)) == 8 and chunk[:4] != b"data":
+    file.seek(position)
+    while len(chunk := file.read(8)) == 8 and chunk[:4] != b"data":
         if chunk[:4] == b"fmt ":
-            extensible = os.pread(descriptor, 2, position + 8) == _EXTENSIBLE
-            return position + 8 + _MASK_OFFSET if extensible else None
+            extensible = file.read(2) == _EXTENSIBLE
+            return file.seek(position + 8 + _MASK_OFFSET) if extensible else None
         size = int.from_bytes(chunk[4:], "little")
         position += 8 + size + size % 2
+        file.seek(position)
     return None

@@ -201,12 +201,12 @@ class ProgressBar:
 
 def tell(report: FileReport, name: str, pipeline, settings: dict) -> None:
     """Say on stderr what was done, and what of the recording could not be kept."""
-    notes = []
+    notes = list(report.notes)
     if report.num_limited:
         notes.append(f"{report.num_limited} samples over full scale were limited")
     if report.lost_tags:
         notes.append(f"tags that {report.target.suffix} cannot hold were left out: {', '.join(report.lost_tags)}")
-    for note in notes + report.notes:
+    for note in notes:
         say(note)
     done = (
         f"{name}: {report.duration:.1f} s of audio enhanced in {report.seconds:.1f} s "

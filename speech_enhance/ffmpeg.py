@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from .ffmpeg_encoders import CONTAINERS, choose_encoding, raw_input
-from .ffmpeg_process import FfmpegError, Watchdog
+from .ffmpeg_process import FfmpegError, Watchdog, url
 from .ffmpeg_reading import Sound, decode, probe, source_options
 from .ffmpeg_tracks import SOUND_ONLY, choose_tracks, compare_tracks, name_lost, track_options
 
@@ -27,13 +27,12 @@ def installed() -> bool:
 
 
 def tracks_beside(path: Path, extension: str) -> list[str]:
-    """What to tell of the tracks beside the sound of a file, for a format that holds sound alone: nothing, or a sentence.
-
-    Raises:
-        FfmpegError: as [`probe`].
-    """
-    others = list(probe(path).others)
-    return [name_lost(others, extension)] if others else []
+    """What to tell of the tracks and covers beside the sound of a file, for a format that holds sound alone: nothing, or a
+    sentence."""
+    with contextlib.suppress(FfmpegError):
+        others = list(probe(path).others)
+        return [name_lost(others, extension)] if others else []
+    return []
 
 
 class Encoder:
@@ -67,7 +66,7 @@ class Encoder:
             command += [*source_options(source, sound), "-map_metadata", "1", "-map_chapters", "1"]
             command += track_options(sound, kept, container)
             self._compare = lambda: compare_tracks(sound, kept, Path(target), extension)
-        command += [*encoding.options, "-f", container, target]
+        command += [*encoding.options, "-f", container, url(target)]
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the encoder
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stderr=self._messages, stdout=subprocess.DEVNULL

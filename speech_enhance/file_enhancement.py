@@ -29,7 +29,7 @@ class FileReport:
         seconds: It took.
         num_limited: Samples beyond full scale that had to be limited.
         lost_tags: Tags of the recording that the new file's format cannot hold.
-        notes: What else of the recording is not as it was, a sentence each.
+        notes: What else of the recording could not be read or kept, a sentence each.
     """
 
     target: Path

@@ -23,7 +23,7 @@ def rich(tmp_path_factory):
     run(*PICTURE, "-frames:v", "1", folder / "cover.jpg")
     run(
         *PICTURE, *TONE, "-i", folder / "words.srt", "-map", "0", "-map", "1", "-map", "1", "-map", "2",
-        "-c:v", "mpeg4", "-c:a", "aac", "-metadata:s:a:0", "language=deu", "-metadata:s:a:0", "title=Deutsch",
+        "-c:v", "mpeg4", "-c:a", "aac", "-c:s", "srt", "-metadata:s:a:0", "language=deu", "-metadata:s:a:0", "title=Deutsch",
         "-metadata:s:a:1", "language=eng", "-metadata:s:a:1", "title=Commentary", "-metadata:s:s:0", "language=fre",
         "-disposition:a:1", "comment", "-attach", folder / "letters.ttf",
         "-metadata:s:t:0", "mimetype=application/x-truetype-font", "-attach", folder / "cover.jpg",
@@ -89,4 +89,8 @@ def test_data_tracks_and_covers(rich, tmp_path):
     )
     assert copy(rich / "song.m4a", tmp_path / "out.m4a") == []
     assert named_tracks(tmp_path / "out.m4a") == named_tracks(rich / "song.m4a")
+    run("-i", rich / "song.m4a", "-c:v", "copy", "-disposition:v", "attached_pic", tmp_path / "song.flac")
+    assert copy(tmp_path / "song.flac", tmp_path / "out.flac") == [
+        "tracks that .flac cannot hold were left out: cover mjpeg"
+    ]
     assert copy(rich / "song.m4a", tmp_path / "out.wma") == ["tracks that .wma cannot hold were left out: cover mjpeg"]
