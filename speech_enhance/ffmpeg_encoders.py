@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .ffmpeg_process import FfmpegError, run
+from .ffmpeg_process import FfmpegError, run, url
 from .ffmpeg_reading import Sound, decode, layout_options, probe
 
 CONTAINERS = {
@@ -135,15 +135,16 @@ def _try_encoder(
     extension: str, encoder: str, sampling_rate: int, num_channels: int, source: Sound | None, layout: str
 ) -> tuple[Encoding | None, str]:
     """An encoding with `encoder`, if it can hold the sound, and what it does not keep."""
-    name, trial, label, options = _codec(encoder), _Trial(None), layout, ()
-    for options in _options(encoder, num_channels, source):
-        trial = _try(extension, encoder, sampling_rate, num_channels, layout, options)
-        if trial.sound:
+    name, label, labels = _codec(encoder), layout, None
+    choices = _options(encoder, num_channels, source)
+    while True:
+        trial, options = _first_that_works(extension, sampling_rate, num_channels, label, choices)
+        if labels is None:  # another name for the same channels may do, or ffmpeg's guess of it
+            known = trial.sound.layout if trial.sound else ""
+            labels = [other for other in dict.fromkeys([known, ""]) if other != layout]
+        if _holds(trial, sampling_rate, num_channels, layout) or not labels:
             break
-    labels = [trial.sound.layout, ""] if trial.sound else [""]  # another name for the same channels may do
-    while not _holds(trial, sampling_rate, num_channels, layout) and labels:
         label = labels.pop(0)
-        trial = _try(extension, encoder, sampling_rate, num_channels, label, options)
     if not _holds(trial, sampling_rate, num_channels, layout):
         return None, _why_not(name, trial, sampling_rate, num_channels)
     notes = []
@@ -189,11 +190,29 @@ def _why_not(name: str, trial: _Trial, sampling_rate: int, num_channels: int) ->
     return f"{name} cannot keep these {num_channels} channels apart"
 
 
-@lru_cache(maxsize=256)
-def _try(
-    extension: str, encoder: str, sampling_rate: int, num_channels: int, layout: str, options: tuple[str, ...]
-) -> _Trial:
+def _first_that_works(
+    extension: str, sampling_rate: int, num_channels: int, layout: str, choices: list[tuple[str, ...]]
+) -> tuple[_Trial, tuple[str, ...]]:
+    """The trial of the first options that the encoder takes, or of the last that it refuses, and the options."""
+    for options in choices:
+        trial = _try(extension, sampling_rate, num_channels, layout, options)
+        if trial.sound:
+            break
+    return trial, options
+
+
+def _try(extension: str, sampling_rate: int, num_channels: int, layout: str, options: tuple[str, ...]) -> _Trial:
     """Encode a tone of its own in each channel, and look at what came out."""
+    try:
+        return _encode_tones(extension, sampling_rate, num_channels, layout, options)
+    except FfmpegError as error:
+        return _Trial(None, why=str(error))
+
+
+@lru_cache(maxsize=256)  # a failure, which may pass, raises an error: these are not kept
+def _encode_tones(
+    extension: str, sampling_rate: int, num_channels: int, layout: str, options: tuple[str, ...]
+) -> _Trial:
     first, step = _TONES
     frequencies = first + step * np.arange(num_channels)
     time = np.arange(round(_TRIAL_SECONDS * sampling_rate)) / sampling_rate
@@ -201,13 +220,10 @@ def _try(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"trial{extension}"
         command = ["ffmpeg", "-v", "error", *raw_input(sampling_rate, num_channels, layout), *options]
-        try:
-            run([*command, "-f", CONTAINERS[extension][0], str(path)], data=tones.astype("<f4").tobytes())
-            sound = probe(path)
-            audible = num_channels > 2 and frequencies[-1] < sampling_rate / 2
-            return _Trial(sound, not audible or _in_order(path, sound.num_channels, frequencies, sampling_rate))
-        except FfmpegError as error:
-            return _Trial(None, why=str(error))
+        run([*command, "-f", CONTAINERS[extension][0], url(path)], data=tones.astype("<f4").tobytes())
+        sound = probe(path)
+        audible = num_channels > 2 and frequencies[-1] < sampling_rate / 2
+        return _Trial(sound, not audible or _in_order(path, sound.num_channels, frequencies, sampling_rate))
 
 
 def _in_order(path: Path, num_channels: int, frequencies: np.ndarray, sampling_rate: int) -> bool:
