@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from . import ffmpeg
+from .channel_layouts import in_wav_order
 from .file_parts import Layout, Piece, find_layout
 from .input_files import AudioFileError, check_input, reason, regular_file
 
@@ -119,7 +120,7 @@ class AudioReader:
                 self._note("the recording is damaged; some of it could not be decoded")
             if not len(block):
                 return
-            yield np.ascontiguousarray(block.T)
+            yield np.ascontiguousarray(in_wav_order(block, self.subtype).T)
 
     def _can_go_on_with_ffmpeg(self) -> bool:
         """Whether ffmpeg finds the same sound: it decodes Opus at 48 kHz, and of most joined files only the first."""

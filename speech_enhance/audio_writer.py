@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from . import ffmpeg
 from .audio_files import AudioFileError, AudioReader, reason
 from .block_encodings import comes_back, unit_samples
+from .channel_layouts import in_vorbis_order, layouts_of_format, mask_of, name_of, read_wav_mask, write_wav_mask
 from .pending_file import PendingFile
 
 FORMATS = {
@@ -39,7 +41,9 @@ _PEAK_BYTE_ORDERS = {"WAV": "little", "WAVEX": "little", "RF64": "little", "AIFF
 _SMALL_FORMATS = ("WAV", "WAVEX", "AIFF", "AU")
 _SMALL_BYTES = 2**32 - 2**20  # of samples in these; beyond, a WAV file must be an RF64
 _SPACE_LEFT = 2**17  # a block of samples that does not fit
+_COVER_REACH = 2**18  # bytes at the beginning of a file, where pictures are
 _VORBIS_RATE = 192000  # above 200,000 Hz libsndfile 1.2.2 crashes
+_MOST_CHANNELS = {"FLAC": 8, "MP3": 2, "VOC": 2}
 _PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 _SAMPLE_BYTES = {"FLOAT": 4, "DOUBLE": 8} | {name: bits // 8 for name, bits in _PCM_BITS.items()}
 
@@ -74,10 +78,14 @@ class AudioWriter:
         """What else of the recording is not kept, a sentence each."""
         self._like, self._audio = like, (sampling_rate, num_channels)
         self._exact_length: int | None = None
-        self._format, self._subtype = "ffmpeg", "lossy"
+        self._format, self._subtype, self._mask = "ffmpeg", "lossy", None
         if not self._by_ffmpeg:
             self._format, self._subtype = _encoding(self.path, like, subtype, num_samples * num_channels)
             self._keep_length(num_samples)
+            self._keep_layout()
+        if num_channels > _MOST_CHANNELS.get(self._format, num_channels):
+            most = _MOST_CHANNELS[self._format]
+            raise AudioFileError(f"{self.path}: {self._format} has {most} channels at most, not {num_channels}")
         if self._subtype == "VORBIS" and sampling_rate > _VORBIS_RATE:
             raise AudioFileError(f"{self.path}: Ogg Vorbis has no {sampling_rate} Hz (at most {_VORBIS_RATE})")
         self._num_written = 0
@@ -105,6 +113,18 @@ class AudioWriter:
     def _by_ffmpeg(self) -> bool:
         return self.path.suffix.lower() in ffmpeg.CONTAINERS
 
+    def _keep_layout(self) -> None:
+        """Choose a WAV file with a channel mask for a recording whose layout is known; note where it cannot be kept."""
+        num_channels = self._audio[1]
+        mask = _channel_mask(self._like) if self._like else None
+        if self._format in _WAV_KINDS:
+            if mask is not None and num_channels > 2 and self._format == "WAV":
+                self._format = "WAVEX"
+            self._mask = 0 if mask is None and num_channels > 2 else mask
+        elif mask and num_channels > 2 and name_of(mask) not in layouts_of_format(self._format, num_channels):
+            becomes = " or ".join(layouts_of_format(self._format, num_channels)) or "one without a name"
+            self.notes.append(f"the channel layout {name_of(mask)} became {becomes}")
+
     def __enter__(self) -> "AudioWriter":
         with self._errors_named():
             self._pending.__enter__()
@@ -130,7 +150,7 @@ class AudioWriter:
         bits = _PCM_BITS.get(self._subtype)
         data = block.T if bits is None else _to_integers(block.T, bits)
         with self._errors_named():
-            self._sink.write(data)
+            self._sink.write(in_vorbis_order(data, self._subtype))
 
     def __exit__(self, kind, error, traceback) -> None:
         try:
@@ -141,8 +161,11 @@ class AudioWriter:
                     self._sink.close()
                     if kind is None and self._exact_length not in (None, self._num_written):
                         raise AudioFileError(f"{self.path}: {self._subtype} would change the number of samples")
+                    self.notes += self._sink.notes if self._by_ffmpeg else []
                     if self._format in _PEAK_BYTE_ORDERS:
                         _forget_time(self._pending.descriptor, _PEAK_BYTE_ORDERS[self._format])
+                    if self._mask is not None and self._format in _WAV_KINDS:
+                        write_wav_mask(self._pending.descriptor, self._mask)
         except BaseException as failure:
             self._pending.__exit__(type(failure), failure, None)
             raise
@@ -156,6 +179,8 @@ class AudioWriter:
             source, extension = self._like.path if self._like else None, self.path.suffix.lower()
             self._sink = ffmpeg.Encoder(self._pending.open_path, extension, *self._audio, source)
             return
+        if self._like and (self._like.format == "ffmpeg" or (_has_cover(self._like) and ffmpeg.installed())):
+            self.notes += ffmpeg.tracks_beside(self._like.path, self.path.suffix)
         self._sink = soundfile.SoundFile(
             self._pending.descriptor, "w", *self._audio, self._subtype, format=self._format, closefd=False
         )
@@ -176,7 +201,9 @@ class AudioWriter:
         try:
             yield
         except (soundfile.SoundFileError, ffmpeg.FfmpegError, OSError) as error:
-            why = reason(error)
+            why = re.sub(r"^Error opening [^:]*: (Error : )?", "", reason(error))
+            if "Format not recognised" in why:
+                why = f"{self._format} has no {self._subtype} with {self._audio[1]} channels at {self._audio[0]} Hz"
             if "System error" in why and shutil.disk_usage(self.path.parent).free < _SPACE_LEFT:
                 why = "no space left"  # libsndfile does not pass on what the system said
             raise AudioFileError(f"{self.path}: cannot be written ({why})") from error
@@ -235,6 +262,26 @@ def _encoding(path: Path, like: AudioReader | None, subtype: str | None, num_val
     if format_name in ("WAV", "WAVEX") and num_values * _SAMPLE_BYTES.get(subtype, 1) > _SMALL_BYTES:
         format_name = "RF64"
     return format_name, subtype
+
+
+def _has_cover(reader: AudioReader) -> bool:
+    """Whether a file that libsndfile reads seems to hold a picture."""
+    if reader.format not in ("FLAC", "MP3", "OGG"):
+        return False
+    with open(reader.path, "rb") as file:
+        beginning = file.read(_COVER_REACH).lower()
+    return b"image/" in beginning or b"metadata_block_picture" in beginning
+
+
+def _channel_mask(reader: AudioReader) -> int | None:
+    """Which speakers the channels of a recording are for, as far as is known."""
+    if reader.format in _WAV_KINDS:
+        return read_wav_mask(reader.path)
+    layouts = layouts_of_format(reader.format, reader.num_channels)
+    if reader.num_channels > 2 and reader.format != "OGG" and ffmpeg.installed():
+        with contextlib.suppress(ffmpeg.FfmpegError):
+            return mask_of(ffmpeg.probe(reader.path).layout)
+    return mask_of(layouts[0]) if layouts else None
 
 
 def _nearest_subtype(format_name: str, subtype: str) -> str:

@@ -1,14 +1,13 @@
 """Formats that only ffmpeg knows; the program is there in CI, and a missing one is a failure there."""
 
-import json
 import os
 import shutil
-import subprocess
 
 import numpy as np
 import pytest
 import soundfile
 from conftest import noise
+from ffmpeg_files import copy, run, streams
 
 from speech_enhance import AudioFileError, AudioWriter, ffmpeg, open_audio, read_audio
 
@@ -16,18 +15,6 @@ pytestmark = pytest.mark.skipif(
     not ffmpeg.installed() and not os.environ.get("CI"), reason="ffmpeg and ffprobe are not installed"
 )
 TONE = (0.3 * np.sin(2 * np.pi * 440 * np.arange(3 * 48000) / 48000)).astype(np.float32)
-
-
-def run(*arguments) -> None:
-    subprocess.run(["ffmpeg", "-v", "error", "-y", *map(str, arguments)], check=True, stdin=subprocess.DEVNULL)
-
-
-def streams(path) -> list[dict]:
-    command = ["ffprobe", "-v", "error", "-show_streams", "-show_packets", "-of", "json", str(path)]
-    found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    for index, stream in enumerate(found["streams"]):
-        stream["packets"] = [item for item in found["packets"] if item["stream_index"] == index]
-    return found["streams"]
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +43,6 @@ def films(tmp_path_factory):
         "-metadata:s:a:0", "language=deu", folder / "late.mkv",
     )  # fmt: skip
     return folder
-
-
-def copy(source, target, factor: float = 1.0) -> None:
-    reader = open_audio(source)
-    with AudioWriter(target, reader.sampling_rate, reader.num_channels, like=reader) as writer:
-        for block in reader.blocks():
-            writer.write(factor * block)
 
 
 @pytest.mark.parametrize("extension", ["m4a", "aac", "mka", "wma"])
