@@ -11,7 +11,7 @@ from pathlib import Path
 from .audio_files import AudioFileError, check_input, open_audio
 from .audio_writer import check_output
 from .file_enhancement import BACKENDS, FileReport, PipelineChoice, UserError, check_places, enhance_file
-from .folders import FolderJob, counted, named
+from .folders import FolderJob, Outcome, counted, named
 from .schedulers import PRESETS, SCHEDULERS
 from .standard_streams import run_command, say, show, spooled_input, spooled_output
 
@@ -150,6 +150,8 @@ def run_folder(options: argparse.Namespace, choice: PipelineChoice) -> int:
         done = f"{outcome.duration:.1f} s in {outcome.seconds:.1f} s" if outcome.error is None else outcome.error
         number = f"[{len(outcomes)}/{len(plan.waiting) + len(plan.unreadable)}]"
         show(f"{number} {outcome.file}: {done}")
+        for loss in losses(outcome, Path(outcome.file).suffix):
+            show(f"{number} {outcome.file}: {loss}")
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     say(
         f"{counted(len(outcomes) - len(failed))} enhanced, {len(failed)} failed, {len(plan.kept)} done before, "
@@ -189,19 +191,24 @@ class ProgressBar:
 
 def tell(report: FileReport, name: str, pipeline, settings: dict) -> None:
     """Say on stderr what was done, and what of the recording could not be kept."""
-    notes = list(report.notes)
-    if report.num_limited:
-        notes.append(f"{report.num_limited} samples over full scale were limited")
-    if report.lost_tags:
-        notes.append(f"tags that {report.target.suffix} cannot hold were left out: {', '.join(report.lost_tags)}")
-    for note in notes:
-        say(note)
+    for loss in losses(report, report.target.suffix):
+        say(loss)
     done = (
         f"{name}: {report.duration:.1f} s of audio enhanced in {report.seconds:.1f} s "
         f"({type(pipeline.scheduler).__name__}, {settings['num_inference_steps']} step(s), "
         f"{settings['num_estimates']} estimate(s))"
     )
     show(done)
+
+
+def losses(report: FileReport | Outcome, extension: str) -> list[str]:
+    """What of a recording could not be read or kept in a file of this extension, a sentence each."""
+    sentences = list(report.notes)
+    if report.num_limited:
+        sentences.append(f"{report.num_limited} samples over full scale were limited")
+    if report.lost_tags:
+        sentences.append(f"tags that {extension} cannot hold were left out: {', '.join(report.lost_tags)}")
+    return sentences
 
 
 def number(kind: type, lowest: float, highest: float):

@@ -40,6 +40,19 @@ def report(archive) -> list[dict]:
     return [json.loads(line) for line in lines]
 
 
+def test_what_a_recording_of_a_folder_loses_is_said(tmp_path, tiny_model, capsys):
+    """As of a single file: here a title in a local code page, which cannot be kept."""
+    (tmp_path / "in").mkdir()
+    with soundfile.SoundFile(tmp_path / "in" / "a.wav", "w", 16000, 1) as file:
+        file.title = "Prüfung"
+        file.write(noise(3000))
+    data = (tmp_path / "in" / "a.wav").read_bytes()
+    (tmp_path / "in" / "a.wav").write_bytes(data.replace("ü".encode(), "ü".encode("cp1252") + b" "))
+    assert cli.main([str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(tiny_model)]) == 0
+    expected = "[1/1] a.wav: tags that are not in Unicode were left out: title"
+    assert expected in capsys.readouterr().err.splitlines()
+
+
 def test_structure_is_kept_and_one_broken_file_stops_nothing(archive, tiny_model, capsys):
     assert enhance(archive, tiny_model) == 1
     out = archive.parent / "out"
