@@ -7,10 +7,13 @@ What is fixed here is part of a checkpoint's meaning (`docs/decisions.md`): the 
 ends, and the compression under which silence is exactly 0.
 """
 
+import inspect
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+
+from .limits import check_settings
 
 LEVEL_FRAME_SECONDS = 0.032
 LEVEL_MEDIAN_FRAMES = 5
@@ -38,6 +41,9 @@ class MelConfig:
             [`MEL_LAYOUTS`]), since what a network is shown is padded with 0.
         frequency_warp: Factor, at least 1, by which all frequencies are raised before the filters see them, as if
             the recording were played faster and yet took as long. What it raises beyond `max_frequency` has no band.
+
+    Raises:
+        ValueError: for a value of another type or out of its range (see [`RANGES`]), named with the value received.
     """
 
     sampling_rate: int = 16000
@@ -57,15 +63,7 @@ class MelConfig:
     frequency_warp: float = 1.0
 
     def __post_init__(self):
-        for name in ("sampling_rate", "n_fft", "win_length", "hop_length", "num_mel_bins"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be a positive whole number, got {value!r}")
-        for name in ("mel_power", "mel_scale", "level", "mel_floor"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"`{name}` must be above 0, got {getattr(self, name)!r}")
-        if not 1 <= self.frequency_warp < float("inf"):
-            raise ValueError(f"`frequency_warp` must be at least 1 and finite, got {self.frequency_warp!r}")
+        check_settings(vars(self), inspect.signature(MelConfig).parameters)
         if self.win_length > self.n_fft or 2 * self.hop_length > self.win_length:
             raise ValueError(
                 f"need hop_length ≤ win_length / 2 and win_length ≤ n_fft, got hop_length={self.hop_length}, "
@@ -244,4 +242,4 @@ def mel_filters(config: MelConfig, device: torch.device | None = None) -> torch.
 
 @lru_cache(maxsize=16)
 def _window(config: MelConfig, device: torch.device) -> torch.Tensor:
-    return torch.hann_window(config.win_length, periodic=True, device=device)
+    return torch.hann_window(config.win_length, periodic=True, dtype=torch.float32, device=device)

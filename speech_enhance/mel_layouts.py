@@ -88,7 +88,7 @@ def _grid(config: MelConfig) -> tuple:
 def _band_scale(config: MelConfig, device: torch.device) -> torch.Tensor:
     """`(num_mel_bins, 1)`: what a band's linear value is for sound whose density is 1, i.e. of an RMS of 1 if it is
     equally loud at all frequencies. A spectral line is not, and counts more the longer the window."""
-    window = torch.hann_window(config.win_length, periodic=True)
+    window = torch.hann_window(config.win_length, periodic=True, dtype=torch.float32)
     return (mel_filters(config, device).sum(dim=0) * window.square().sum().sqrt().to(device))[:, None]
 
 

@@ -6,24 +6,24 @@ import inspect
 import itertools
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 
-from .conditioning import ConditionConfig
-from .inputs import is_batch, join_batch, split_batch
-from .mel import MelConfig
-from .mel_stage import MelPort, check_source, join_mels, resynthesise
+from .front_end import FrontEnd
+from .inputs import check_output, is_batch, join_batch, split_batch
+from .mel_stage import check_source, join_mels, resynthesise
 from .recording import Analysis, Blocks, RecordingStream, Resynthesis, array_blocks, survey
 from .safe_loading import check_folder, fetch_folder
-from .schedulers import check_scheduler
+from .schedulers import check_scheduler, try_scheduler
 from .settings import EnhancementSettings, check_sampling_rate
-from .targets import MelTarget
+from .trained_settings import record_settings, takes_recorded_settings
 from .unet import ConditionalUNet2DModel
 from .vocoding import check_vocoder
+from .weight_files import check_loaded
 from .windows import step_generator, window_noise
 
 
@@ -79,6 +79,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
     _optional_components = ["vocoder"]  # noqa: RUF012 - Diffusers' own is a list
     _callback_tensor_inputs = ("latents", "condition")
 
+    @takes_recorded_settings
     def __init__(
         self,
         unet: ConditionalUNet2DModel,
@@ -113,54 +114,48 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         mel_layout: str | None = None,
     ):
         super().__init__()
+        settings = {
+            "sampling_rate": sampling_rate,
+            "n_fft": n_fft,
+            "win_length": win_length,
+            "hop_length": hop_length,
+            "num_mel_bins": num_mel_bins,
+            "mel_power": mel_power,
+            "mel_scale": mel_scale,
+            "level": level,
+            "min_frequency": min_frequency,
+            "max_frequency": max_frequency,
+            "filter_norm": filter_norm,
+            "compression": compression,
+            "mel_floor": mel_floor,
+            "window_frames": window_frames,
+            "overlap_frames": overlap_frames,
+            "noise_floor_span": noise_floor_span,
+            "noise_floor_block": noise_floor_block,
+            "with_noise_floor": with_noise_floor,
+            "with_band_coordinate": with_band_coordinate,
+            "target": target,
+            "gain_power": gain_power,
+            "residual_scale": residual_scale,
+            "gain_exponent": gain_exponent,
+            "num_views": num_views,
+            "frequency_warp": frequency_warp,
+            "initial_noise_scale": initial_noise_scale,
+            "mel_layout": mel_layout,
+        }
+        front_end = FrontEnd.of(settings, inspect.signature(SpeechEnhancementPipeline).parameters)
         stride = window_frames - overlap_frames
         if not 0 <= 2 * overlap_frames <= window_frames or stride % unet.frame_multiple:
             raise ValueError(
                 "`overlap_frames` must be at most half of `window_frames` and their difference a multiple of "
                 f"{unet.frame_multiple} (patches and levels of the network), got {overlap_frames} and {window_frames}"
             )
-        if not isinstance(num_views, int) or num_views < 1:
-            raise ValueError(f"`num_views` must be a whole number of at least 1, got {num_views!r}")
+        unet = record_settings(unet, settings)
         self.register_modules(unet=unet, scheduler=scheduler, vocoder=vocoder)
-        self.register_to_config(
-            sampling_rate=sampling_rate,
-            n_fft=n_fft,
-            win_length=win_length,
-            hop_length=hop_length,
-            num_mel_bins=num_mel_bins,
-            mel_power=mel_power,
-            mel_scale=mel_scale,
-            level=level,
-            min_frequency=min_frequency,
-            max_frequency=max_frequency,
-            filter_norm=filter_norm,
-            compression=compression,
-            mel_floor=mel_floor,
-            window_frames=window_frames,
-            overlap_frames=overlap_frames,
-            noise_floor_span=noise_floor_span,
-            noise_floor_block=noise_floor_block,
-            with_noise_floor=with_noise_floor,
-            with_band_coordinate=with_band_coordinate,
-            target=target,
-            gain_power=gain_power,
-            residual_scale=residual_scale,
-            gain_exponent=gain_exponent,
-            num_views=num_views,
-            frequency_warp=frequency_warp,
-            initial_noise_scale=initial_noise_scale,
-            mel_layout=mel_layout,
-        )
-        self.mel_config = MelConfig(
-            sampling_rate, n_fft, win_length, hop_length, num_mel_bins, mel_power, mel_scale, level,
-            min_frequency, max_frequency, filter_norm, compression, mel_floor,
-        )  # fmt: skip
-        self.views = [replace(self.mel_config, frequency_warp=frequency_warp**view) for view in range(num_views)]
-        self.condition_config = ConditionConfig(
-            noise_floor_span, noise_floor_block, with_noise_floor, with_band_coordinate
-        )
-        self.mel_target = MelTarget(target, gain_power, residual_scale)
-        self.mel_port = MelPort.of(self.mel_config, mel_layout)
+        self.register_to_config(**settings)
+        self.mel_config, self.views = front_end.mel_config, front_end.views
+        self.condition_config, self.mel_target = front_end.condition_config, front_end.mel_target
+        self.mel_port = front_end.mel_port
         if vocoder is not None:
             check_vocoder(vocoder, self.mel_port.outer)
 
@@ -220,7 +215,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             `config.sampling_rate` samples per second and `hop_length` of the `mel_layout` for every frame.
 
         Raises:
-            ValueError, TypeError: for an argument out of range, named with the value received.
+            ValueError, TypeError: for an argument out of range, named with the value received; also if what comes out
+                is not finite.
         """
         # 1. Check inputs
         settings = EnhancementSettings(
@@ -247,7 +243,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         for number, output in self.process(
             streams, seeds, settings, callback_on_step_end, callback_on_step_end_tensor_inputs
         ):
-            outputs[number].append(output)
+            outputs[number].append(check_output(output))
 
         # 4. Give the output the form of the input
         results = list(zip(outputs, streams, strict=True))
@@ -256,13 +252,15 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             mels = mels if independent_channels else [item[0] for item in mels]
             output = SpeechEnhancementOutput(mels=join_mels(mels, mel, audio))
         elif mel is not None:
-            sounds = [self.mel_port.sound(self.vocoder, item, stream.scale)[0] for item, stream in results]
+            sounds = [
+                check_output(self.mel_port.sound(self.vocoder, item, stream.scale)[0]) for item, stream in results
+            ]
             sounds = sounds if output_type == "pt" else [item.numpy() for item in sounds]
             output = SpeechEnhancementOutput(audios=join_mels(sounds, mel, audio))
         else:
             if use_vocoder:
                 outputs = [
-                    [resynthesise(self, item, stream.scale, recording, sampling_rate)]
+                    [check_output(resynthesise(self, item, stream.scale, recording, sampling_rate))]
                     for (item, stream), recording in zip(results, recordings, strict=True)
                 ]
             enhanced = [np.concatenate(item, axis=1) for item in outputs]
@@ -307,7 +305,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         for _, block in self.process(
             [stream], [seed], settings, callback_on_step_end, callback_on_step_end_tensor_inputs
         ):
-            yield block
+            yield check_output(block)
         self.maybe_free_model_hooks()
 
     def check_inputs(self, settings: EnhancementSettings, callback_on_step_end_tensor_inputs):
@@ -329,6 +327,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
                 f"the pipeline has {self.condition_config.num_channels}"
             )
         check_scheduler(self.scheduler)
+        try_scheduler(self.scheduler, num_inference_steps)
 
     @staticmethod
     def draw_seeds(generator, num_recordings: int) -> list[int]:
@@ -352,7 +351,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         self, open_blocks: Blocks, sampling_rate: int, settings: EnhancementSettings, as_mel: bool = False
     ) -> RecordingStream:
         """Survey a recording, and begin to read it again."""
-        facts = survey(open_blocks, sampling_rate, self.mel_config, settings.independent_channels)
+        facts = survey(open_blocks, int(sampling_rate), self.mel_config, settings.independent_channels)
         views = self.views[: 1 if as_mel else settings.num_estimates]
         analysis = Analysis(open_blocks, facts, views, self._execution_device)
         resynthesis = None if as_mel else Resynthesis(analysis, settings, self.config.gain_exponent)
@@ -441,7 +440,10 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             raise ValueError("weights are loaded from safetensors only: `use_safetensors` must be True")
         if os.path.isdir(pretrained_model_name_or_path):
             check_folder(pretrained_model_name_or_path, **kwargs)
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        pipeline = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        for name in pipeline.components.keys() - kwargs.keys():
+            check_loaded(getattr(pipeline, name), f"{pretrained_model_name_or_path}/{name}")
+        return pipeline
 
     @classmethod
     def download(cls, pretrained_model_name, **kwargs) -> str:

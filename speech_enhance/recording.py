@@ -12,7 +12,7 @@ import torch
 
 from .buffers import SlidingBuffer
 from .conditioning import build_condition
-from .inputs import check_block
+from .inputs import as_tensor, check_block
 from .mel import (
     MelConfig,
     channel_rms,
@@ -93,7 +93,7 @@ def survey(open_blocks: Blocks, sampling_rate: int, config: MelConfig, independe
 
 
 def _group_squares(block: np.ndarray, independent_channels: bool) -> torch.Tensor:
-    squares = torch.from_numpy(np.ascontiguousarray(block)).double().square()
+    squares = as_tensor(block).double().square()
     return squares if independent_channels else squares.mean(dim=0, keepdim=True)
 
 
@@ -119,7 +119,7 @@ class Analysis:
         self.noisy_mel = SlidingBuffer()
         self._margin = config.n_fft // 2
         self._waveform = SlidingBuffer(start=-self._margin)
-        self._waveform.append(torch.zeros(survey.num_channels, self._margin, device=device))
+        self._waveform.append(torch.zeros(survey.num_channels, self._margin, dtype=torch.float32, device=device))
         self._blocks = iter(open_blocks())
         self._resampler = Resampler(survey.sampling_rate, config.sampling_rate, survey.num_channels)
 
@@ -158,7 +158,7 @@ class Analysis:
         """Take in audio at the model's rate, and make the frames that can be made."""
         if audible:
             self.model_audio.append(block)
-        self._waveform.append(torch.from_numpy(np.ascontiguousarray(block)).to(self.device))
+        self._waveform.append(as_tensor(block).to(self.device))
         hop, first = self.config.hop_length, self.spectrum.end
         last = min((self._waveform.end - self._margin) // hop + 1, self.num_frames)
         if last <= first:
