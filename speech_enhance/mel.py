@@ -7,9 +7,9 @@ What is fixed here is part of a checkpoint's meaning (`docs/decisions.md`): the 
 ends, and the compression under which silence is exactly 0.
 """
 
+import functools
 import inspect
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 
@@ -17,6 +17,18 @@ from .limits import check_settings
 
 LEVEL_FRAME_SECONDS = 0.032
 LEVEL_MEDIAN_FRAMES = 5
+
+
+def full_precision(function):
+    """Decorator of a function whose first argument is a tensor: it computes in the types of its arguments under autocast too,
+    which is for networks."""
+
+    @functools.wraps(function)
+    def compute(tensor, *args, **kwargs):
+        with torch.autocast(tensor.device.type, enabled=False):
+            return function(tensor, *args, **kwargs)
+
+    return compute
 
 
 @dataclass(frozen=True)
@@ -194,6 +206,7 @@ def channel_rms(spectrum: torch.Tensor) -> torch.Tensor:
     return spectrum.abs().square().mean(dim=0, keepdim=True).sqrt()
 
 
+@full_precision
 def mel_spectrogram(magnitude: torch.Tensor, config: MelConfig) -> torch.Tensor:
     """Compressed mel `(batch, num_mel_bins, frames)` of a linear magnitude `(batch, frequencies, frames)`; 0 is silence."""
     return compress(mel_filters(config, magnitude.device).T @ magnitude, config)
@@ -215,7 +228,7 @@ def decompress(mel: torch.Tensor, config: MelConfig) -> torch.Tensor:
     return (mel.clamp(min=0) / config.mel_scale).pow(1 / config.mel_power)
 
 
-@lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=16)
 def mel_filters(config: MelConfig, device: torch.device | None = None) -> torch.Tensor:
     """Slaney mel filters `(frequencies, num_mel_bins)`, each summing to 1: a band's value is a mean magnitude; or with
     the area of `config.filter_norm`."""
@@ -240,6 +253,6 @@ def mel_filters(config: MelConfig, device: torch.device | None = None) -> torch.
     return (filters if config.filter_norm else filters / sums).float().to(device)
 
 
-@lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=16)
 def _window(config: MelConfig, device: torch.device) -> torch.Tensor:
     return torch.hann_window(config.win_length, periodic=True, dtype=torch.float32, device=device)

@@ -7,7 +7,7 @@ window, filters, base and floor of the logarithm. Their mels are at the level of
 import numpy as np
 import torch
 
-from .mel import MelConfig, compress, decompress, level_of_power, level_scale, mel_filters
+from .mel import MelConfig, compress, decompress, full_precision, level_of_power, level_scale, mel_filters
 
 SPEECHT5 = MelConfig(
     n_fft=1024,
@@ -26,6 +26,7 @@ MEL_LAYOUTS = {"speecht5": SPEECHT5}
 """Layouts by name, for the pipeline's `mel_layout`."""
 
 
+@full_precision
 def convert_mel(mel: torch.Tensor, source: MelConfig, target: MelConfig) -> torch.Tensor:
     """The mel that `target` has of the sound of which `source` has `mel`.
 

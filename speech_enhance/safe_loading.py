@@ -3,7 +3,6 @@
 import functools
 import inspect
 import json
-import math
 import re
 import stat
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from .front_end import FrontEnd
 from .limits import check_network_sizes, check_schedule, check_settings
 from .mel import mel_filters
 from .schedulers import SCHEDULERS, try_scheduler
-from .trained_settings import RECORD
+from .trained_settings import RECORD, check_recorded
 from .vocoding import VOCODERS, check_vocoder, check_vocoder_config, try_vocoder
 from .weight_files import check_weights
 
@@ -108,6 +107,8 @@ def read_components(folder: Path, passed=(), trust_remote_code: bool = False) ->
             )
         config = _read_settings(folder, "unet/config.json")
         _check_network(config, folder / "unet" / "config.json")
+        with _naming(folder / "unet" / "config.json"):
+            check_recorded(config.get(RECORD) or {}, index)
         index = {**(config.get(RECORD) or {}), **index}
         components["unet"] = config
     if "scheduler" not in passed:
@@ -131,7 +132,7 @@ def _read_settings(folder: Path, name: str) -> dict:
     if not stat.S_ISREG(status.st_mode) or status.st_size > LONGEST_JSON:
         raise ValueError(f"{path} must be a regular file of at most {LONGEST_JSON} bytes; {ADVICE}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_infinite)
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise OSError(f"{path} is damaged ({type(error).__name__}: {error}); get it again with force_download=True") from None  # fmt: skip
     if not isinstance(content, dict):
@@ -140,12 +141,6 @@ def _read_settings(folder: Path, name: str) -> dict:
         if forbidden in content:
             raise ValueError(f"{path} must not have {forbidden}; {ADVICE}")
     return content
-
-
-def _infinite(text: str) -> float:
-    if text != "-Infinity":  # which Diffusers has for one bound of a scheduler
-        raise ValueError(f"{text} is no number")
-    return -math.inf
 
 
 class _naming:
@@ -162,6 +157,7 @@ class _naming:
             raise ValueError(f"{self.path}: {error}; {ADVICE}") from error
 
 
+@functools.cache
 def _parameters(constructor) -> dict[str, inspect.Parameter]:
     """Parameters of a class that may be in its configuration."""
     parameters = inspect.signature(constructor).parameters
@@ -169,6 +165,7 @@ def _parameters(constructor) -> dict[str, inspect.Parameter]:
     return {name: item for name, item in parameters.items() if item.kind in plain}
 
 
+@functools.cache
 def _pipeline_parameters() -> dict[str, inspect.Parameter]:
     from .pipeline import SpeechEnhancementPipeline
 
@@ -221,14 +218,18 @@ def _check_scheduler(config: dict, kind: str, path: Path) -> None:
     import diffusers
 
     _check_kind(config, kind, path)
-    # Diffusers keeps the settings of a scheduler that was there before, for the next.
-    classes = [getattr(diffusers, name) for name in SCHEDULERS.values() if name != kind]
-    parameters: dict[str, inspect.Parameter] = {}
-    for item in [*classes, getattr(diffusers, kind)]:
-        parameters |= _parameters(item)
     with _naming(path):
-        check_settings(_own(config), parameters)
+        check_settings(_own(config), _scheduler_parameters() | _parameters(getattr(diffusers, kind)))
         check_schedule(config)
+
+
+@functools.cache
+def _scheduler_parameters() -> dict[str, inspect.Parameter]:
+    """Those of all schedulers: Diffusers keeps the settings of one that was there before, for the next."""
+    import diffusers
+
+    classes = [getattr(diffusers, kind) for kind in SCHEDULERS.values()]
+    return {name: item for kind in classes for name, item in _parameters(kind).items()}
 
 
 def _check_vocoder(config: dict, kind: str, path: Path) -> None:

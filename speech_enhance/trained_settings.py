@@ -7,6 +7,7 @@ configuration of its network, from which another takes those that it is not give
 import copy
 import functools
 import inspect
+from collections.abc import Mapping
 
 RECORD = "_pipeline_settings"  # Diffusers saves and loads private entries of a configuration, and passes them to nobody
 CHOSEN = ("overlap_frames", "gain_exponent", "num_views", "frequency_warp", "mel_layout")
@@ -16,6 +17,13 @@ CHOSEN = ("overlap_frames", "gain_exponent", "num_views", "frequency_warp", "mel
 def recorded_settings(unet) -> dict:
     """Settings of the pipeline that `unet` belongs to; empty for a network that was in none yet."""
     return dict(getattr(unet, "config", {}).get(RECORD) or {})
+
+
+def check_recorded(recorded: Mapping, given: Mapping) -> None:
+    """Raise `ValueError` for a setting of `given` that belongs to the weights and differs from the `recorded` one."""
+    for name, value in recorded.items():
+        if name in given and name not in CHOSEN and given[name] != value:
+            raise ValueError(f"the network was trained with {name}={value!r}, it cannot have {given[name]!r}")
 
 
 def takes_recorded_settings(constructor):
@@ -31,9 +39,7 @@ def takes_recorded_settings(constructor):
         recorded = {
             name: value for name, value in recorded_settings(given["unet"]).items() if name in signature.parameters
         }
-        for name, value in recorded.items():
-            if name in given and name not in CHOSEN and given[name] != value:
-                raise ValueError(f"the network was trained with {name}={value!r}, it cannot have {given[name]!r}")
+        check_recorded(recorded, given)
         constructor(**(recorded | given))
 
     return construct

@@ -37,19 +37,20 @@ def check_weights(folder: Path, variant: str | None, make_empty: Callable, try_o
     for pattern in NOT_LOADED:
         for path in folder.glob(pattern):
             raise ValueError(f"{path} names other files or models; all weights must be in one safetensors file")
-    found = read_header(_weight_file(folder, variant))
     try:
         with torch.device("meta"):
             component = make_empty().eval()
     except Exception as error:  # whatever an impossible network raises
         raise ValueError(f"{folder / 'config.json'} describes no network ({_reason(error)})") from error
     expected = {name: list(tensor.shape) for name, tensor in component.state_dict().items()}
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            raise ValueError(
-                f"{folder}: {name[:200]} should be of shape {expected.get(name)} by config.json, the weights have "
-                f"{found.get(name)}; these files do not belong together"
-            )
+    for path in _weight_files(folder, variant):
+        found = read_header(path)
+        for name in sorted(expected.keys() | found.keys()):
+            if expected.get(name) != found.get(name):
+                raise ValueError(
+                    f"{folder}: {name[:200]} should be of shape {expected.get(name)} by config.json, the weights have "
+                    f"{found.get(name)}; these files do not belong together"
+                )
     try:
         with torch.no_grad(), _BoundedTensors():
             try_out(component)
@@ -57,17 +58,17 @@ def check_weights(folder: Path, variant: str | None, make_empty: Callable, try_o
         raise ValueError(f"{folder / 'config.json'} describes a network that cannot run ({_reason(error)})") from error
 
 
-def _weight_file(folder: Path, variant: str | None) -> Path:
-    """The file that the loaders will take: of a variant, if there is any file of it, otherwise the plain one."""
+def _weight_files(folder: Path, variant: str | None) -> list[Path]:
+    """The files of which the loaders take one: that of the variant, or without it the plain one."""
     name = WEIGHT_FILES[folder.name]
-    if variant and any(f".{variant}" in path.name for path in folder.iterdir()):
-        name = f"{name}.{variant}"
-    path = folder / f"{name}.safetensors"
-    if not path.exists():
+    names = [f"{name}.{variant}.safetensors"] if variant else []
+    names.append(f"{name}.safetensors")
+    files = [folder / name for name in names if (folder / name).exists()]
+    if not files:
         raise OSError(
-            f"{folder.parent} has no {folder.name}/{path.name}: weights are loaded from safetensors only, never from a pickle"
+            f"{folder.parent} has no {folder.name}/{names[0]}: weights are loaded from safetensors only, never from a pickle"
         )
-    return path
+    return files
 
 
 def read_header(path: Path) -> dict[str, list[int]]:
@@ -120,5 +121,5 @@ def check_loaded(component, place: str) -> None:
     """Raise `ValueError` unless all weights of a loaded component are finite."""
     if isinstance(component, torch.nn.Module):
         for name, tensor in component.state_dict().items():
-            if not tensor.isfinite().all():
+            if not (tensor.is_meta or tensor.isfinite().all()):
                 raise ValueError(f"{place}: {name} holds NaN or infinite weights")

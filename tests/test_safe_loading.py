@@ -175,9 +175,7 @@ def test_weights_that_are_not_those_of_the_network_are_refused(folder, capsys, k
 @pytest.mark.parametrize("name", [INDEX, NETWORK, SCHEDULER, "unet/diffusion_pytorch_model.safetensors"])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
-    with pytest.raises(
-        OSError, match=f"has no {name}"
-    ):
+    with pytest.raises(OSError, match=f"has no {name}"):
         SpeechEnhancementPipeline.from_pretrained(folder)
 
 
