@@ -42,8 +42,8 @@ NAMES = ["quantization_config", "auto_map", "_attn_implementation", "transformer
 MOST_SECONDS, MOST_MEGABYTES, MOST_WEIGHTS = 30, 1500, 5_000_000
 
 
-def good_model(folder: Path) -> dict[str, dict]:
-    """Save a tiny pipeline with a vocoder; its settings by component."""
+def good_models(folder: Path) -> list[dict[str, dict]]:
+    """Save a tiny pipeline with a vocoder; its settings by component, with each of the schedulers."""
     from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
     unet = ConditionalUNet2DModel(
@@ -57,7 +57,13 @@ def good_model(folder: Path) -> dict[str, dict]:
         min_frequency=80.0, max_frequency=7600.0, window_frames=64, overlap_frames=16, noise_floor_span=64,
         noise_floor_block=16, compression="log10", mel_layout="speecht5",
     ).save_pretrained(folder)  # fmt: skip
-    return {name: json.loads((folder / file).read_text()) for name, file in FILES.items()}
+    good = {name: json.loads((folder / file).read_text()) for name, file in FILES.items()}
+    models = []
+    for kind, scheduler in SCHEDULERS.items():
+        index = good["index"] | {"scheduler": ["diffusers", scheduler]}
+        config = json.loads(make_scheduler(kind, good["scheduler"]).to_json_string())
+        models.append(good | {"index": index, "scheduler": config})
+    return models
 
 
 def places(value, above=()) -> list[tuple]:
@@ -96,25 +102,30 @@ def change(draw: random.Random, content: dict, place: tuple) -> dict:
     return content
 
 
-def broken_model(seed: int, good: dict[str, dict]) -> dict[str, str]:
-    """The JSON files of a seed, as text. Seeds in a row go through every place of every file."""
-    draw = random.Random(seed)
-    model = copy.deepcopy(good)
-    if draw.random() < 0.5:
-        kind = draw.choice(sorted(SCHEDULERS))
-        config = make_scheduler(kind, model["scheduler"]).config
-        model["scheduler"] = copy.deepcopy(dict(config)) | {"_class_name": SCHEDULERS[kind]}
-        model["index"]["scheduler"] = ["diffusers", SCHEDULERS[kind]]
+def targets(model: dict[str, dict]) -> list[tuple[str, tuple]]:
+    """Every place of every file, of the many numbers alike in the noise schedule one."""
     every = [(name, place) for name in FILES for place in places(model[name])]
-    betas = [item for item in every if "trained_betas" in item[1][:-1]]
-    every = [item for item in every if item not in betas[1:]]  # one of many numbers alike
-    targets = [every[seed % len(every)]]
+    return [item for item in every if "trained_betas" not in item[1][:-1] or item[1][-1] == 7]
+
+
+def broken_model(seed: int, models: list[dict[str, dict]], every: list[list]) -> dict[str, str]:
+    """The JSON files of a seed, as text. Seeds in a row go through all schedulers, and with each through every place.
+
+    Args:
+        seed: The number of the folder.
+        models: Good ones.
+        every: The [`targets`] of each.
+    """
+    draw = random.Random(seed)
+    model, places = models[seed % len(models)], every[seed % len(models)]
+    chosen = [places[seed // len(models) % len(places)]]
     if draw.random() < 0.3:
-        targets.append(draw.choice(every))
-    for name, place in targets:
+        chosen.append(draw.choice(places))
+    model = model | {name: copy.deepcopy(model[name]) for name in {name for name, _ in chosen}}
+    for name, place in chosen:
         with contextlib.suppress(KeyError, IndexError, TypeError):  # the first may have taken the second's place
             change(draw, model[name], place)
-    texts = {name: json.dumps(content, default=list) for name, content in model.items()}
+    texts = {name: json.dumps(content) for name, content in model.items()}
     if draw.random() < 0.02:
         name = draw.choice(sorted(texts))
         cut = draw.randrange(len(texts[name]))
@@ -186,12 +197,15 @@ def fuzz(first: int, last: int, build: int = 100, say=print) -> Counter:
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         place = Path(place)
-        good, folder = good_model(place / "good"), place / "model"
+        models, folder = good_models(place / "good"), place / "model"
+        every, written = [targets(model) for model in models], {}
         shutil.copytree(place / "good", folder)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for seed in range(first, last):
-            for name, text in broken_model(seed, good).items():
-                (folder / FILES[name]).write_text(text, encoding="utf-8", errors="surrogatepass")
+            for name, text in broken_model(seed, models, every).items():
+                if written.get(name) != text:
+                    (folder / FILES[name]).write_text(text, encoding="utf-8")
+                    written[name] = text
             try:
                 outcome = try_folder(folder, counts, build)
             except Exception as error:
