@@ -9,6 +9,7 @@ ends, and the compression under which silence is exactly 0.
 
 import functools
 import inspect
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -234,15 +235,17 @@ def mel_filters(config: MelConfig, device: torch.device | None = None) -> torch.
     the area of `config.filter_norm`."""
     from transformers.audio_utils import mel_filter_bank
 
-    filters = mel_filter_bank(
-        num_frequency_bins=config.n_fft // 2 + 1,
-        num_mel_filters=config.num_mel_bins,
-        min_frequency=config.min_frequency,
-        max_frequency=config.top_frequency,
-        sampling_rate=config.frequency_warp * config.sampling_rate,
-        norm=config.filter_norm,
-        mel_scale="slaney",
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of bands without a bin, which are an error below
+        filters = mel_filter_bank(
+            num_frequency_bins=config.n_fft // 2 + 1,
+            num_mel_filters=config.num_mel_bins,
+            min_frequency=config.min_frequency,
+            max_frequency=config.top_frequency,
+            sampling_rate=config.frequency_warp * config.sampling_rate,
+            norm=config.filter_norm,
+            mel_scale="slaney",
+        )
     filters = torch.from_numpy(filters).double()
     sums = filters.sum(dim=0)
     if (sums == 0).any():

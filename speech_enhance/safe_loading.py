@@ -198,7 +198,7 @@ def _check_index(index: dict, path: Path) -> None:
         raise ValueError(f"{path}: unknown entry {_short(min(unknown))}; {ADVICE}")
     _check_written(index, path)
     with _naming(path):
-        check_settings({name: index[name] for name in parameters.keys() & index.keys()}, parameters)
+        check_settings({name: value for name, value in index.items() if name in parameters}, parameters)
 
 
 def _check_network(config: dict, path: Path) -> None:

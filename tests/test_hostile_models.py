@@ -81,7 +81,7 @@ def refuse(folder: Path, capsys, message: str) -> None:
         (INDEX, {"n_fft": 2**15, "num_mel_bins": 1024}, "`n_fft` × `num_mel_bins` × `num_views` must be at most"),
         (INDEX, {"n_fft": 2**14, "hop_length": 1}, "`n_fft` / `hop_length` must be at most 32"),
         (INDEX, {"window_frames": 2**20}, "`window_frames` must be from 1 to 16384"),
-        (INDEX, {"window_frames": 2**14, "n_fft": 2**13}, "`noise_floor_block`) × `n_fft` must be at most"),
+        (INDEX, {"window_frames": 2**12, "n_fft": 2**13}, "`noise_floor_block`) × `n_fft` must be at most"),
         (INDEX, {"window_frames": 64.0}, "`window_frames` must be a whole number, got 64.0"),
         (INDEX, {"noise_floor_block": 0}, "`noise_floor_block` must be from 8 to"),
         (INDEX, {"gain_exponent": NAN}, "`gain_exponent` must be from 0.01 to 100, got nan"),
