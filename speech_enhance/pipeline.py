@@ -48,8 +48,10 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
     says is applied to the recording as a bounded spectral gain.
 
     Every recording is processed by windows on an absolute frame grid, so neither its length nor the batch size changes
-    anything; [`~SpeechEnhancementPipeline.stream`] needs memory for a few windows only. The parameters after the components are what a checkpoint was trained with; changing
-    them spoils it (`docs/decisions.md`).
+    anything; [`~SpeechEnhancementPipeline.stream`] needs memory for a few windows only. The parameters after
+    the components are what a checkpoint was trained with; changing them spoils it (`docs/decisions.md`). The network
+    keeps them: those that are not given come from it, and another value is refused, except for `overlap_frames`,
+    `gain_exponent`, `num_views`, `frequency_warp` and `mel_layout`, which may be chosen later.
 
     Args:
         unet ([`ConditionalUNet2DModel`]): The network.
