@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+POOL = 4  # frames averaged before the percentile
+
 
 @dataclass(frozen=True)
 class ConditionConfig:
@@ -17,6 +19,9 @@ class ConditionConfig:
         span, block: Frames, see [`noise_floor`].
         with_noise_floor: Whether the noise floor is one of them.
         with_band_coordinate: Whether the frequency coordinate is.
+
+    Raises:
+        ValueError: for frames that [`noise_floor`] cannot share out.
     """
 
     span: int = 512
@@ -24,13 +29,22 @@ class ConditionConfig:
     with_noise_floor: bool = True
     with_band_coordinate: bool = True
 
+    def __post_init__(self):
+        for name, value, least in (("block", self.block, 2 * POOL), ("span", self.span, self.block)):
+            if not isinstance(value, int) or value < least or value % (2 * POOL):
+                raise ValueError(
+                    f"`noise_floor_{name}` must be a multiple of {2 * POOL} and at least {least}, got {value!r}"
+                )
+
     @property
     def num_channels(self) -> int:
         """Channels, the noisy mel among them."""
         return 1 + self.with_noise_floor + self.with_band_coordinate
 
 
-def noise_floor(noisy_mel: torch.Tensor, span: int, block: int, pool: int = 4, quantile: float = 0.1) -> torch.Tensor:
+def noise_floor(
+    noisy_mel: torch.Tensor, span: int, block: int, pool: int = POOL, quantile: float = 0.1
+) -> torch.Tensor:
     """Running percentile of each band over a centred span of the whole recording.
 
     The mel is averaged over groups of `pool` frames; the floor is constant over absolute blocks of `block` frames,

@@ -50,6 +50,22 @@ def check_block(block, num_channels: int | None) -> None:
         raise ValueError("the recording contains NaN or infinite samples")
 
 
+def check_output(output):
+    """`output`, an array or a tensor of what the pipeline has made.
+
+    Raises:
+        ValueError: if it has NaN or infinite values: such weights or settings are of no use.
+    """
+    if not torch.as_tensor(output).isfinite().all():
+        raise ValueError("the model gives NaN or infinite values: its weights or settings are broken")
+    return output
+
+
+def as_tensor(array: np.ndarray) -> torch.Tensor:
+    """A tensor of an array, which is copied if it is read-only or of another order: PyTorch would warn of it."""
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+
+
 def is_batch(audio) -> bool:
     return isinstance(audio, (list, tuple)) or audio.ndim == 3
 

@@ -7,13 +7,29 @@ What is fixed here is part of a checkpoint's meaning (`docs/decisions.md`): the 
 ends, and the compression under which silence is exactly 0.
 """
 
+import functools
+import inspect
+import warnings
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 
+from .limits import check_settings
+
 LEVEL_FRAME_SECONDS = 0.032
 LEVEL_MEDIAN_FRAMES = 5
+
+
+def full_precision(function):
+    """Decorator of a function whose first argument is a tensor: it computes in the types of its arguments under autocast too,
+    which is for networks."""
+
+    @functools.wraps(function)
+    def compute(tensor, *args, **kwargs):
+        with torch.autocast(tensor.device.type, enabled=False):
+            return function(tensor, *args, **kwargs)
+
+    return compute
 
 
 @dataclass(frozen=True)
@@ -38,6 +54,9 @@ class MelConfig:
             [`MEL_LAYOUTS`]), since what a network is shown is padded with 0.
         frequency_warp: Factor, at least 1, by which all frequencies are raised before the filters see them, as if
             the recording were played faster and yet took as long. What it raises beyond `max_frequency` has no band.
+
+    Raises:
+        ValueError: for a value of another type or out of its range (see [`RANGES`]), named with the value received.
     """
 
     sampling_rate: int = 16000
@@ -57,15 +76,7 @@ class MelConfig:
     frequency_warp: float = 1.0
 
     def __post_init__(self):
-        for name in ("sampling_rate", "n_fft", "win_length", "hop_length", "num_mel_bins"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be a positive whole number, got {value!r}")
-        for name in ("mel_power", "mel_scale", "level", "mel_floor"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"`{name}` must be above 0, got {getattr(self, name)!r}")
-        if not 1 <= self.frequency_warp < float("inf"):
-            raise ValueError(f"`frequency_warp` must be at least 1 and finite, got {self.frequency_warp!r}")
+        check_settings(vars(self), inspect.signature(MelConfig).parameters)
         if self.win_length > self.n_fft or 2 * self.hop_length > self.win_length:
             raise ValueError(
                 f"need hop_length ≤ win_length / 2 and win_length ≤ n_fft, got hop_length={self.hop_length}, "
@@ -201,6 +212,7 @@ def channel_rms(spectrum: torch.Tensor) -> torch.Tensor:
     return spectrum.abs().square().mean(dim=0, keepdim=True).sqrt()
 
 
+@full_precision
 def mel_spectrogram(magnitude: torch.Tensor, config: MelConfig) -> torch.Tensor:
     """Compressed mel `(batch, num_mel_bins, frames)` of a linear magnitude `(batch, frequencies, frames)`; 0 is silence."""
     return compress(mel_filters(config, magnitude.device).T @ magnitude, config)
@@ -222,21 +234,23 @@ def decompress(mel: torch.Tensor, config: MelConfig) -> torch.Tensor:
     return (mel.clamp(min=0) / config.mel_scale).pow(1 / config.mel_power)
 
 
-@lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=16)
 def mel_filters(config: MelConfig, device: torch.device | None = None) -> torch.Tensor:
     """Slaney mel filters `(frequencies, num_mel_bins)`, each summing to 1: a band's value is a mean magnitude; or with
     the area of `config.filter_norm`."""
     from transformers.audio_utils import mel_filter_bank
 
-    filters = mel_filter_bank(
-        num_frequency_bins=config.n_fft // 2 + 1,
-        num_mel_filters=config.num_mel_bins,
-        min_frequency=config.min_frequency,
-        max_frequency=config.top_frequency,
-        sampling_rate=config.frequency_warp * config.sampling_rate,
-        norm=config.filter_norm,
-        mel_scale="slaney",
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of bands without a bin, which are an error below
+        filters = mel_filter_bank(
+            num_frequency_bins=config.n_fft // 2 + 1,
+            num_mel_filters=config.num_mel_bins,
+            min_frequency=config.min_frequency,
+            max_frequency=config.top_frequency,
+            sampling_rate=config.frequency_warp * config.sampling_rate,
+            norm=config.filter_norm,
+            mel_scale="slaney",
+        )
     filters = torch.from_numpy(filters).double()
     sums = filters.sum(dim=0)
     if (sums == 0).any():
@@ -247,6 +261,6 @@ def mel_filters(config: MelConfig, device: torch.device | None = None) -> torch.
     return (filters if config.filter_norm else filters / sums).float().to(device)
 
 
-@lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=16)
 def _window(config: MelConfig, device: torch.device) -> torch.Tensor:
-    return torch.hann_window(config.win_length, periodic=True, device=device)
+    return torch.hann_window(config.win_length, periodic=True, dtype=torch.float32, device=device)

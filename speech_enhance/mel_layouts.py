@@ -7,7 +7,7 @@ window, filters, base and floor of the logarithm. Their mels are at the level of
 import numpy as np
 import torch
 
-from .mel import MelConfig, compress, decompress, level_of_power, level_scale, mel_filters
+from .mel import MelConfig, compress, decompress, full_precision, level_of_power, level_scale, mel_filters
 
 SPEECHT5 = MelConfig(
     n_fft=1024,
@@ -26,6 +26,7 @@ MEL_LAYOUTS = {"speecht5": SPEECHT5}
 """Layouts by name, for the pipeline's `mel_layout`."""
 
 
+@full_precision
 def convert_mel(mel: torch.Tensor, source: MelConfig, target: MelConfig) -> torch.Tensor:
     """The mel that `target` has of the sound of which `source` has `mel`.
 
@@ -88,7 +89,7 @@ def _grid(config: MelConfig) -> tuple:
 def _band_scale(config: MelConfig, device: torch.device) -> torch.Tensor:
     """`(num_mel_bins, 1)`: what a band's linear value is for sound whose density is 1, i.e. of an RMS of 1 if it is
     equally loud at all frequencies. A spectral line is not, and counts more the longer the window."""
-    window = torch.hann_window(config.win_length, periodic=True)
+    window = torch.hann_window(config.win_length, periodic=True, dtype=torch.float32)
     return (mel_filters(config, device).sum(dim=0) * window.square().sum().sqrt().to(device))[:, None]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from .buffers import SlidingBuffer
-from .inputs import check_audio, is_batch, split_batch
+from .inputs import as_tensor, check_audio, is_batch, split_batch
 from .mel import MelConfig
 from .mel_layouts import MEL_LAYOUTS, convert_mel, level_mel, rescale_mel
 from .resampling import num_resampled, resample
@@ -62,14 +62,14 @@ class MelPort:
             raise ValueError(f"{name} must be {shape}{' or a batch of them' if batch else ''}, got {tuple(mel.shape)}")
         if 0 in mel.shape:
             raise ValueError(f"{name} is empty: shape {tuple(mel.shape)}")
-        if not torch.isfinite(torch.as_tensor(mel)).all():
+        if not (torch.isfinite(mel) if torch.is_tensor(mel) else np.isfinite(mel)).all():
             raise ValueError(f"{name} contains NaN or infinite values")
 
     def read(self, mel, device: torch.device) -> "GivenMel":
         """One mel from outside."""
-        mel = torch.as_tensor(mel).detach().to(device, torch.float32)
+        mel = (mel if torch.is_tensor(mel) else as_tensor(mel)).detach().to(device, torch.float32)
         if self.layout is None:
-            return GivenMel(mel[None], torch.ones(1, device=device))
+            return GivenMel(mel[None], torch.ones(1, dtype=torch.float32, device=device))
         own, scale = level_mel(mel.T, self.layout, self.config)
         return GivenMel(own[None], scale[None])
 

@@ -6,25 +6,25 @@ import inspect
 import itertools
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 
-from .conditioning import ConditionConfig
-from .inputs import is_batch, join_batch, split_batch
-from .mel import MelConfig
-from .mel_stage import MelPort, check_source, join_mels, resynthesise
+from .front_end import FrontEnd
+from .inputs import check_output, is_batch, join_batch, split_batch
+from .mel_stage import check_source, join_mels, resynthesise
 from .noise_schedule import NoiseSchedule
-from .recording import LEVEL_RULES, Analysis, Blocks, RecordingStream, Resynthesis, array_blocks, survey
+from .recording import Analysis, Blocks, RecordingStream, Resynthesis, array_blocks, survey
 from .safe_loading import check_folder, fetch_folder
-from .schedulers import check_scheduler
+from .schedulers import check_scheduler, try_scheduler
 from .settings import EnhancementSettings, check_sampling_rate
-from .targets import MelTarget
+from .trained_settings import record_settings, takes_recorded_settings
 from .unet import ConditionalUNet2DModel
 from .vocoding import check_vocoder
+from .weight_files import check_loaded
 from .windows import step_generator, window_noise
 
 
@@ -49,8 +49,10 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
     says is applied to the recording as a bounded spectral gain.
 
     Every recording is processed by windows on an absolute frame grid, so neither its length nor the batch size changes
-    anything; [`~SpeechEnhancementPipeline.stream`] needs memory for a few windows only. The parameters after the components are what a checkpoint was trained with; changing
-    them spoils it (`docs/decisions.md`).
+    anything; [`~SpeechEnhancementPipeline.stream`] needs memory for a few windows only. The parameters after
+    the components are what a checkpoint was trained with; changing them spoils it (`docs/decisions.md`). The network
+    keeps them: those that are not given come from it, and another value is refused, except for `overlap_frames`,
+    `gain_exponent`, `num_views`, `frequency_warp` and `mel_layout`, which may be chosen later.
 
     Args:
         unet ([`ConditionalUNet2DModel`]): The network.
@@ -85,6 +87,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
     _optional_components = ["vocoder"]  # noqa: RUF012 - Diffusers' own is a list
     _callback_tensor_inputs = ("latents", "condition", "clean_estimate")
 
+    @takes_recorded_settings
     def __init__(
         self,
         unet: ConditionalUNet2DModel,
@@ -122,59 +125,51 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         remove_offset: bool = False,
     ):
         super().__init__()
+        settings = {
+            "sampling_rate": sampling_rate,
+            "n_fft": n_fft,
+            "win_length": win_length,
+            "hop_length": hop_length,
+            "num_mel_bins": num_mel_bins,
+            "mel_power": mel_power,
+            "mel_scale": mel_scale,
+            "level": level,
+            "min_frequency": min_frequency,
+            "max_frequency": max_frequency,
+            "filter_norm": filter_norm,
+            "compression": compression,
+            "mel_floor": mel_floor,
+            "window_frames": window_frames,
+            "overlap_frames": overlap_frames,
+            "noise_floor_span": noise_floor_span,
+            "noise_floor_block": noise_floor_block,
+            "with_noise_floor": with_noise_floor,
+            "with_band_coordinate": with_band_coordinate,
+            "target": target,
+            "gain_power": gain_power,
+            "residual_scale": residual_scale,
+            "gain_exponent": gain_exponent,
+            "num_views": num_views,
+            "frequency_warp": frequency_warp,
+            "initial_noise_scale": initial_noise_scale,
+            "mel_layout": mel_layout,
+            "self_conditioning": self_conditioning,
+            "level_rule": level_rule,
+            "remove_offset": remove_offset,
+        }
+        front_end = FrontEnd.of(settings, inspect.signature(SpeechEnhancementPipeline).parameters)
         stride = window_frames - overlap_frames
         if not 0 <= 2 * overlap_frames <= window_frames or stride % unet.frame_multiple:
             raise ValueError(
                 "`overlap_frames` must be at most half of `window_frames` and their difference a multiple of "
                 f"{unet.frame_multiple} (patches and levels of the network), got {overlap_frames} and {window_frames}"
             )
-        if level_rule not in LEVEL_RULES:
-            raise ValueError(f"`level_rule` must be one of {', '.join(LEVEL_RULES)}, got {level_rule!r}")
-        if not isinstance(num_views, int) or num_views < 1:
-            raise ValueError(f"`num_views` must be a whole number of at least 1, got {num_views!r}")
+        unet = record_settings(unet, settings)
         self.register_modules(unet=unet, scheduler=scheduler, vocoder=vocoder)
-        self.register_to_config(
-            sampling_rate=sampling_rate,
-            n_fft=n_fft,
-            win_length=win_length,
-            hop_length=hop_length,
-            num_mel_bins=num_mel_bins,
-            mel_power=mel_power,
-            mel_scale=mel_scale,
-            level=level,
-            min_frequency=min_frequency,
-            max_frequency=max_frequency,
-            filter_norm=filter_norm,
-            compression=compression,
-            mel_floor=mel_floor,
-            window_frames=window_frames,
-            overlap_frames=overlap_frames,
-            noise_floor_span=noise_floor_span,
-            noise_floor_block=noise_floor_block,
-            with_noise_floor=with_noise_floor,
-            with_band_coordinate=with_band_coordinate,
-            target=target,
-            gain_power=gain_power,
-            residual_scale=residual_scale,
-            gain_exponent=gain_exponent,
-            num_views=num_views,
-            frequency_warp=frequency_warp,
-            initial_noise_scale=initial_noise_scale,
-            mel_layout=mel_layout,
-            self_conditioning=self_conditioning,
-            level_rule=level_rule,
-            remove_offset=remove_offset,
-        )
-        self.mel_config = MelConfig(
-            sampling_rate, n_fft, win_length, hop_length, num_mel_bins, mel_power, mel_scale, level,
-            min_frequency, max_frequency, filter_norm, compression, mel_floor,
-        )  # fmt: skip
-        self.views = [replace(self.mel_config, frequency_warp=frequency_warp**view) for view in range(num_views)]
-        self.condition_config = ConditionConfig(
-            noise_floor_span, noise_floor_block, with_noise_floor, with_band_coordinate
-        )
-        self.mel_target = MelTarget(target, gain_power, residual_scale)
-        self.mel_port = MelPort.of(self.mel_config, mel_layout)
+        self.register_to_config(**settings)
+        self.mel_config, self.views = front_end.mel_config, front_end.views
+        self.condition_config, self.mel_target = front_end.condition_config, front_end.mel_target
+        self.mel_port = front_end.mel_port
         if vocoder is not None:
             check_vocoder(vocoder, self.mel_port.outer)
 
@@ -234,7 +229,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             `config.sampling_rate` samples per second and `hop_length` of the `mel_layout` for every frame.
 
         Raises:
-            ValueError, TypeError: for an argument out of range, named with the value received.
+            ValueError, TypeError: for an argument out of range, named with the value received; also if what comes out
+                is not finite.
         """
         # 1. Check inputs
         settings = EnhancementSettings(
@@ -261,7 +257,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         for number, output in self.process(
             streams, seeds, settings, callback_on_step_end, callback_on_step_end_tensor_inputs
         ):
-            outputs[number].append(output)
+            outputs[number].append(check_output(output))
 
         # 4. Give the output the form of the input
         results = list(zip(outputs, streams, strict=True))
@@ -270,13 +266,15 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             mels = mels if independent_channels else [item[0] for item in mels]
             output = SpeechEnhancementOutput(mels=join_mels(mels, mel, audio))
         elif mel is not None:
-            sounds = [self.mel_port.sound(self.vocoder, item, stream.scale)[0] for item, stream in results]
+            sounds = [
+                check_output(self.mel_port.sound(self.vocoder, item, stream.scale)[0]) for item, stream in results
+            ]
             sounds = sounds if output_type == "pt" else [item.numpy() for item in sounds]
             output = SpeechEnhancementOutput(audios=join_mels(sounds, mel, audio))
         else:
             if use_vocoder:
                 outputs = [
-                    [resynthesise(self, item, stream.scale, recording, sampling_rate)]
+                    [check_output(resynthesise(self, item, stream.scale, recording, sampling_rate))]
                     for (item, stream), recording in zip(results, recordings, strict=True)
                 ]
             enhanced = [np.concatenate(item, axis=1) for item in outputs]
@@ -321,7 +319,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         for _, block in self.process(
             [stream], [seed], settings, callback_on_step_end, callback_on_step_end_tensor_inputs
         ):
-            yield block
+            yield check_output(block)
         self.maybe_free_model_hooks()
 
     def check_inputs(self, settings: EnhancementSettings, callback_on_step_end_tensor_inputs):
@@ -343,6 +341,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
                 f"the network expects {self.unet.condition_channels} condition channels, the pipeline has {num_channels}"
             )
         check_scheduler(self.scheduler)
+        try_scheduler(self.scheduler, num_inference_steps)
 
     @staticmethod
     def draw_seeds(generator, num_recordings: int) -> list[int]:
@@ -367,7 +366,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
     ) -> RecordingStream:
         """Survey a recording, and begin to read it again."""
         rules = self.config.level_rule, self.config.remove_offset
-        facts = survey(open_blocks, sampling_rate, self.mel_config, settings.independent_channels, *rules)
+        facts = survey(open_blocks, int(sampling_rate), self.mel_config, settings.independent_channels, *rules)
         views = self.views[: 1 if as_mel else settings.num_estimates]
         analysis = Analysis(open_blocks, facts, views, self._execution_device)
         resynthesis = None if as_mel else Resynthesis(analysis, settings, self.config.gain_exponent)
@@ -461,7 +460,10 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             raise ValueError("weights are loaded from safetensors only: `use_safetensors` must be True")
         if os.path.isdir(pretrained_model_name_or_path):
             check_folder(pretrained_model_name_or_path, **kwargs)
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        pipeline = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        for name in pipeline.components.keys() - kwargs.keys():
+            check_loaded(getattr(pipeline, name), f"{pretrained_model_name_or_path}/{name}")
+        return pipeline
 
     @classmethod
     def download(cls, pretrained_model_name, **kwargs) -> str:

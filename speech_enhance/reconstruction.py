@@ -8,11 +8,12 @@ from functools import lru_cache
 
 import torch
 
-from .mel import MelConfig, decompress, mel_filters
+from .mel import MelConfig, decompress, full_precision, mel_filters
 
 GAIN_EPSILON = 1e-5
 
 
+@full_precision
 def spectral_gain(
     clean_mel: torch.Tensor,
     noisy_mel: torch.Tensor,

@@ -12,7 +12,7 @@ import torch
 
 from .buffers import SlidingBuffer
 from .conditioning import build_condition
-from .inputs import check_block
+from .inputs import as_tensor, check_block
 from .mel import (
     MelConfig,
     channel_rms,
@@ -38,10 +38,6 @@ BLOCK_SECONDS = 2.0
 
 Blocks = Callable[[], Iterable[np.ndarray]]
 """Begins to read a recording anew: blocks `(channels, samples)` of any lengths, float32."""
-
-
-LEVEL_RULES = ("recording", "running")
-"""One level for the whole recording ([`active_level`]), or one that follows the speech ([`running_level`])."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +106,7 @@ def survey(
     means, powers, sums = [], [], 0.0
 
     def measure(block: np.ndarray) -> None:
-        samples = torch.from_numpy(np.ascontiguousarray(block)).double()
+        samples = as_tensor(block).double()
         means.append(frame_power(samples, frame))
         powers.append(frame_power(samples.square(), frame))
 
@@ -161,7 +157,7 @@ class Analysis:
         self.noisy_mel = SlidingBuffer()
         self._margin = config.n_fft // 2
         self._waveform = SlidingBuffer(start=-self._margin)
-        self._waveform.append(torch.zeros(survey.num_channels, self._margin, device=device))
+        self._waveform.append(torch.zeros(survey.num_channels, self._margin, dtype=torch.float32, device=device))
         self._blocks = iter(open_blocks())
         self._resampler = Resampler(survey.sampling_rate, config.sampling_rate, survey.num_channels)
 
@@ -209,7 +205,7 @@ class Analysis:
         """Take in audio at the model's rate, and make the frames that can be made."""
         if audible:
             self.model_audio.append(block)
-        self._waveform.append(torch.from_numpy(np.ascontiguousarray(block)).to(self.device))
+        self._waveform.append(as_tensor(block).to(self.device))
         hop, first = self.config.hop_length, self.spectrum.end
         last = min((self._waveform.end - self._margin) // hop + 1, self.num_frames)
         if last <= first:

@@ -10,6 +10,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from .mel import LEVEL_FRAME_SECONDS, level_of_power, median_power
 
+LEVEL_RULES = ("recording", "running")
+"""One level for the whole recording ([`active_level`]), or one that follows the speech ([`running_level`])."""
 REACH_FRAMES = 62
 """Frames of 32 ms (2 s) to either side over which the mean power decides what is active."""
 ACTIVE_RATIO = 1.3

@@ -1,21 +1,32 @@
 """Pipeline folders from elsewhere: what is fetched of them, and what they may say before anything of them is loaded."""
 
+import functools
 import inspect
 import json
-from functools import partial
+import re
+import stat
+from collections.abc import Mapping
 from pathlib import Path
 
-from .schedulers import SCHEDULERS
-from .vocoding import VOCODERS
+from .front_end import FrontEnd
+from .limits import check_network_sizes, check_schedule, check_settings
+from .mel import mel_filters
+from .schedulers import SCHEDULERS, try_scheduler
+from .trained_settings import RECORD, check_recorded
+from .vocoding import VOCODERS, check_vocoder, check_vocoder_config, try_vocoder
+from .weight_files import check_weights
 
 NETWORK = ["speech_enhance", "ConditionalUNet2DModel"]
-LARGEST = {"num_train_timesteps": 100_000, "block_out_channels": 8192, "layers_per_block": 64, "in_channels": 65536}
-LARGEST |= {"out_channels": 65536, "time_embedding_dim": 65536, "n_fft": 2**20, "num_mel_bins": 4096}
-LARGEST |= {"window_frames": 2**20, "sampling_rate": 10**6, "hop_length": 2**20, "noise_floor_span": 2**20}
-LARGEST |= {"model_in_dim": 4096, "upsample_initial_channel": 8192, "upsample_rates": 4096}
-LARGEST |= {"upsample_kernel_sizes": 4096, "resblock_kernel_sizes": 1024, "resblock_dilation_sizes": 1024}
-MOST_LEVELS = ("block_out_channels", "upsample_rates", "resblock_kernel_sizes", "resblock_dilation_sizes")
+LONGEST_JSON = 2**20
 WRITTEN_BY_DIFFUSERS = ("_class_name", "_diffusers_version", "_name_or_path")
+WRITTEN_BY_TRANSFORMERS = (
+    "architectures",
+    "model_type",
+    "dtype",
+    "torch_dtype",
+    "transformers_version",
+    "_name_or_path",
+)
 FORBIDDEN = ("quantization_config", "auto_map", "custom_pipeline", "trust_remote_code")
 ADVICE = "if this is a folder from elsewhere, do not trust it"
 
@@ -62,8 +73,32 @@ def check_folder(folder: str | Path, variant: str | None = None, trust_remote_co
         OSError: if a file is missing or damaged.
     """
     folder = Path(folder)
+    components = read_components(folder, passed.keys(), trust_remote_code)
+    index = components["index"]
+    if "unet" not in passed:
+        make = functools.partial(_empty_network, components["unet"])
+        check_weights(folder / "unet", variant, make, functools.partial(_try_network, index))
+    if "vocoder" in components:
+        make = functools.partial(_empty_vocoder, components["vocoder"])
+        check_weights(folder / "vocoder", variant, make, functools.partial(_try_vocoder, index))
+    with _naming(folder / "model_index.json"):
+        for view in _front_end(index).views:
+            mel_filters(view)
+    if "scheduler" not in passed:
+        with _naming(folder / "scheduler" / "scheduler_config.json"):
+            try_scheduler(_scheduler(components["scheduler"]), 1)
+
+
+def read_components(folder: Path, passed=(), trust_remote_code: bool = False) -> dict[str, dict]:
+    """The settings of a pipeline folder, checked: `index` with those that the network's record adds, and of each component
+    that is not among `passed`.
+
+    Raises:
+        ValueError, OSError: as [`check_folder`], for anything but the weights; nothing is built.
+    """
     index = _read_settings(folder, "model_index.json")
     _check_index(index, folder / "model_index.json")
+    components = {}
     if "unet" not in passed:
         if (folder / "unet" / f"{NETWORK[0]}.py").exists() and not trust_remote_code:
             raise ValueError(
@@ -71,127 +106,180 @@ def check_folder(folder: str | Path, variant: str | None = None, trust_remote_co
                 "without this package; load the branch without it (`main`), which runs no code of the repository"
             )
         config = _read_settings(folder, "unet/config.json")
-        _check_config(config, NETWORK[1], folder / "unet" / "config.json")
-        _check_weights(folder / "unet", variant, partial(_empty_network, config))
+        _check_network(config, folder / "unet" / "config.json")
+        with _naming(folder / "unet" / "config.json"):
+            check_recorded(config.get(RECORD) or {}, index)
+        index = {**(config.get(RECORD) or {}), **index}
+        components["unet"] = config
     if "scheduler" not in passed:
         config = _read_settings(folder, "scheduler/scheduler_config.json")
-        _check_config(config, index["scheduler"][1], folder / "scheduler" / "scheduler_config.json")
-
+        _check_scheduler(config, index["scheduler"][1], folder / "scheduler" / "scheduler_config.json")
+        components["scheduler"] = config
     if "vocoder" not in passed and index.get("vocoder", [None])[0] is not None:
         config = _read_settings(folder, "vocoder/config.json")
-        path, kind = folder / "vocoder" / "config.json", index["vocoder"][1]
-        if config.get("architectures") != [kind]:
-            raise ValueError(f"{path} is of {config.get('architectures')!r}, not of a {kind}; {ADVICE}")
-        _check_entries(config, path)
-        _check_weights(folder / "vocoder", variant, partial(_empty_vocoder, kind, config))
+        _check_vocoder(config, index["vocoder"][1], folder / "vocoder" / "config.json")
+        components["vocoder"] = config
+    with _naming(folder / "model_index.json"):
+        _front_end(index)
+    return components | {"index": index}
 
 
 def _read_settings(folder: Path, name: str) -> dict:
     path = folder / name
-    if not path.is_file():
+    if not path.exists():
         raise OSError(f"{folder} has no {name}: it is no whole pipeline folder")
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > LONGEST_JSON:
+        raise ValueError(f"{path} must be a regular file of at most {LONGEST_JSON} bytes; {ADVICE}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise OSError(f"{path} is damaged ({type(error).__name__}: {error}); get it again with force_download=True") from None  # fmt: skip
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no settings but {type(content).__name__}; {ADVICE}")
+    for forbidden in FORBIDDEN:
+        if forbidden in content:
+            raise ValueError(f"{path} must not have {forbidden}; {ADVICE}")
     return content
 
 
-def _check_index(index: dict, path: Path) -> None:
+class _naming:
+    """Puts the name of the file before a message about one of its settings."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if kind is not None and issubclass(kind, ValueError):
+            raise ValueError(f"{self.path}: {error}; {ADVICE}") from error
+
+
+@functools.cache
+def _parameters(constructor) -> dict[str, inspect.Parameter]:
+    """Parameters of a class that may be in its configuration."""
+    parameters = inspect.signature(constructor).parameters
+    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {name: item for name, item in parameters.items() if item.kind in plain}
+
+
+@functools.cache
+def _pipeline_parameters() -> dict[str, inspect.Parameter]:
     from .pipeline import SpeechEnhancementPipeline
 
-    components, settings = SpeechEnhancementPipeline._get_signature_keys(SpeechEnhancementPipeline)
+    components, _ = SpeechEnhancementPipeline._get_signature_keys(SpeechEnhancementPipeline)
+    return {name: item for name, item in _parameters(SpeechEnhancementPipeline).items() if name not in components}
+
+
+def _front_end(settings: Mapping) -> FrontEnd:
+    parameters = _pipeline_parameters()
+    defaults = {name: item.default for name, item in parameters.items()}
+    return FrontEnd.of(defaults | {name: settings[name] for name in parameters.keys() & settings.keys()}, parameters)
+
+
+def _check_index(index: dict, path: Path) -> None:
     if index.get("_class_name") != "SpeechEnhancementPipeline":
-        raise ValueError(f"{path} is of a {index.get('_class_name')!r}, not of a SpeechEnhancementPipeline")
-    for name, value in index.items():
-        if name in components:
-            allowed = {
-                "unet": [NETWORK],
-                "scheduler": [["diffusers", kind] for kind in SCHEDULERS.values()],
-                "vocoder": [[None, None], *(["transformers", kind] for kind in VOCODERS)],
-            }
-            if value not in allowed[name]:
-                raise ValueError(f"{path}: {name} must not be {value!r}; {ADVICE}")
-        elif name not in settings and name not in WRITTEN_BY_DIFFUSERS:
-            raise ValueError(f"{path}: unknown entry {name!r}; {ADVICE}")
-        elif isinstance(value, (list, dict)):
-            raise ValueError(f"{path}: {name} must be a plain value, got {value!r}; {ADVICE}")
-    missing = sorted(set(components) - set(index) - set(SpeechEnhancementPipeline._optional_components))
-    if missing:
+        raise ValueError(f"{path} is of a {_short(index.get('_class_name'))}, not of a SpeechEnhancementPipeline")
+    allowed = {
+        "unet": [NETWORK],
+        "scheduler": [["diffusers", kind] for kind in SCHEDULERS.values()],
+        "vocoder": [[None, None], *(["transformers", kind] for kind in VOCODERS)],
+    }
+    for name, values in allowed.items():
+        if name in index and index[name] not in values:
+            raise ValueError(f"{path}: {name} must not be {_short(index[name])}; {ADVICE}")
+    if missing := sorted({"unet", "scheduler"} - index.keys()):
         raise ValueError(f"{path} names no {', '.join(missing)}")
-    _check_sizes(index, path)
+    parameters = _pipeline_parameters()
+    unknown = index.keys() - parameters.keys() - allowed.keys() - set(WRITTEN_BY_DIFFUSERS)
+    if unknown:
+        raise ValueError(f"{path}: unknown entry {_short(min(unknown))}; {ADVICE}")
+    _check_written(index, path)
+    with _naming(path):
+        check_settings({name: value for name, value in index.items() if name in parameters}, parameters)
 
 
-def _check_config(config: dict, kind: str, path: Path) -> None:
+def _check_network(config: dict, path: Path) -> None:
+    from .unet import ConditionalUNet2DModel
+
+    _check_kind(config, NETWORK[1], path)
+    record = config.get(RECORD) or {}
+    with _naming(path):
+        check_settings(_own(config), _parameters(ConditionalUNet2DModel))
+        check_network_sizes(_own(config))
+        if not isinstance(record, dict) or record.keys() - _pipeline_parameters().keys():
+            raise ValueError(f"`{RECORD}` must be settings of a pipeline, got {_short(record)}")
+        check_settings(record, _pipeline_parameters())
+
+
+def _check_scheduler(config: dict, kind: str, path: Path) -> None:
+    import diffusers
+
+    _check_kind(config, kind, path)
+    with _naming(path):
+        check_settings(_own(config), _scheduler_parameters() | _parameters(getattr(diffusers, kind)))
+        check_schedule(config)
+
+
+@functools.cache
+def _scheduler_parameters() -> dict[str, inspect.Parameter]:
+    """Those of all schedulers: Diffusers keeps the settings of one that was there before, for the next."""
+    import diffusers
+
+    classes = [getattr(diffusers, kind) for kind in SCHEDULERS.values()]
+    return {name: item for kind in classes for name, item in _parameters(kind).items()}
+
+
+def _check_vocoder(config: dict, kind: str, path: Path) -> None:
+    import transformers
+
+    if config.get("architectures") != [kind]:
+        raise ValueError(f"{path} is of {_short(config.get('architectures'))}, not of a {kind}; {ADVICE}")
+    _check_written(config, path)
+    parameters = _vocoder_parameters(getattr(transformers, kind).config_class)
+    with _naming(path):
+        own = {name: value for name, value in config.items() if name not in WRITTEN_BY_TRANSFORMERS}
+        if unknown := own.keys() - parameters.keys():
+            raise ValueError(f"unknown entry {_short(min(unknown))}")
+        for name in ("dtype", "torch_dtype"):
+            if config.get(name, "float32") not in ("float16", "bfloat16", "float32"):
+                raise ValueError(f"`{name}` must be float16, bfloat16 or float32, got {_short(config[name])}")
+        check_settings(own, parameters)
+        check_vocoder_config({name: item.default for name, item in parameters.items()} | own)
+
+
+def _vocoder_parameters(config_class) -> dict[str, inspect.Parameter]:
+    """Those of the vocoder itself, without what transformers has for every model."""
+    own = config_class.__annotations__.keys()
+    return {name: item for name, item in _parameters(config_class).items() if name in own and name != "model_type"}
+
+
+def _check_kind(config: dict, kind: str, path: Path) -> None:
     if config.get("_class_name") != kind:
-        raise ValueError(f"{path} is of a {config.get('_class_name')!r}, not of a {kind}; {ADVICE}")
-    _check_entries(config, path)
+        raise ValueError(f"{path} is of a {_short(config.get('_class_name'))}, not of a {kind}; {ADVICE}")
+    _check_written(config, path)
 
 
-def _check_entries(config: dict, path: Path) -> None:
-    forbidden = [name for name in FORBIDDEN if name in config]
-    if forbidden:
-        raise ValueError(f"{path} must not have {', '.join(forbidden)}; {ADVICE}")
-    _check_sizes(config, path)
+def _check_written(config: dict, path: Path) -> None:
+    """What Diffusers and transformers write about themselves is text, and a version is one."""
+    for name in ("_diffusers_version", "_name_or_path", "transformers_version", "model_type"):
+        value = config.get(name)
+        if value is not None and not isinstance(value, str):
+            raise ValueError(f"{path}: {name} must be text, got {_short(value)}; {ADVICE}")
+        if value is not None and name.endswith("_version") and not re.fullmatch(r"\d[\w.+-]{0,50}", value):
+            raise ValueError(f"{path}: {name} must be a version, got {_short(value)}; {ADVICE}")
 
 
-def _check_sizes(config: dict, path: Path) -> None:
-    """A file of a few bytes must not ask for all of the memory."""
-    for name, largest in LARGEST.items():
-        for value in _flat(config.get(name)):
-            if isinstance(value, (int, float)) and not 0 <= value <= largest:
-                raise ValueError(f"{path}: {name} must be from 0 to {largest}, got {value}; {ADVICE}")
-    for name in MOST_LEVELS:
-        if isinstance(config.get(name), list) and len(config[name]) > 16:
-            raise ValueError(f"{path}: {name} must name at most 16 levels; {ADVICE}")
+def _own(config: dict) -> dict:
+    return {name: value for name, value in config.items() if name not in (*WRITTEN_BY_DIFFUSERS, RECORD)}
 
 
-def _flat(values) -> list:
-    return [item for value in values for item in _flat(value)] if isinstance(values, list) else [values]
-
-
-def _check_weights(folder: Path, variant: str | None, make_empty) -> None:
-    """Every file of weights that would be loaded is whole, and together they hold finite numbers for all of the component
-    that `make_empty` gives by its configuration: loaders would fill what is missing with random ones."""
-    from safetensors import SafetensorError, safe_open
-
-    files = sorted(folder.glob(f"*.{variant}*.safetensors" if variant else "*.safetensors"))
-    if not files and not variant:
-        raise OSError(
-            f"{folder.parent} has no {folder.name}/*.safetensors: weights are loaded from safetensors only, never from a pickle"
-        )
-    found: dict[str, list[int]] = {}
-    for path in files:
-        try:
-            with safe_open(path, "pt") as weights:
-                for name in weights.keys():  # noqa: SIM118 - it is no dict
-                    tensor = weights.get_tensor(name)
-                    found[name] = list(tensor.shape)
-                    if not tensor.float().isfinite().all():
-                        raise ValueError(f"{path}: {name} holds NaN or infinite weights")
-        except (SafetensorError, OSError) as error:
-            raise OSError(f"{path} is damaged ({error}); get it again with force_download=True") from None
-    if files:
-        _check_shapes(found, make_empty, folder)
-
-
-def _check_shapes(found: dict[str, list[int]], make_empty, folder: Path) -> None:
-    from accelerate import init_empty_weights
-
-    try:
-        with init_empty_weights(include_buffers=True):
-            component = make_empty()
-    except Exception as error:  # whatever an impossible network raises
-        raise ValueError(f"{folder / 'config.json'} describes no network ({type(error).__name__}: {error})") from None
-    expected = {name: list(tensor.shape) for name, tensor in component.state_dict().items()}
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            raise ValueError(
-                f"{folder}: {name} should be of shape {expected.get(name)} by config.json, the weights have "
-                f"{found.get(name)}; these files do not belong together"
-            )
+def _short(value) -> str:
+    """A value of a file from elsewhere, in a message."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 def _empty_network(config: dict):
@@ -200,8 +288,32 @@ def _empty_network(config: dict):
     return ConditionalUNet2DModel.from_config(config)
 
 
-def _empty_vocoder(kind: str, config: dict):
+def _try_network(settings: Mapping, network) -> None:
+    """Run a network on one window of the pipeline of `settings`."""
+    import torch
+
+    front_end, window_frames = _front_end(settings), settings.get("window_frames", 384)
+    channels = front_end.condition_config.num_channels
+    if channels != network.condition_channels:
+        raise ValueError(f"it expects {network.condition_channels} condition channels, the pipeline has {channels}")
+    shape = (front_end.mel_config.num_mel_bins, window_frames)
+    sample, condition = (torch.empty(1, count, *shape, device="meta") for count in (1, channels))
+    network(sample, torch.zeros((), device="meta"), condition)
+
+
+def _scheduler(config: dict):
+    import diffusers
+
+    return getattr(diffusers, config["_class_name"]).from_config(config)
+
+
+def _empty_vocoder(config: dict):
     import transformers
 
-    vocoder = getattr(transformers, kind)
+    vocoder = getattr(transformers, config["architectures"][0])
     return vocoder(vocoder.config_class(**config))
+
+
+def _try_vocoder(settings: Mapping, vocoder) -> None:
+    check_vocoder(vocoder, _front_end(settings).mel_port.outer)
+    try_vocoder(vocoder)

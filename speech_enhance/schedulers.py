@@ -1,5 +1,7 @@
 """Noise schedule, the schedulers that may be swapped in, and the presets that trade speed against quality."""
 
+import copy
+import inspect
 from dataclasses import dataclass
 
 LAST_ALPHA_CUMPROD = 2.0**-24
@@ -85,6 +87,33 @@ def check_scheduler(scheduler) -> None:
             f"this {kind} lacks the model's noise schedule (trained_betas, prediction_type); "
             f"make it with {kind}.from_config(pipe.scheduler.config)"
         )
+
+
+def try_scheduler(scheduler, num_inference_steps: int) -> None:
+    """Run a copy of `scheduler` on a single value: what its configuration cannot do is told before the network runs.
+
+    Raises:
+        ValueError: if a step fails, with what Diffusers says, or gives NaN or infinite values.
+    """
+    import torch
+
+    kind = type(scheduler).__name__
+    try:
+        trial = copy.deepcopy(scheduler)
+        trial.set_timesteps(num_inference_steps, device="cpu")
+        takes_generator = "generator" in inspect.signature(trial.step).parameters
+        options = {"generator": torch.Generator()} if takes_generator else {}
+        sample = torch.full((1, 1, 1, 1), 0.1, dtype=torch.float32) * trial.init_noise_sigma
+        for timestep in trial.timesteps:
+            prediction = 0.1 * trial.scale_model_input(sample, timestep)
+            sample = trial.step(prediction, timestep, sample, **options, return_dict=False)[0]
+    except Exception as error:  # whatever Diffusers raises for an impossible configuration
+        reason = " ".join(str(error).split()) or "no reason given"
+        raise ValueError(
+            f"this {kind} cannot make {num_inference_steps} steps ({type(error).__name__}: {reason[:300]})"
+        ) from error
+    if not torch.as_tensor(sample).isfinite().all():
+        raise ValueError(f"this {kind} gives NaN or infinite values in {num_inference_steps} steps")
 
 
 def training_scheduler(

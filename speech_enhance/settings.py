@@ -1,8 +1,7 @@
 """What a caller of the pipeline may choose for a recording."""
 
 from dataclasses import dataclass
-
-import numpy as np
+from numbers import Integral, Real
 
 from .schedulers import PRESETS
 
@@ -12,7 +11,7 @@ class EnhancementSettings:
     """Settings of one request; [`SpeechEnhancementPipeline`] says what each means.
 
     Raises:
-        ValueError: for a value out of range, named with the value received.
+        ValueError, TypeError: for a value out of range or of another type, named with the value received.
     """
 
     num_inference_steps: int = PRESETS["balanced"].num_inference_steps
@@ -26,8 +25,13 @@ class EnhancementSettings:
     def __post_init__(self):
         for name in ("num_inference_steps", "num_estimates", "window_batch_size"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}")
+            object.__setattr__(self, name, int(value))  # NumPy's, whose arithmetic may overflow
+        for name in ("attenuation_limit_db", "mix", "max_gain"):
+            value = getattr(self, name)
+            if not isinstance(value, Real) and not (value is None and name == "attenuation_limit_db"):
+                raise TypeError(f"`{name}` must be a number, got {value!r}")
         if self.attenuation_limit_db is not None and not self.attenuation_limit_db >= 0:
             raise ValueError(f"`attenuation_limit_db` must be at least 0 dB, got {self.attenuation_limit_db!r}")
         if not 0 <= self.mix <= 1:
@@ -51,7 +55,7 @@ class EnhancementSettings:
 
 def check_sampling_rate(sampling_rate) -> None:
     """Raise `ValueError` unless `sampling_rate` is one that recordings have."""
-    if not isinstance(sampling_rate, (int, np.integer)) or not 1000 <= sampling_rate <= 768000:
+    if not isinstance(sampling_rate, Integral) or not 1000 <= sampling_rate <= 768000:
         raise ValueError(
             f"`sampling_rate` must be the samples per second of `audio` (1000 to 768000), got {sampling_rate!r}"
         )

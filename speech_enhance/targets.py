@@ -1,8 +1,11 @@
 """What the diffusion runs on: the clean mel, seen from the noisy one."""
 
+import inspect
 from dataclasses import dataclass
 
 import torch
+
+from .limits import check_settings
 
 _EPSILON = 1e-4  # of the compressed mel: below, a band is silent
 
@@ -24,7 +27,7 @@ class MelTarget:
         residual_scale: Divides the residual or the clean mel.
 
     Raises:
-        ValueError: for an unknown kind or a number that is not above 0.
+        ValueError: for an unknown kind or a number out of its range (see [`RANGES`]).
     """
 
     kind: str = "gain"
@@ -34,9 +37,8 @@ class MelTarget:
     def __post_init__(self):
         if self.kind not in ("gain", "residual", "clean"):
             raise ValueError(f'`target` must be "gain", "residual" or "clean", got {self.kind!r}')
-        for name in ("residual_scale", "gain_power"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"`{name}` must be above 0, got {getattr(self, name)!r}")
+        numbers = {name: value for name, value in vars(self).items() if name != "kind"}
+        check_settings(numbers, inspect.signature(MelTarget).parameters)
 
     def encode(self, clean_mel: torch.Tensor, noisy_mel: torch.Tensor) -> torch.Tensor:
         """The diffusion's sample for a clean mel. A gain is at most 1: where speech and noise cancel, nothing is added."""

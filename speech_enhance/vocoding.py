@@ -1,6 +1,8 @@
 """From a mel to sound that no recording has: through a vocoder of transformers, for text-to-speech."""
 
 import math
+from collections.abc import Mapping
+from types import SimpleNamespace
 
 import torch
 
@@ -8,6 +10,7 @@ from .mel import MelConfig
 
 VOCODERS = ("SpeechT5HifiGan", "FastSpeech2ConformerHifiGan")
 CHUNK_FRAMES = 512
+MOST_FRAMES_HEARD = 1024
 
 
 def check_vocoder(vocoder, layout: MelConfig) -> None:
@@ -25,6 +28,29 @@ def check_vocoder(vocoder, layout: MelConfig) -> None:
             raise ValueError(
                 f"the vocoder is for mels of {vocoders} {name}, these have {mels}: is `mel_layout` the vocoder's?"
             )
+
+
+def check_vocoder_config(config: Mapping) -> None:
+    """Raise `ValueError` for settings of a vocoder that do not fit each other, or that make chunks too long."""
+    pairs = [("upsample_rates", "upsample_kernel_sizes"), ("resblock_kernel_sizes", "resblock_dilation_sizes")]
+    for first, second in pairs:
+        if not len(config[first]) == len(config[second]) > 0:
+            raise ValueError(
+                f"`{first}` and `{second}` must have as many entries, got {len(config[first])} and {len(config[second])}"
+            )
+    if not all(config["resblock_dilation_sizes"]):
+        raise ValueError("`resblock_dilation_sizes` must not have empty lists")
+    if (heard := frames_heard(SimpleNamespace(**config))) > MOST_FRAMES_HEARD:
+        raise ValueError(f"the vocoder must hear at most {MOST_FRAMES_HEARD} frames around each, got {heard}")
+
+
+def try_vocoder(vocoder) -> None:
+    """Run an empty vocoder on the `meta` device; raises `ValueError` unless its sound is as long as it should be."""
+    frames = CHUNK_FRAMES + 2 * frames_heard(vocoder.config)
+    sound = vocoder(torch.empty(1, frames, vocoder.config.model_in_dim, device="meta"))[0]
+    wanted = frames * math.prod(vocoder.config.upsample_rates)
+    if sound.shape != (wanted,):
+        raise ValueError(f"of {frames} frames it makes sound of shape {list(sound.shape)}, not {[wanted]}")
 
 
 def vocode(vocoder, mel: torch.Tensor) -> torch.Tensor:

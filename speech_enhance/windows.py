@@ -77,7 +77,9 @@ def window_noise(seed: int, start: int, window_frames: int, num_bins: int) -> to
     """Standard normal `(num_bins, window_frames)` for the frames from `start` on, a function of seed and frame."""
     first, last = start // NOISE_BLOCK_FRAMES, (start + window_frames - 1) // NOISE_BLOCK_FRAMES
     blocks = [
-        torch.randn(num_bins, NOISE_BLOCK_FRAMES, generator=seeded_generator(seed, _LATENT_STREAM, block))
+        torch.randn(
+            num_bins, NOISE_BLOCK_FRAMES, generator=seeded_generator(seed, _LATENT_STREAM, block), dtype=torch.float32
+        )
         for block in range(first, last + 1)
     ]
     offset = start - first * NOISE_BLOCK_FRAMES

@@ -58,15 +58,19 @@ class OracleUNet(ConditionalUNet2DModel):
 
 
 def make_tiny_pipeline(seed: int = 0) -> SpeechEnhancementPipeline:
-    """A pipeline around a network of a few thousand random weights."""
+    """A pipeline around [`make_tiny_unet`]."""
+    return SpeechEnhancementPipeline(make_tiny_unet(seed), training_scheduler(), **TINY_LAYOUT)
+
+
+def make_tiny_unet(seed: int = 0) -> ConditionalUNet2DModel:
+    """A network of a few thousand random weights that was in no pipeline yet."""
     torch.manual_seed(seed)
-    unet = ConditionalUNet2DModel(**TINY_UNET).eval()
-    return SpeechEnhancementPipeline(unet, training_scheduler(), **TINY_LAYOUT)
+    return ConditionalUNet2DModel(**TINY_UNET).eval()
 
 
 @pytest.fixture
 def tiny_unet() -> ConditionalUNet2DModel:
-    return make_tiny_pipeline().unet
+    return make_tiny_unet()
 
 
 @pytest.fixture

@@ -180,6 +180,76 @@ def test_index_of_scalar_arguments_round_trips(tiny_unet, tmp_path):
     assert loaded.mel_config.level == 0.2
 
 
+def test_autocast_is_for_the_network_alone(tiny_pipeline):
+    audio = noise(9000)
+    expected = tiny_pipeline(audio, 16000).audios
+    with torch.autocast("cpu", torch.bfloat16):
+        output = tiny_pipeline(audio, 16000).audios
+        mel = tiny_pipeline(audio, 16000, output_type="mel").mels
+    assert output.dtype == np.float32
+    assert mel.dtype == torch.float32
+    assert np.abs(output - expected).max() > 0, "the network must be in half precision"
+    np.testing.assert_allclose(output, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", ["ddim", "dpmsolver++", "lms"])
+def test_the_default_dtype_changes_nothing(tiny_pipeline, name):
+    from speech_enhance import make_scheduler
+
+    tiny_pipeline.scheduler = make_scheduler(name, tiny_pipeline.scheduler.config)
+    audio = noise(9000)
+    expected = tiny_pipeline(audio, 16000, 2).audios
+    torch.set_default_dtype(torch.float64)
+    try:
+        output = tiny_pipeline(audio, 16000, 2).audios
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_array_equal(output, expected)
+
+
+def test_read_only_blocks_and_mels_bring_no_warning(tiny_pipeline):
+    """As `np.frombuffer` gives them of what ffmpeg decodes; warnings are errors here."""
+    audio = noise(9000, channels=1)
+    expected = tiny_pipeline(audio, 16000).audios
+    read_only = np.frombuffer(audio.tobytes(), np.float32)[None]
+    assert not read_only.flags.writeable
+    blocks = tiny_pipeline.stream(lambda: iter([read_only[:, :5000], read_only[:, 5000:]]), 16000)
+    np.testing.assert_allclose(np.concatenate(list(blocks), axis=1), expected, atol=1e-6)
+    mel = np.frombuffer(np.full((80, 50), 0.5, np.float32).tobytes(), np.float32).reshape(80, 50)
+    assert tiny_pipeline(mel=mel, output_type="mel").mels.shape == (80, 50)
+
+
+def test_whole_numbers_may_be_numpys(tiny_pipeline):
+    audio = noise(3000)
+    output = tiny_pipeline(audio, np.int32(16000), np.int64(2), np.uint8(3), window_batch_size=np.int16(1)).audios
+    np.testing.assert_array_equal(output, tiny_pipeline(audio, 16000, 2, 3, window_batch_size=1).audios)
+
+
+@pytest.mark.parametrize("way", ["call", "mel", "stream"])
+def test_values_that_are_not_finite_never_come_out(tiny_pipeline, way):
+    with torch.no_grad():
+        for tensor in tiny_pipeline.unet.parameters():
+            tensor.fill_(3e38)
+    audio = noise(3000)
+    calls = {
+        "call": lambda: tiny_pipeline(audio, 16000),
+        "mel": lambda: tiny_pipeline(audio, 16000, output_type="mel"),
+        "stream": lambda: list(tiny_pipeline.stream(lambda: iter([audio[None]]), 16000)),
+    }
+    with pytest.raises(ValueError, match="the model gives NaN or infinite values"):
+        calls[way]()
+
+
+def test_steps_that_a_scheduler_cannot_make_are_told_before_the_network_runs(tiny_pipeline):
+    from diffusers import DDIMScheduler
+
+    config = {**tiny_pipeline.scheduler.config, "prediction_type": "noise"}
+    tiny_pipeline.scheduler = DDIMScheduler.from_config(config)
+    tiny_pipeline.unet.forward = None
+    with pytest.raises(ValueError, match=r"this DDIMScheduler cannot make 2 steps \(ValueError: prediction_type given"):
+        tiny_pipeline(noise(3000), 16000, 2)
+
+
 # What this pipeline does
 
 
@@ -295,6 +365,10 @@ def test_attenuation_limit_and_mix(oracle_pipeline):
         ({"sampling_rate": 16000.0}, ValueError, "`sampling_rate`"),
         ({"num_inference_steps": 0}, ValueError, "`num_inference_steps`.*0"),
         ({"num_inference_steps": 1001}, ValueError, "at most 1000"),
+        ({"num_inference_steps": True}, ValueError, "`num_inference_steps`.*True"),
+        ({"num_estimates": np.float32(2)}, ValueError, "`num_estimates`"),
+        ({"mix": "1"}, TypeError, "`mix` must be a number, got '1'"),
+        ({"max_gain": None}, TypeError, "`max_gain` must be a number, got None"),
         ({"num_inference_steps": 2.5}, ValueError, "`num_inference_steps`"),
         ({"window_batch_size": 0}, ValueError, "`window_batch_size`"),
         ({"attenuation_limit_db": -1.0}, ValueError, "`attenuation_limit_db`"),
@@ -310,6 +384,27 @@ def test_attenuation_limit_and_mix(oracle_pipeline):
 def test_wrong_arguments_are_named(tiny_pipeline, arguments, error, message):
     with pytest.raises(error, match=message):
         tiny_pipeline(**{"audio": noise(1000), "sampling_rate": 16000, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"noise_floor_block": 0}, "`noise_floor_block` must be from 8 to"),
+        ({"noise_floor_block": 20}, "`noise_floor_block` must be a multiple of 8"),
+        ({"noise_floor_span": 32}, "`noise_floor_span` must be a multiple of 8 and at least 64"),
+        ({"window_frames": 64.0}, "`window_frames` must be a whole number, got 64.0"),
+        ({"with_noise_floor": 1}, "`with_noise_floor` must be a truth value, got 1"),
+        ({"gain_exponent": float("nan")}, "`gain_exponent` must be from 0.01 to 100, got nan"),
+        ({"initial_noise_scale": float("inf")}, "`initial_noise_scale` must be from 0 to 100, got inf"),
+        ({"level": "0.1"}, "`level` must be a number, got '0.1'"),
+        ({"num_views": 10**9}, "`num_views` must be from 1 to 64"),
+        ({"num_mel_bins": 1024, "n_fft": 2**14}, "`n_fft` × `num_mel_bins` × `num_views` must be at most"),
+        ({"target": "noise"}, "`target` must be"),
+    ],
+)
+def test_wrong_settings_of_a_model_are_named(tiny_unet, setting, message):
+    with pytest.raises(ValueError, match=message):
+        SpeechEnhancementPipeline(tiny_unet, training_scheduler(), **setting)
 
 
 @pytest.mark.parametrize("wrong", [{"num_views": 0}, {"num_views": 2, "frequency_warp": 0.9}])

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_LAYOUT, TINY_UNET, OracleUNet, make_tiny_pipeline, noise, quiet
+from conftest import TINY_LAYOUT, TINY_UNET, OracleUNet, noise, quiet
 
-from speech_enhance import SpeechEnhancementPipeline
+from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.mel import active_level, frame_power, level_frame
 from speech_enhance.running_level import level_at_frames, running_level
 from speech_enhance.schedulers import training_scheduler
@@ -83,9 +83,10 @@ def test_frames_lie_between_the_blocks_of_the_level():
 
 @pytest.fixture
 def running_pipeline() -> SpeechEnhancementPipeline:
-    pipeline = make_tiny_pipeline()
+    torch.manual_seed(0)
+    unet = ConditionalUNet2DModel(**TINY_UNET).eval()
     settings = {"level_rule": "running", "remove_offset": True}
-    return quiet(SpeechEnhancementPipeline(pipeline.unet, training_scheduler(), **TINY_LAYOUT, **settings))
+    return quiet(SpeechEnhancementPipeline(unet, training_scheduler(), **TINY_LAYOUT, **settings))
 
 
 @pytest.mark.parametrize("independent", [False, True])

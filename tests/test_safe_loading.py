@@ -58,15 +58,15 @@ def change(folder: Path, name: str, **entries) -> None:
         (INDEX, {"_class_name": ["evil", "SpeechEnhancementPipeline"]}, r"is of a \['evil'"),
         (INDEX, {"_class_name": "StableDiffusionPipeline"}, "is of a 'StableDiffusionPipeline'"),
         (INDEX, {"_ignore_files": ["x"]}, "unknown entry '_ignore_files'"),
-        (INDEX, {"level": ["evil", "Level"]}, "level must be a plain value"),
-        (INDEX, {"n_fft": 10**12}, "n_fft must be from 0 to"),
+        (INDEX, {"level": ["evil", "Level"]}, "`level` must be a number, got a list"),
+        (INDEX, {"n_fft": 10**12}, "`n_fft` must be from 2 to"),
         (NETWORK, {"_class_name": "UNet2DModel"}, "is of a 'UNet2DModel'"),
         (NETWORK, {"quantization_config": {"quant_method": "bitsandbytes"}}, "must not have quantization_config"),
         (NETWORK, {"auto_map": {"AutoModel": "evil.Model"}}, "must not have auto_map"),
-        (NETWORK, {"block_out_channels": [10**9, 10**9]}, "block_out_channels must be from 0 to 8192"),
-        (NETWORK, {"block_out_channels": [8] * 1000}, "at most 16 levels"),
+        (NETWORK, {"block_out_channels": [10**9, 10**9]}, "`block_out_channels` must be from 1 to 8192"),
+        (NETWORK, {"block_out_channels": [8] * 1000}, "`block_out_channels` must have at most 8 entries"),
         (SCHEDULER, {"_class_name": "PNDMScheduler"}, "is of a 'PNDMScheduler'"),
-        (SCHEDULER, {"num_train_timesteps": 10**12}, "num_train_timesteps must be from 0 to"),
+        (SCHEDULER, {"num_train_timesteps": 10**12}, "`num_train_timesteps` must be from 1 to"),
     ],
 )
 def test_hostile_settings_are_refused_before_anything_is_loaded(folder, monkeypatch, name, entries, message):
@@ -111,9 +111,9 @@ def test_no_pickle_is_loaded_even_if_it_is_all_there_is(folder):
         ({"architectures": ["UnivNetModel"]}, r"is of \['UnivNetModel'\], not of a SpeechT5HifiGan"),
         ({"quantization_config": {"quant_method": "bitsandbytes"}}, "must not have quantization_config"),
         ({"auto_map": {"AutoModel": "evil.Model"}}, "must not have auto_map"),
-        ({"upsample_initial_channel": 10**9}, "upsample_initial_channel must be from 0 to 8192"),
-        ({"upsample_rates": [4] * 1000}, "upsample_rates must name at most 16 levels"),
-        ({"resblock_dilation_sizes": [[10**9]]}, "resblock_dilation_sizes must be from 0 to 1024"),
+        ({"upsample_initial_channel": 10**9}, "`upsample_initial_channel` must be from 1 to 8192"),
+        ({"upsample_rates": [4] * 1000}, "`upsample_rates` must have at most 8 entries"),
+        ({"resblock_dilation_sizes": [[10**9]]}, "`resblock_dilation_sizes` must be from 1 to 64"),
     ],
 )
 def test_a_hostile_vocoder_is_refused_before_it_is_loaded(tmp_path, entries, message):
@@ -131,7 +131,7 @@ def test_no_pickle_is_loaded_as_a_vocoder(tmp_path):
     (folder / "vocoder" / "model.safetensors").unlink()
     with open(folder / "vocoder" / "pytorch_model.bin", "wb") as file:
         pickle.dump(Payload(tmp_path / "ran"), file)
-    with pytest.raises(OSError, match=r"has no vocoder/\*\.safetensors.*never from a pickle"):
+    with pytest.raises(OSError, match=r"has no vocoder/model\.safetensors.*never from a pickle"):
         SpeechEnhancementPipeline.from_pretrained(folder)
     assert not (tmp_path / "ran").exists()
 
@@ -166,6 +166,7 @@ def test_weights_that_are_not_those_of_the_network_are_refused(folder, capsys, k
     with pytest.raises(ValueError, match=message):
         SpeechEnhancementPipeline.from_pretrained(folder)
     soundfile.write(folder.parent / "in.wav", noise(800), 16000)
+    capsys.readouterr()
     assert cli.main([str(folder.parent / "in.wav"), str(folder.parent / "out.wav"), "--model", str(folder)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"speech-enhance: error: cannot load the model {folder}: ")
@@ -174,9 +175,7 @@ def test_weights_that_are_not_those_of_the_network_are_refused(folder, capsys, k
 @pytest.mark.parametrize("name", [INDEX, NETWORK, SCHEDULER, "unet/diffusion_pytorch_model.safetensors"])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
-    with pytest.raises(
-        OSError, match=r"has no unet/\*.safetensors" if name.endswith("safetensors") else f"has no {name}"
-    ):
+    with pytest.raises(OSError, match=f"has no {name}"):
         SpeechEnhancementPipeline.from_pretrained(folder)
 
 
