@@ -61,8 +61,8 @@ def serve(folder: Path) -> None:
         handlers = Handlers(model, limits, folder, disk)
     except (ValueError, UserError) as error:
         sys.exit(f"app.py: error: {error}")
+    tame_gradio(folder)
     demo = build_page(handlers, limits, FOLDER, model, code_url)
-    tame_gradio()
     # nothing computes but what has waited in the queue
     demo.queue(max_size=limits.max_queue, default_concurrency_limit=limits.concurrent_runs, api_open=False)
     demo._queue = FairQueue.replace(demo._queue, limits.max_queue_per_visitor)
@@ -84,7 +84,7 @@ def serve(folder: Path) -> None:
         max_file_size=limits.max_file_mb * 10**6,
         app_kwargs={"lifespan": guarded},
         max_threads=limits.concurrent_runs + 6,  # every thread that has computed keeps memory; six for short answers
-        state_session_capacity=1000,
+        state_session_capacity=100,  # some kilobytes each, and nothing is kept in them
         ssr_mode=False,
         footer_links=["api", "settings"],
     )

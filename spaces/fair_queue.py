@@ -81,7 +81,12 @@ class FairQueue(Queue):
             for event in self.running():
                 if listeners.gone(event.session_hash, event.enqueue_time):
                     stop(event.session_hash)
-            # Gradio keeps these for ever where nobody fetches a result
-            for session in list(self.pending_event_ids_session):
-                if session not in self.pending_messages_per_session:
-                    self.pending_event_ids_session.pop(session, None)
+            self.forget(listeners)
+
+    def forget(self, listeners: Listeners) -> None:
+        """Let go of what Gradio keeps for ever: messages of calls that have ended, and names of calls without messages."""
+        messages, events = self.pending_messages_per_session, self.pending_event_ids_session
+        for session in [name for name in messages if not events.get(name) and listeners.gone(name, 0.0)]:
+            del messages[session]
+        for session in [name for name in events if name not in messages]:
+            del events[session]

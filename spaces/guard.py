@@ -9,12 +9,14 @@ import sys
 from collections import Counter
 from collections.abc import Collection
 from contextlib import ExitStack, nullcontext
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import gradio as gr
 import httpx
 from calls import MAX_BODY, PREFIX, SESSION, CallError, Calls
-from gradio import processing_utils, route_utils
+from gradio import processing_utils, route_utils, routes
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -57,10 +59,12 @@ class OneFile(route_utils.GradioMultiPartParser):
             raise MultiPartException("An upload is one file, in the field `files`, with a name.")
 
 
-def tame_gradio() -> None:
-    """Make Gradio refuse every address in the values of a request, and take one file in an upload."""
+def tame_gradio(folder: Path) -> None:
+    """Make Gradio refuse every address in the values of a request, take one file in an upload, and write below `folder`
+    what it would write where GRADIO_TEMP_DIR led when it was imported."""
     processing_utils.async_transport = NoFetching()
     route_utils.GradioMultiPartParser = OneFile
+    routes.DEFAULT_TEMP_DIR = str(folder)
 
 
 class Refused(Exception):
@@ -109,9 +113,12 @@ class Guard:
         except Refused as refused:
             if not started:
                 await answer(scope, refused)(scope, receive, send)
-        except Exception as error:  # a line of the log is enough for what a request should not have been able to do
-            print(f"{scope['method']} {ascii(scope['path'])[:200]}: {type(error).__name__}: {ascii(str(error))[:200]}", file=sys.stderr)  # fmt: skip
-            if not started:
+        except Exception as error:
+            if not isinstance(error.__cause__, HTTPException):  # Gradio's "not found" once an answer has begun
+                log(scope, error)
+            if started:
+                await send({"type": "http.response.body", "body": b""})
+            else:
                 await answer(scope, Refused(500, "This request failed."))(scope, receive, send)
         finally:
             self.open[visitor] -= 1
@@ -128,7 +135,7 @@ class Guard:
         method, path = scope["method"], scope["path"]
         if method == "OPTIONS":
             return
-        reading = method in ("GET", "HEAD") and READ.fullmatch(path) and not re.search(r"[\x00-\x1f\x7f]", path)
+        reading = method in ("GET", "HEAD") and READ.fullmatch(path) and is_path(path)
         if not reading and not (method == "POST" and (path == UPLOAD or CALLED.fullmatch(path))):
             raise Refused(403, "Not served here.")
         if path in ("/", "/config", "/config/", UPLOAD) and scope["query_string"]:
@@ -180,6 +187,17 @@ class Guard:
         scope["headers"] = [header for header in scope["headers"] if header[0] not in (b"content-length", b"transfer-encoding", b"content-type")]  # fmt: skip
         scope["headers"] += [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/json")]
         return replayed(body, receive)
+
+
+def is_path(path: str) -> bool:
+    """Whether a file system may be asked for it: no part is longer than a name can be, and none has control characters."""
+    return not re.search(r"[\x00-\x1f\x7f]", path) and all(len(part.encode()) < 256 for part in path.split("/"))
+
+
+def log(scope, error: Exception) -> None:
+    """A line about what a request should not have been able to do."""
+    request = f"{scope['method']} {ascii(scope['path'])[:200]}"
+    print(f"{request}: {type(error).__name__}: {ascii(str(error))[:200]}", file=sys.stderr)
 
 
 def hostname(host: str) -> str:
