@@ -3,7 +3,6 @@
 import functools
 import importlib
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -86,6 +85,7 @@ class Handlers:
                 recording = open_upload(path, self.limits, check)
                 self.enhancer.check_work(recording.audio.shape[1] / recording.sampling_rate, [settings], self.limits)
                 run = self.run(recording.audio, recording.sampling_rate, settings, stop_file, "Enhancing", (0, 1))
+                folder.mkdir(0o700)
                 versions = {"Original": recording.audio, "Enhanced": run.audio}
                 shown = player(versions, recording.sampling_rate, folder, client, columns=1, check=check)
                 target = save(Path(path), recording, run, folder, check)
@@ -112,6 +112,7 @@ class Handlers:
                 for index, (name, settings) in enumerate(all_settings.items()):
                     part = (index, len(all_settings))
                     runs[name] = self.run(audio, rate, settings, stop_file, name, part)
+                folder.mkdir(0o700)
                 versions = {"Original": audio} | {name: run.audio for name, run in runs.items()}
                 columns = 2 if len(runs) == 3 else 3
                 shown = player(versions, rate, folder, client, columns=columns, check=check)
@@ -134,6 +135,7 @@ class Handlers:
                 recording = open_upload(audio, self.limits, check)
                 self.enhancer.check_work(recording.audio.shape[1] / recording.sampling_rate, [settings], self.limits)
                 run = self.run(recording.audio, recording.sampling_rate, settings, stop_file, "Enhancing", (0, 1))
+                folder.mkdir(0o700)
                 target = save(Path(audio), recording, run, folder, check)
         except RequestError as error:
             raise gr.Error(str(error), print_exception=False) from None
@@ -206,23 +208,21 @@ class Handlers:
 
     @contextmanager
     def new_folder(self, request: gr.Request):
-        """A folder with a name that cannot be guessed, for results, which count as files of the visitor.
+        """A folder with a name that cannot be guessed, for results, which count as files of the visitor. It is to be made
+        when there is something to put into it: what is empty for long is deleted.
 
         Raises:
             RequestError: if there is no room for more, or the disk is full.
         """
+        folder = self.folder / uuid4().hex
         with self.disk.reserve(visitor_of(request.client), 0) as charge:
             try:
-                folder = Path(tempfile.mkdtemp(dir=self.folder))
-                try:
-                    yield folder
-                finally:
-                    charge.size = sum(path.stat().st_size for path in folder.iterdir())
-                    if charge.size == 0:
-                        folder.rmdir()
+                yield folder
             except OSError as error:
                 print(f"a result cannot be kept: {error}", file=sys.stderr)
                 raise RequestError("The server cannot keep the result; try again later.") from error
+            finally:
+                charge.size = sum(path.stat().st_size for path in folder.glob("*"))
 
     def keep_deleting(self) -> None:
         """Gradio deletes the files it has given out; this also those of runs that were stopped, and of broken uploads."""
