@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from .audio_files import AudioFile, AudioFileError, read_audio
-from .limits import Limits, RequestError, Settings
 from .schedulers import make_scheduler
+from .serving_limits import Limits, RequestError, Settings
 
 WINDOW_BATCH_SIZE = 2  # a request can be stopped after every step of so many windows: some 50 ms on a CPU
 FULL_SCALE_RATE = 96000
