@@ -1,21 +1,26 @@
 """The web demo: `python spaces/app.py`, then open the address it prints.
 
 Settings are environment variables: GRADIO_SERVER_NAME and GRADIO_SERVER_PORT; MODEL_ID, a pipeline folder or Hub id
-(default: the model in the package); CODE_URL, where the code lives; and the limits of `speech_enhance.serving.Limits`.
+(default: the model in the package); CODE_URL, where the code lives; ALLOWED_HOSTS, further names of the server with commas
+between; GRADIO_TEMP_DIR, a folder in which the demo makes its own; and the limits of `speech_enhance.serving.Limits`.
 """
 
+import asyncio
 import json
 import os
 import signal
 import sys
 import tempfile
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import gradio as gr
-from guard import Guard, fetch_nothing
+from calls import Calls
+from fair_queue import FairQueue
+from guard import Guard, tame_gradio
 from handlers import Handlers
 from page import build_page
-from starlette.middleware import Middleware
+from visitors import Disk, Listeners
 
 from speech_enhance.file_enhancement import UserError
 from speech_enhance.serving import Limits
@@ -41,34 +46,71 @@ def theme() -> gr.themes.Base:
     )
 
 
+def own_hosts() -> set[str]:
+    """Names under which the server may be asked."""
+    names = [setting("SPACE_HOST") or "", *(setting("ALLOWED_HOSTS") or "").split(",")]
+    return {name.strip().lower() for name in names if name.strip()}
+
+
 def serve(folder: Path) -> None:
     """Run the page until the process is told to end; temporary files go to `folder`."""
     model, code_url = setting("MODEL_ID"), setting("CODE_URL")
     try:
         limits = Limits.from_environment()
-        handlers = Handlers(model, limits, folder)
+        disk = Disk(limits)
+        handlers = Handlers(model, limits, folder, disk)
     except (ValueError, UserError) as error:
         sys.exit(f"app.py: error: {error}")
+    tame_gradio(folder)
     demo = build_page(handlers, limits, FOLDER, model, code_url)
-    fetch_nothing()
-    demo.queue(max_size=limits.max_queue, default_concurrency_limit=limits.concurrent_runs)
+    # nothing computes but what has waited in the queue
+    demo.queue(max_size=limits.max_queue, default_concurrency_limit=limits.concurrent_runs, api_open=False)
+    demo._queue = FairQueue.replace(demo._queue, limits.max_queue_per_visitor)
+    listeners = Listeners(limits.stop_unheard_after_seconds)
+
+    @asynccontextmanager
+    async def guarded(app):
+        """The guard in front of all that Gradio puts in front of its own; started with the server."""
+        options = {"calls": Calls(demo), "disk": disk, "listeners": listeners, "hosts": own_hosts()}
+        app.middleware_stack = Guard(app.middleware_stack, max_body=(limits.max_file_mb + 1) * 10**6, **options)
+        dropping = asyncio.create_task(demo._queue.keep_dropping(listeners, handlers.stop_session))
+        yield
+        dropping.cancel()
+
     demo.launch(
         theme=theme(),
         head=f"<style>{(FOLDER / 'page.css').read_text(encoding='utf-8')}</style>",
         allowed_paths=[str(FOLDER / "examples")],
         max_file_size=limits.max_file_mb * 10**6,
-        app_kwargs={"middleware": [Middleware(Guard, max_body=(limits.max_file_mb + 1) * 10**6)]},
+        app_kwargs={"lifespan": guarded},
         max_threads=limits.concurrent_runs + 6,  # every thread that has computed keeps memory; six for short answers
+        state_session_capacity=100,  # some kilobytes each, and nothing is kept in them
         ssr_mode=False,
         footer_links=["api", "settings"],
     )
 
 
+def private_folder() -> tempfile.TemporaryDirectory:
+    """A new folder for the files of visitors, in GRADIO_TEMP_DIR if that is set. All below it is deleted, by age and in the
+    end, so it is never a folder that anybody else uses."""
+    parent = os.environ.get("GRADIO_TEMP_DIR") or None
+    try:
+        if parent:
+            parent = os.path.abspath(parent)
+            os.makedirs(parent, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix="speech-enhance-", dir=parent)
+    except OSError as error:
+        sys.exit(f"app.py: error: cannot make a folder for temporary files: {error}")
+
+
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that the files below are deleted
-    with tempfile.TemporaryDirectory(prefix="speech-enhance-") as folder:
-        folder = os.environ.setdefault("GRADIO_TEMP_DIR", folder)
+    with private_folder() as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
         os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "0")
+        os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")  # Gradio sums all of them up after every run
+        if setting("SPACE_HOST"):  # the proxies of Spaces, which say who asks
+            os.environ.setdefault("FORWARDED_ALLOW_IPS", "127.0.0.1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16")
         serve(Path(folder))
 
 

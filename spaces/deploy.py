@@ -19,7 +19,8 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
 sys.path.append(str(ROOT))
-FILES = ("app.py", "guard.py", "page.py", "handlers.py", "results.py", "player.js", "page.css", "examples")
+MODULES = ("app.py", "calls.py", "fair_queue.py", "guard.py", "handlers.py", "page.py", "results.py", "visitors.py")
+FILES = (*MODULES, "player.js", "page.css", "examples")
 PICTURE = ROOT / "docs" / "demo.png"
 
 

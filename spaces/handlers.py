@@ -2,7 +2,7 @@
 
 import functools
 import importlib
-import tempfile
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import gradio as gr
 from results import comparison, facts, message, player
+from visitors import Disk, visitor_of
 
 from speech_enhance.audio_files import AudioFile, AudioFileError
 from speech_enhance.audio_writer import AudioWriter
@@ -61,10 +62,12 @@ class Handlers:
         model: Folder or Hub id, `None` for the bundled one.
         limits: What is accepted.
         folder: Where Gradio keeps temporary files; what is written below it is served to those who know its name.
+        disk: What visitors may write.
     """
 
-    def __init__(self, model: str | None, limits: Limits, folder: Path):
+    def __init__(self, model: str | None, limits: Limits, folder: Path, disk: Disk):
         self.limits = limits
+        self.disk = disk
         self.folder = folder
         self._on_gpu = zero_gpu(self._run)  # first: ZeroGPU prepares the process for a model that is loaded later
         self.enhancer = Enhancer(model)
@@ -76,12 +79,13 @@ class Handlers:
     def show_enhanced(self, path, scheduler, steps, estimates, seed, limit_db, mix, client, request: gr.Request):
         """Values of status, player, facts and download."""
         try:
-            with self.stoppable(request) as stop_file:
+            with self.stoppable(request) as stop_file, self.new_folder(request) as folder:
                 settings = self.settings(scheduler, steps, estimates, seed, limit_db, mix)
                 check = stop_check(stop_file)
                 recording = open_upload(path, self.limits, check)
+                self.enhancer.check_work(recording.audio.shape[1] / recording.sampling_rate, [settings], self.limits)
                 run = self.run(recording.audio, recording.sampling_rate, settings, stop_file, "Enhancing", (0, 1))
-                folder = self.new_folder()
+                folder.mkdir(0o700)
                 versions = {"Original": recording.audio, "Enhanced": run.audio}
                 shown = player(versions, recording.sampling_rate, folder, client, columns=1, check=check)
                 target = save(Path(path), recording, run, folder, check)
@@ -97,19 +101,21 @@ class Handlers:
     def show_comparison(self, path, schedulers, steps, seed, client, request: gr.Request):
         """Values of status, player and table."""
         try:
-            with self.stoppable(request) as stop_file:
+            with self.stoppable(request) as stop_file, self.new_folder(request) as folder:
                 all_settings = self.comparisons(schedulers, steps, seed)
                 check = stop_check(stop_file)
                 recording = open_upload(path, self.limits, check)
                 rate = recording.sampling_rate
                 audio = recording.audio[:, : self.limits.compare_seconds * rate]
+                self.enhancer.check_work(audio.shape[1] / rate, list(all_settings.values()), self.limits)
                 runs = {}
                 for index, (name, settings) in enumerate(all_settings.items()):
                     part = (index, len(all_settings))
                     runs[name] = self.run(audio, rate, settings, stop_file, name, part)
+                folder.mkdir(0o700)
                 versions = {"Original": audio} | {name: run.audio for name, run in runs.items()}
                 columns = 2 if len(runs) == 3 else 3
-                shown = player(versions, rate, self.new_folder(), client, columns=columns, check=check)
+                shown = player(versions, rate, folder, client, columns=columns, check=check)
         except (RequestError, Stopped) as reason:
             return refusal(reason), None, ""
         cut = audio.shape != recording.audio.shape
@@ -123,12 +129,14 @@ class Handlers:
     ):
         """The API: `(enhanced file, facts)`; raises `gr.Error` with a sentence for what cannot be served."""
         try:
-            with self.stoppable(request) as stop_file:
+            with self.stoppable(request) as stop_file, self.new_folder(request) as folder:
                 settings = self.settings(scheduler, num_inference_steps, num_estimates, seed, attenuation_limit_db, mix)
                 check = stop_check(stop_file)
                 recording = open_upload(audio, self.limits, check)
+                self.enhancer.check_work(recording.audio.shape[1] / recording.sampling_rate, [settings], self.limits)
                 run = self.run(recording.audio, recording.sampling_rate, settings, stop_file, "Enhancing", (0, 1))
-                target = save(Path(audio), recording, run, self.new_folder(), check)
+                folder.mkdir(0o700)
+                target = save(Path(audio), recording, run, folder, check)
         except RequestError as error:
             raise gr.Error(str(error), print_exception=False) from None
         except Stopped:
@@ -147,8 +155,12 @@ class Handlers:
 
     def stop(self, request: gr.Request) -> None:
         """The visitor pressed cancel or closed the page."""
-        for path, session in list(self.running.items()):
-            if session == request.session_hash:
+        self.stop_session(request.session_hash)
+
+    def stop_session(self, session: str) -> None:
+        """End every run of `session`."""
+        for path, running in list(self.running.items()):
+            if running == session:
                 path.touch()
 
     def cancel(self, request: gr.Request):
@@ -194,9 +206,23 @@ class Handlers:
             del self.running[path]
             path.unlink(missing_ok=True)
 
-    def new_folder(self) -> Path:
-        """A folder with a name that cannot be guessed."""
-        return Path(tempfile.mkdtemp(dir=self.folder))
+    @contextmanager
+    def new_folder(self, request: gr.Request):
+        """A folder with a name that cannot be guessed, for results, which count as files of the visitor. It is to be made
+        when there is something to put into it: what is empty for long is deleted.
+
+        Raises:
+            RequestError: if there is no room for more, or the disk is full.
+        """
+        folder = self.folder / uuid4().hex
+        with self.disk.reserve(visitor_of(request.client), 0) as charge:
+            try:
+                yield folder
+            except OSError as error:
+                print(f"a result cannot be kept: {error}", file=sys.stderr)
+                raise RequestError("The server cannot keep the result; try again later.") from error
+            finally:
+                charge.size = sum(path.stat().st_size for path in folder.glob("*"))
 
     def keep_deleting(self) -> None:
         """Gradio deletes the files it has given out; this also those of runs that were stopped, and of broken uploads."""

@@ -89,6 +89,8 @@ def start(folder: Path) -> tuple[str, subprocess.Popen]:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     environment = os.environ | {"GRADIO_SERVER_PORT": port, "GRADIO_TEMP_DIR": str(folder / "files")}
+    # all visitors have one address here: two of three places are theirs, and the disk is to hold what all of them write
+    environment |= {"CONCURRENT_RUNS": "3", "MAX_QUEUE": "64", "MAX_QUEUE_PER_VISITOR": "64", "MAX_VISITOR_MB": "4000"}
     process = subprocess.Popen([sys.executable, FOLDER / "app.py"], env=environment, stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     for _ in range(600):

@@ -6,6 +6,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 import gradio as gr
+from calls import Page
 from handlers import NO_LIMIT_DB, Handlers
 from results import message
 
@@ -33,7 +34,7 @@ TELL_CLIENT = """(...values) => {
 def build_page(handlers: Handlers, limits: Limits, folder: Path, model: str | None, code_url: str | None) -> gr.Blocks:
     """The `gr.Blocks` of the demo; `folder` holds its script and examples, `model` and `code_url` are linked."""
     age = limits.delete_after_seconds
-    with gr.Blocks(
+    with Page(
         title="Speech enhancement by diffusion", analytics_enabled=False, delete_cache=(min(age, 60), age)
     ) as demo:
         gr.HTML(intro(model, code_url), elem_id="intro")

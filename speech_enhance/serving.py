@@ -9,22 +9,19 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from .audio_files import AudioFile, AudioFileError, AudioReader, open_audio, read_audio
-from .schedulers import PRESETS, SCHEDULERS, make_scheduler
+from .schedulers import make_scheduler
+from .serving_limits import Limits, RequestError, Settings
 
 WINDOW_BATCH_SIZE = 2  # a request can be stopped after every step of so many windows: some 50 ms on a CPU
 FULL_SCALE_RATE = 96000
-
-
-class RequestError(ValueError):
-    """A request that cannot be served; the message is a sentence for the person who made it."""
 
 
 class Stopped(Exception):
@@ -46,76 +43,6 @@ def checked_blocks(audio: np.ndarray, sampling_rate: int, check: Callable[[], No
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one server accepts; each field is read from the environment variable of its name in capitals.
-
-    Args:
-        max_seconds: Longest recording.
-        max_file_mb: Largest file, in units of 10⁶ bytes.
-        max_channels: Most channels.
-        max_steps: Most steps of a scheduler.
-        max_estimates: Most estimates to average.
-        max_comparisons: Most settings in one comparison.
-        compare_seconds: What a comparison hears of a recording.
-        concurrent_runs: Requests computed at the same time.
-        max_queue: Requests that may wait; further ones are turned away.
-        delete_after_seconds: Age at which every file of a visitor is deleted.
-    """
-
-    max_seconds: int = 300
-    max_file_mb: int = 50
-    max_channels: int = 8
-    max_steps: int = 50
-    max_estimates: int = 16
-    max_comparisons: int = 6
-    compare_seconds: int = 15
-    concurrent_runs: int = 2
-    max_queue: int = 16
-    delete_after_seconds: int = 1800
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Limits":
-        """Raises `ValueError` for a variable that is no whole number above 0, named with its value."""
-        values = {}
-        for field in fields(cls):
-            text = environment.get(field.name.upper(), str(field.default))
-            if not text.isdecimal() or int(text) < 1:
-                raise ValueError(f"{field.name.upper()} must be a whole number of at least 1, got {text!r}")
-            values[field.name] = int(text)
-        return cls(**values)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to enhance; see the arguments of [`SpeechEnhancementPipeline`] of the same names."""
-
-    scheduler: str = PRESETS["balanced"].scheduler
-    num_inference_steps: int = PRESETS["balanced"].num_inference_steps
-    num_estimates: int = PRESETS["balanced"].num_estimates
-    seed: int = 0
-    attenuation_limit_db: float | None = None
-    mix: float = 1.0
-
-    def check(self, limits: Limits) -> None:
-        """Raise [`RequestError`] for what the server does not do."""
-        if self.scheduler not in SCHEDULERS:
-            raise RequestError(f"There is no scheduler {self.scheduler!r}; choose from {', '.join(SCHEDULERS)}.")
-        ranges = {
-            "Steps": (self.num_inference_steps, 1, limits.max_steps),
-            "Estimates": (self.num_estimates, 1, limits.max_estimates),
-            "The seed": (self.seed, 0, 2**32 - 1),
-        }
-        for name, (value, lowest, highest) in ranges.items():
-            if not isinstance(value, int) or not lowest <= value <= highest:
-                raise RequestError(f"{name} must be a whole number from {lowest} to {highest}, got {value!r}.")
-        if not isinstance(self.mix, (int, float)) or not 0 <= self.mix <= 1:
-            raise RequestError(f"The wet/dry mix must be between 0 and 1, got {self.mix!r}.")
-        limit = self.attenuation_limit_db
-        if limit is not None and (not isinstance(limit, (int, float)) or not 0 <= limit <= 1000):
-            raise RequestError(f"The attenuation limit must be at least 0 dB, got {limit!r}.")
-
-
-@dataclass(frozen=True)
 class Run:
     """A finished request: audio `(channels, samples)`, evaluations of the network per window, and seconds it took."""
 
@@ -127,10 +54,12 @@ class Run:
 def delete_old_files(folder: Path, seconds: float) -> None:
     """Delete every file below `folder` that got there more than `seconds` ago, then the folders that are empty as long."""
     now = time.time()
-    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder comes before it
-        with suppress(OSError):
-            if now - path.lstat().st_ctime > seconds:
-                path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    for parent, folders, files in os.walk(folder, topdown=False):  # which follows no links
+        for name in files + folders:
+            path = Path(parent, name)
+            with suppress(OSError):
+                if now - path.lstat().st_ctime > seconds:
+                    path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def return_memory() -> None:
@@ -257,7 +186,7 @@ class Enhancer:
 
         pipeline = copy.copy(self.pipeline)
         pipeline.scheduler = make_scheduler(settings.scheduler, self.pipeline.scheduler.config)
-        steps = len(pipeline.prepare_scheduler(settings.num_inference_steps).timesteps)
+        steps = self._num_steps(settings)
         total = steps * self._num_batches(audio.shape[1], sampling_rate, settings.num_estimates)
 
         def after_step(_pipeline, step, _timestep, _tensors):
@@ -283,6 +212,25 @@ class Enhancer:
         except ValueError as error:  # what a model does not do, such as more than one step of a regressor
             raise RequestError(f"This cannot be enhanced: {error}.") from error
         return Run(enhanced, steps * settings.num_estimates, time.perf_counter() - started)
+
+    def check_work(self, seconds: float, all_settings: list[Settings], limits: Limits) -> None:
+        """Raise [`RequestError`] if a recording of so many `seconds` with each of `all_settings` asks for more computing
+        than `limits.max_work`."""
+        evaluations = sum(self._num_steps(settings) * settings.num_estimates for settings in all_settings)
+        if seconds * evaluations > limits.max_work:
+            raise RequestError(
+                f"{_duration(seconds)} of sound, {evaluations} times through the network, is too much for this page: the "
+                f"limit is {limits.max_work} s in all. Take fewer steps or estimates, or a shorter recording."
+            )
+
+    def _num_steps(self, settings: Settings) -> int:
+        """Evaluations of the network for one estimate, which may be more than steps."""
+        scheduler = make_scheduler(settings.scheduler, self.pipeline.scheduler.config)
+        try:
+            scheduler.set_timesteps(settings.num_inference_steps)
+        except ValueError as error:
+            raise RequestError(f"This cannot be enhanced: {error}.") from error
+        return len(scheduler.timesteps)
 
     def _num_batches(self, num_samples: int, sampling_rate: int, num_estimates: int) -> int:
         from .windows import window_starts

@@ -1,5 +1,6 @@
 """The web demo for tests: the real server on loopback, a real browser in front of it."""
 
+import json
 import os
 import shutil
 import socket
@@ -11,11 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 from conftest import ROOT
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SCREENSHOTS = ROOT / ".ci" / "work" / "screenshots"
+CLIENT = httpx.Client(timeout=60)
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
     "--disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
@@ -128,3 +131,30 @@ def visit(browser, server: Server, **options):
 def screenshot(page, name: str) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
+def send(server: Server, method: str, path: str, visitor: str = "192.0.2.1", **options) -> httpx.Response:
+    """A request as that of a visitor with the address `visitor`, whom a proxy on loopback names."""
+    headers = {"X-Forwarded-For": visitor} | options.pop("headers", {})
+    return CLIENT.request(method, server.url + path, headers=headers, **options)
+
+
+def upload(server: Server, content: bytes, name: str = "a.wav", visitor: str = "192.0.2.1") -> dict:
+    """Upload a file; returns the value that an argument gets for it."""
+    answer = send(server, "POST", "/gradio_api/upload", visitor, files={"files": (name, content)})
+    assert answer.status_code == 200, answer.text
+    return {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}
+
+
+def start_call(server: Server, data: list, visitor: str = "192.0.2.1") -> httpx.Response:
+    return send(server, "POST", "/gradio_api/call/enhance", visitor, json={"data": data})
+
+
+def call(server: Server, data: list, visitor: str = "192.0.2.1") -> tuple[str, object]:
+    """Call `/enhance` as a program without Gradio's client does; returns the last event and its value."""
+    started = start_call(server, data, visitor)
+    if started.status_code != 200:
+        return f"status {started.status_code}", started.json()["detail"]
+    path = f"/gradio_api/call/enhance/{started.json()['event_id']}"
+    lines = send(server, "GET", path, visitor).text.strip().splitlines()
+    return lines[-2].removeprefix("event: "), json.loads(lines[-1].removeprefix("data: "))

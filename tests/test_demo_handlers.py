@@ -1,11 +1,13 @@
 """The work behind the web demo's page, without a server."""
 
+import time
+
 import numpy as np
 import pytest
 import soundfile
 from conftest import ROOT, noise
 
-from speech_enhance.serving import Enhancer, Limits, Settings, open_upload
+from speech_enhance.serving import Enhancer, Limits, RequestError, Settings, open_upload
 
 
 @pytest.fixture(autouse=True)
@@ -67,3 +69,57 @@ def test_versions_are_played_at_equal_loudness():
     np.testing.assert_allclose(scales, [1, 2, 4, 1], rtol=1e-3)
     loud = loudness_scales([audio / np.abs(audio).max(), 0.1 * audio], 16000, lambda: None)
     assert loud[0] == pytest.approx(1)
+
+
+def test_bytes_of_visitors_are_counted_until_their_files_are_deleted(monkeypatch):
+    import visitors
+
+    now = 1000.0
+    monkeypatch.setattr(visitors.time, "monotonic", lambda: now)
+    disk = visitors.Disk(Limits(max_total_mb=3, max_visitor_mb=2, delete_after_seconds=100))
+    with (
+        disk.reserve("a", 1_900_000),
+        pytest.raises(RequestError, match="Your files take 2 MB"),
+        disk.reserve("a", 200_000),
+    ):
+        pass
+    with pytest.raises(RequestError, match="All visitors' files take 3 MB"), disk.reserve("b", 1_500_000):
+        pass
+    with disk.reserve("b", 1_000_000) as charge:
+        charge.size = 0  # an upload that broke off
+    for _ in range(14):  # small ones count too
+        with disk.reserve("b", 1):
+            pass
+    with pytest.raises(RequestError), disk.reserve("b", 200_000):
+        pass
+    now += 161
+    with disk.reserve("a", 1_900_000):
+        assert list(disk.taken) == ["a"]
+
+
+def test_who_listens():
+    from visitors import Listeners
+
+    listeners = Listeners(0.05)
+    with listeners.listening("page"), listeners.listening("page"):
+        assert not listeners.gone("page", 0.0)
+    assert not listeners.gone("page", 0.0)
+    assert not listeners.gone("program", time.monotonic())
+    time.sleep(0.1)
+    assert listeners.gone("page", 0.0)
+    with listeners.listening("other"):
+        pass
+    assert list(listeners.left) == ["other"]
+
+
+def test_visitors_are_told_apart_by_their_network():
+    from types import SimpleNamespace
+
+    from visitors import visitor_of
+
+    def named(host):
+        return visitor_of(SimpleNamespace(host=host))
+
+    assert named("192.0.2.1") == named("::ffff:192.0.2.1") != named("192.0.2.2")
+    assert named("2001:db8::1") == named("2001:db8::ffff:2") != named("2001:db8:0:1::1")
+    assert visitor_of(None) == named("not a number") == "unknown"

@@ -182,7 +182,7 @@ def test_no_address_is_fetched(server):
             for data in ([file, "ddim", 1, 1, 0, 60, 1], [None, file, 1, 1, 0, 60, 1]):
                 event = httpx.post(f"{server.url}/gradio_api/call/enhance", json={"data": data}).json()["event_id"]
                 answer = httpx.get(f"{server.url}/gradio_api/call/enhance/{event}", timeout=60).text
-                assert "Addresses are not fetched here" in answer
+                assert ("Addresses are not fetched here" if data[0] else "must be one of ddim") in answer
             for way in ("file", "proxy"):
                 assert httpx.get(f"{server.url}/gradio_api/{way}={address}").status_code == 403
         internal.shutdown()
@@ -236,7 +236,7 @@ def test_a_full_queue_turns_further_requests_away(client, tmp_path):
     audio = handle_file(tmp_path / "long.wav")
     jobs = [client.submit(audio=audio, num_inference_steps=20, api_name="/enhance") for _ in range(10)]
     refusals = [str(error) for error in (job.exception(timeout=120) for job in jobs) if error]
-    full = [text for text in refusals if "Queue is full" in text]
+    full = [text for text in refusals if "Queue is full" in text]  # the client's words: more than four of one visitor
     assert 1 <= len(full) <= 5
     # this server deletes after seconds, also what waits: that is told too
     assert all("deleted after a while" in text for text in refusals if text not in full)

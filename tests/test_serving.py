@@ -36,6 +36,9 @@ def test_limits_come_from_the_environment():
     ("arguments", "message"),
     [
         ({"scheduler": "magic"}, "no scheduler 'magic'"),
+        ({"scheduler": []}, r"no scheduler \[\]"),
+        ({"num_estimates": True}, "Estimates.*True"),
+        ({"seed": 10**300}, r"seed.*got 1000.{0,40}\.$"),
         ({"num_inference_steps": 51}, "Steps.*1 to 50, got 51"),
         ({"num_inference_steps": 1.5}, "Steps.*1.5"),
         ({"num_estimates": 0}, "Estimates.*got 0"),
@@ -43,6 +46,7 @@ def test_limits_come_from_the_environment():
         ({"seed": -1}, "seed.*-1"),
         ({"mix": 2}, "mix.*2"),
         ({"mix": None}, "mix.*None"),
+        ({"mix": float("nan")}, "mix.*nan"),
         ({"attenuation_limit_db": -1}, "attenuation limit.*-1"),
     ],
 )
@@ -182,6 +186,31 @@ def test_a_run_can_be_stopped_while_it_reads(enhancer, tmp_path):
     with pytest.raises(Stopped):
         enhancer.enhance(noise(16000 * 60, channels=1), 16000, Settings(), lambda *at: steps.append(at), stop_at(20))
     assert steps == []
+
+
+def test_work_without_end_is_refused(enhancer):
+    enhancer.check_work(300, [Settings("ddim", 1, 12)], Limits())
+    enhancer.check_work(60, [Settings("ddim", 50, 3)], Limits())
+    with pytest.raises(
+        RequestError, match=r"5 min of sound, 800 times through the network, is too much.* 10000 s in all"
+    ):
+        enhancer.check_work(300, [Settings("ddim", 50, 16)], Limits())
+    with pytest.raises(RequestError, match="99 times"):  # heun evaluates twice in every step but the last
+        enhancer.check_work(300, [Settings("heun", 50, 1)], Limits())
+    with pytest.raises(RequestError, match="30 times"):
+        enhancer.check_work(15, [Settings("ddim", 10, 1)] * 3, Limits(max_work=449))
+
+
+def test_links_are_not_followed_when_old_files_are_deleted(tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "mine.wav").write_bytes(b"x")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "link").symlink_to(own, target_is_directory=True)
+    delete_old_files(folder, -1)
+    assert list(folder.iterdir()) == []
+    assert (own / "mine.wav").exists()
 
 
 def test_old_files_are_deleted(tmp_path):

@@ -1,0 +1,144 @@
+"""What a call of a function may look like: checked before Gradio reads it, and its values before a component does."""
+
+import inspect
+import json
+import re
+import reprlib
+
+import gradio as gr
+
+MAX_BODY = 2**16  # bytes of a call: names and numbers
+SESSION = r"[\w-]{1,64}"
+PREFIX = "/gradio_api"
+
+
+class CallError(ValueError):
+    """A call that is not understood; the message is a sentence for whoever made it."""
+
+
+class Calls:
+    """The calls that the page and programs make.
+
+    Args:
+        demo: The page.
+    """
+
+    def __init__(self, demo: gr.Blocks):
+        functions = {
+            index: function
+            for index, function in demo.fns.items()
+            if function.fn is not None and not any(event == "unload" for _, event in function.targets)
+        }
+        self.queued = {index for index, function in functions.items() if function.queue}
+        self.direct = set(functions) - self.queued
+        self.names = {}
+        for function in functions.values():
+            if function.api_visibility == "public":
+                self.names[function.api_name] = list(function.input_parameter_names or parameters(function))
+
+    def checked(self, path: str, body: bytes) -> bytes:
+        """The body that Gradio gets in place of `body`: what it needs and nothing else.
+
+        Raises:
+            CallError: if it is not a call of one of our functions.
+        """
+        call = read_object(body)
+        path = path.removeprefix(PREFIX).rstrip("/")
+        if path == "/reset":
+            return json.dumps({"event_id": text_of(call, "event_id")}).encode()
+        if path == "/cancel":
+            names = {name: text_of(call, name) for name in ("session_hash", "event_id")}
+            return json.dumps(names | {"fn_index": self.index(call, self.queued)}).encode()
+        if path.startswith("/call/v2/"):
+            known = self.names[path.rpartition("/")[2]]
+            unknown = [name for name in call if name not in known]
+            if unknown or known[0] not in call:
+                reason = (
+                    f"There is no argument {shown(unknown[0])}" if unknown else f"The argument {known[0]!r} is missing"
+                )
+                raise CallError(f"{reason}; the arguments are {', '.join(known)}.")
+            return json.dumps(call).encode()
+        data = call.get("data")
+        if not isinstance(data, list):
+            raise CallError("A call needs `data`, a list of its arguments.")
+        if path.startswith("/call/"):
+            return json.dumps({"data": data}).encode()
+        functions = self.direct if path == "/run/predict" else self.queued
+        checked = {"fn_index": self.index(call, functions), "session_hash": text_of(call, "session_hash")}
+        return json.dumps(checked | {"data": data if functions is self.queued else []}).encode()
+
+    @staticmethod
+    def index(call: dict, functions: set[int]) -> int:
+        index = call.get("fn_index")
+        if type(index) is not int or index not in functions:
+            raise CallError(f"There is no such function: {shown(index)}.")
+        return index
+
+
+def parameters(function) -> list[str]:
+    return [name for name in inspect.signature(function.fn).parameters if name != "request"]
+
+
+def read_object(body: bytes) -> dict:
+    try:
+        call = json.loads(body)
+        json.dumps(call, ensure_ascii=False).encode()  # not half a pair of surrogates, which nobody can answer
+    except (ValueError, RecursionError) as error:  # of Unicode too
+        raise CallError("The body of the request is no JSON.") from error
+    if not isinstance(call, dict):
+        raise CallError("The body of the request must be a JSON object.")
+    return call
+
+
+def text_of(call: dict, name: str) -> str:
+    value = call.get(name)
+    if not isinstance(value, str) or not re.fullmatch(SESSION, value):
+        raise CallError(f"`{name}` must be a word of at most 64 letters, got {shown(value)}.")
+    return value
+
+
+def shown(value) -> str:
+    """`value` in a sentence: short, in one line."""
+    return reprlib.repr(value)
+
+
+class Page(gr.Blocks):
+    """`gr.Blocks` that refuses wrong values in one sentence, and writes nothing about them into the log."""
+
+    async def preprocess_data(self, block_fn, inputs, state, explicit_call=False):
+        if len(inputs) != len(block_fn.inputs) and not block_fn.cancels:
+            raise refusal(f"This function has {len(block_fn.inputs)} arguments, got {len(inputs)}.")
+        for block, value in zip(block_fn.inputs, inputs, strict=False):
+            if problem := problem_of(block, value):
+                raise refusal(f"{getattr(block, 'label', None) or 'An argument'} {problem}, got {shown(value)}.")
+        try:
+            return await super().preprocess_data(block_fn, inputs, state, explicit_call)
+        except gr.Error as error:
+            raise refusal(" ".join(str(error.message).split())) from None
+        except Exception:  # types are right, so it is the recording
+            raise refusal("The recording was not found: upload it, and send what the upload has answered.") from None
+
+
+def refusal(text: str) -> gr.Error:
+    return gr.Error(text, print_exception=False)
+
+
+def problem_of(block: gr.components.Component, value) -> str | None:
+    """What is wrong with the type of a component's `value`, `None` if nothing is."""
+    if value is None:
+        return None  # an empty field; what does without it says so
+    if isinstance(block, gr.Audio):
+        path = value.get("path") if isinstance(value, dict) else None
+        return None if isinstance(path, str) and "\0" not in path else "must be a file that was uploaded"
+    if isinstance(block, (gr.Number, gr.Slider)):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return None if number and abs(value) < 1e18 else "must be a number"  # NaN is not below
+    if isinstance(block, gr.CheckboxGroup):
+        known = [choice for _, choice in block.choices]
+        right = isinstance(value, list) and len(value) <= len(known)
+        right = right and all(type(item) in (str, int) and item in known for item in value)
+        return None if right else f"must be a list of some of {', '.join(map(str, known))}"
+    if isinstance(block, (gr.Dropdown, gr.Radio)):
+        known = [choice for _, choice in block.choices]
+        return None if isinstance(value, str) and value in known else f"must be one of {', '.join(known)}"
+    return None if isinstance(value, str) and len(value) <= 1000 else "must be a short text"

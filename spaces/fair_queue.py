@@ -1,0 +1,92 @@
+"""The queue of runs: visitors take turns, and what nobody waits for any more is dropped."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from gradio.queueing import Event, EventQueue, Queue
+from visitors import Listeners, visitor_of
+
+
+class FairQueue(Queue):
+    """Gradio's queue, in which every visitor may wait with a few requests only, the visitor who has waited longest since
+    the last turn is next, and one visitor never takes all places where there are several."""
+
+    max_waiting = 4  # of one visitor
+    turns: dict[str, float]  # when a visitor's last run was started; the oldest first
+
+    @classmethod
+    def replace(cls, queue: Queue, max_waiting: int) -> "FairQueue":
+        """A queue as `queue`, which nothing has entered yet."""
+        fair = cls(
+            live_updates=queue.live_updates,
+            concurrency_count=queue.max_thread_count,
+            update_intervals=queue.update_intervals,
+            max_size=queue.max_size,
+            blocks=queue.blocks,
+            default_concurrency_limit=queue.default_concurrency_limit,
+        )
+        fair.max_waiting, fair.turns = max_waiting, {}
+        return fair
+
+    async def push(self, body, request, username):
+        visitor = visitor_of(request.client)
+        if sum(visitor_of(event.request.client) == visitor for event in self.waiting()) >= self.max_waiting:
+            return False, f"{self.max_waiting} requests of yours wait already; let one of them end first.", "queue_full"
+        return await super().push(body, request, username)
+
+    def waiting(self) -> list[Event]:
+        return [event for queue in self.event_queue_per_concurrency_id.values() for event in queue.queue]
+
+    def running(self) -> list[Event]:
+        return [event for job in self.active_jobs if job for event in job]
+
+    def get_events(self):
+        for concurrency_id, queue in self.event_queue_per_concurrency_id.items():
+            event = self.next_event(queue)
+            if event is not None:
+                queue.queue.remove(event)
+                visitor = visitor_of(event.request.client)
+                self.turns.pop(visitor, None)
+                self.turns[visitor] = time.monotonic()
+                if len(self.turns) > 1000:
+                    del self.turns[next(iter(self.turns))]
+                return [event], False, concurrency_id
+        return None
+
+    def next_event(self, queue: EventQueue) -> Event | None:
+        """What of `queue` is to be run next, if there is a place for it."""
+        places = queue.concurrency_limit
+        if not queue.queue or queue.current_concurrency >= places:
+            return None
+        busy = Counter(
+            visitor_of(event.request.client) for event in self.running() if event.concurrency_id == queue.concurrency_id
+        )
+
+        def turn(event: Event) -> tuple[int, float]:
+            visitor = visitor_of(event.request.client)
+            return busy[visitor], self.turns.get(visitor, 0.0)
+
+        event = min(queue.queue, key=turn)
+        return event if turn(event)[0] < max(1, places - 1) else None
+
+    async def keep_dropping(self, listeners: Listeners, stop: Callable[[str], None]) -> None:
+        """Every second take out what waits though nobody listens, and call `stop` with the session of such runs."""
+        while True:
+            await asyncio.sleep(1)
+            for event in self.waiting():
+                if listeners.gone(event.session_hash, event.enqueue_time):
+                    await self.clean_events(event_id=event._id)
+            for event in self.running():
+                if listeners.gone(event.session_hash, event.enqueue_time):
+                    stop(event.session_hash)
+            self.forget(listeners)
+
+    def forget(self, listeners: Listeners) -> None:
+        """Let go of what Gradio keeps for ever: messages of calls that have ended, and names of calls without messages."""
+        messages, events = self.pending_messages_per_session, self.pending_event_ids_session
+        for session in [name for name in messages if not events.get(name) and listeners.gone(name, 0.0)]:
+            del messages[session]
+        for session in [name for name in events if name not in messages]:
+            del events[session]

@@ -1,0 +1,115 @@
+"""Visitors and what they take: bytes on the disk, open requests, and runs that somebody waits for."""
+
+import ipaddress
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from speech_enhance.serving import Limits, RequestError
+
+SMALLEST_CHARGE = 2**16  # bytes; a small file takes a folder and an entry of every list too
+
+
+def visitor_of(client) -> str:
+    """The name of a visitor: the address of `client` (the `client` of a request), of IPv6 the /64 network, which is what
+    one household has."""
+    try:
+        address = ipaddress.ip_address(client.host.partition("%")[0])
+    except (AttributeError, ValueError):
+        return "unknown"
+    if address.version == 4:
+        return str(address)
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, 64), strict=False))
+
+
+@dataclass
+class Charge:
+    """Bytes that a visitor has on the disk, or may be about to have."""
+
+    visitor: str
+    size: int
+    since: float = 0.0
+
+
+class Disk:
+    """Bytes that the visitors' files take, counted when they are written; a file counts until it is deleted by its age.
+
+    Args:
+        limits: `max_total_mb` for all visitors, `max_visitor_mb` for each, `delete_after_seconds`.
+    """
+
+    def __init__(self, limits: Limits):
+        self.total, self.share = limits.max_total_mb, limits.max_visitor_mb
+        age = limits.delete_after_seconds
+        self.seconds = age + min(age, 60)  # files are looked at so often
+        self.charges: deque[Charge] = deque()  # of files that are written; the oldest first
+        self.taken: Counter[str] = Counter()
+        self.lock = threading.Lock()
+
+    @contextmanager
+    def reserve(self, visitor: str, size: int) -> Iterator[Charge]:
+        """Reserve `size` bytes. Within the context `charge.size` may be set to what was really written.
+
+        Raises:
+            RequestError: if that is more than there is left, for the visitor or in all.
+        """
+        charge = Charge(visitor, max(size, SMALLEST_CHARGE))
+        with self.lock:
+            self._forget()
+            if self.taken[visitor] + charge.size > self.share * 10**6:
+                raise RequestError(f"Your files take {self.share} MB on this server, which is the limit; wait until the oldest are deleted.")  # fmt: skip
+            if self.taken.total() + charge.size > self.total * 10**6:
+                raise RequestError(f"All visitors' files take {self.total} MB on this server, which is the limit; try again later.")  # fmt: skip
+            self.taken[visitor] += charge.size
+        reserved = charge.size
+        try:
+            yield charge
+        finally:
+            with self.lock:
+                charge.size, charge.since = max(charge.size, SMALLEST_CHARGE), time.monotonic()
+                self.taken[visitor] += charge.size - reserved
+                self.charges.append(charge)
+
+    def _forget(self) -> None:
+        while self.charges and time.monotonic() - self.charges[0].since > self.seconds:
+            charge = self.charges.popleft()
+            self.taken[charge.visitor] -= charge.size
+            if self.taken[charge.visitor] <= 0:
+                del self.taken[charge.visitor]
+
+
+class Listeners:
+    """Who waits for answers: sessions, and calls of programs, with an open request for their results.
+
+    Args:
+        patience: Seconds without such a request after which nobody waits any more.
+    """
+
+    def __init__(self, patience: float):
+        self.patience = patience
+        self.open: Counter[str] = Counter()
+        self.left: dict[str, float] = {}  # when the last request of a session ended; the oldest first
+
+    @contextmanager
+    def listening(self, session: str) -> Iterator[None]:
+        self.open[session] += 1
+        try:
+            yield
+        finally:
+            self.open[session] -= 1
+            if not self.open[session]:
+                del self.open[session]
+                self.left.pop(session, None)
+                self.left[session] = time.monotonic()
+                while self.left and time.monotonic() - next(iter(self.left.values())) > self.patience:
+                    del self.left[next(iter(self.left))]
+
+    def gone(self, session: str, since: float) -> bool:
+        """Whether nobody has waited for `session` for too long, counted from the time `since` at the earliest."""
+        quiet = time.monotonic() - max(since, self.left.get(session, 0.0))
+        return session not in self.open and quiet > self.patience
