@@ -46,7 +46,7 @@ def test_shares_are_kept(corpus):
     dataset = examples(
         corpus, terminal_share=0.4, own_estimate_share=0.5, padded_share=0.25, level_jitter_db=3.0, length=400
     )
-    dataset._mixture = lambda index: (np.zeros(16000, np.float32),) * 2  # its own tests are elsewhere, and slow
+    dataset._mixture = lambda index: (*[np.zeros(16000, np.float32)] * 2, 0.0)  # its own tests are elsewhere, and slow
     items = [dataset[index] for index in range(400)]
     terminal = np.array([item["timestep"] == 999 for item in items])
     own = np.array([item["own"] for item in items])
@@ -65,7 +65,7 @@ def test_shares_are_kept(corpus):
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.75, 1.0])
 def test_every_batch_has_as_many_draws_of_few_steps(corpus, share):
     dataset = examples(corpus, few_step_share=share)
-    dataset._mixture = lambda index: (np.zeros(16000, np.float32),) * 2
+    dataset._mixture = lambda index: (*[np.zeros(16000, np.float32)] * 2, 0.0)
     few = [dataset[index]["few_steps"] for index in range(40)]
     assert {sum(few[start : start + 20]) for start in (0, 20)} == {round(20 * share)}
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from speech_enhance.mel import MelConfig
 from speech_enhance.windows import seeded_generator
 
-from .mixing import check_shares_and_ranges
+from .mixing_config import check_shares_and_ranges
 
 _DEGRADATION_STREAM = 8
 
