@@ -4,7 +4,7 @@
 
 Events, each before the noisy recording: 2 s of white noise 30 or 40 dB above its active speech, and 0.3 s at 30 dB.
 Offsets: .02 and .1 of full scale added to the whole recording. Recordings are scaled so that the event stays within full
-scale. Measured is the recording alone, after the event: PESQ, ESTOI and SI-SDR against the clean reference, how much the
+scale. Measured is the recording alone, 0.1 s after the event, whose last analysis windows are then over: PESQ, ESTOI and SI-SDR against the clean reference, how much the
 level of the speech changes against what comes out without the event, and what is left of the offset.
 
 Writes OUTPUT.json (every file) and OUTPUT.md (means), and prints the latter.
@@ -26,6 +26,8 @@ from training.measure_recordings import active_frames, decibel, frame_power
 from training.reports import write_report
 from training.systems import SAMPLING_RATE, System, add_arguments, load_measured
 from training.validation import Pair
+
+SKIPPED = round(0.1 * SAMPLING_RATE)
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,13 @@ def measure(system: System, pairs: list[Pair], event: Event) -> list[dict]:
     outputs = system([replace(pair, noisy=track) for pair, (track, *_) in zip(pairs, events, strict=True)])
     rows = []
     for pair, output, (_, start, factor) in zip(pairs, outputs, events, strict=True):
-        after = output[start:] / factor
-        active = active_frames(pair.clean)
-        row = {"id": pair.id} | {name: metric(after, pair.clean) for name, metric in BASIC_METRICS.items()}
+        after, clean = output[start + SKIPPED :] / factor, pair.clean[SKIPPED:]
+        active = active_frames(clean)
+        row = {"id": pair.id} | {name: metric(after, clean) for name, metric in BASIC_METRICS.items()}
         # The offset is no part of the speech's level.
         power = frame_power(after - np.median(after))[active].sum()
-        row["level_db"] = decibel(power / frame_power(pair.clean)[active].sum())
-        rows.append(row | {"offset": float(abs(np.median(output[start:])))})
+        row["level_db"] = decibel(power / frame_power(clean)[active].sum())
+        rows.append(row | {"offset": float(abs(np.median(output[start + SKIPPED :])))})
     return rows
 
 

@@ -21,10 +21,11 @@ def recurring_rows(source: AudioSource, tracks: Iterable[np.ndarray], at_least: 
         at_least: Correlation that counts, below 1 since other sound may lie over the recording.
     """
     tracks, shortest = list(tracks), round(SHORTEST_SECONDS * source.sampling_rate)
+    recordings = (source[row] for row in range(len(source)))
     return {
         row
-        for row in range(len(source))
-        if any(similarity(source[row], track, shortest) >= at_least for track in tracks)
+        for row, recording in enumerate(recordings)
+        if any(similarity(recording, track, shortest) >= at_least for track in tracks)
     }
 
 
