@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from conftest import flac
 from datasets import Dataset
 
 from speech_enhance.mel import MelConfig
@@ -16,8 +17,9 @@ def examples(corpus, length=40, window_frames=64, **changes) -> TrainingExamples
     sources = {
         "speech": [SourceConfig(str(corpus / "speech"))],
         "noise": [SourceConfig(str(corpus / "noise-*.parquet"))],
+        "mixing": MixingConfig(seconds=1.0),
     }
-    config = TrainingConfig(output_dir="unused", mixing=MixingConfig(seconds=1.0), **{**sources, **changes})
+    config = TrainingConfig(output_dir="unused", **{**sources, **changes})
     return TrainingExamples(config, MelConfig(), window_frames, num_train_timesteps=1000, length=length)
 
 
@@ -46,7 +48,7 @@ def test_shares_are_kept(corpus):
     dataset = examples(
         corpus, terminal_share=0.4, own_estimate_share=0.5, padded_share=0.25, level_jitter_db=3.0, length=400
     )
-    dataset._mixture = lambda index: (np.zeros(16000, np.float32),) * 2  # its own tests are elsewhere, and slow
+    dataset._mixture = lambda index: (*[np.zeros(16000, np.float32)] * 2, 0.0)  # its own tests are elsewhere, and slow
     items = [dataset[index] for index in range(400)]
     terminal = np.array([item["timestep"] == 999 for item in items])
     own = np.array([item["own"] for item in items])
@@ -65,7 +67,7 @@ def test_shares_are_kept(corpus):
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.75, 1.0])
 def test_every_batch_has_as_many_draws_of_few_steps(corpus, share):
     dataset = examples(corpus, few_step_share=share)
-    dataset._mixture = lambda index: (np.zeros(16000, np.float32),) * 2
+    dataset._mixture = lambda index: (*[np.zeros(16000, np.float32)] * 2, 0.0)
     few = [dataset[index]["few_steps"] for index in range(40)]
     assert {sum(few[start : start + 20]) for start in (0, 20)} == {round(20 * share)}
 
@@ -136,3 +138,29 @@ def test_streamed_sources_draw_the_same_at_an_index_from_anywhere(tmp_path, corp
     assert all(
         np.array_equal(batch["noisy"][0], item["noisy"]) for batch, item in zip(by_workers, forwards, strict=True)
     )
+
+
+def test_the_dial_comes_with_the_example(corpus, tmp_path):
+    """The settings that are off leave every other draw as it is; a recorded pair has the dial 0."""
+    before = [examples(corpus)[index] for index in range(6)]
+    assert all(item["dereverb"] == 0 for item in before)
+    mixing = MixingConfig(seconds=1.0, dereverb_share=1.0, reverb_share=1.0)
+    items = [examples(corpus, mixing=mixing)[index] for index in range(6)]
+    dials = torch.stack([item["dereverb"] for item in items])
+    assert dials.dtype == torch.float32
+    assert ((dials > 0) & (dials <= 1)).all()
+    for first, second in zip(before, items, strict=True):
+        assert all(np.array_equal(first[name], second[name]) for name in ("start", "timestep", "noise", "level_db"))
+    pairs = [SourceConfig(str(corpus / "pairs.parquet"))]
+    assert examples(corpus, speech=[], noise=[], pairs=pairs, paired_share=1.0, mixing=mixing)[0]["dereverb"] == 0
+
+
+def test_rooms_with_a_place_for_noise_are_read(corpus, tmp_path):
+    response = {"bytes": flac(np.r_[0.9, np.zeros(99)]), "path": "r"}
+    Dataset.from_dict({"audio": [response], "noise_audio": [response]}).to_parquet(tmp_path / "rooms.parquet")
+    rooms = [SourceConfig(str(tmp_path / "rooms.parquet"))]
+    shares = {"seconds": 1.0, "reverb_share": 1.0, "room_share": 1.0}
+    in_room = examples(corpus, rooms=rooms, mixing=MixingConfig(**shares, noise_room_share=1.0))
+    assert in_room.mixtures.rooms.sources[0].columns == ("audio", "noise_audio")
+    assert examples(corpus, rooms=rooms, mixing=MixingConfig(**shares)).mixtures.rooms.sources[0].columns == ("audio",)
+    assert np.isfinite(in_room[0]["noisy"]).all()

@@ -1,10 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
 from conftest import ROOT, noise, power, source, spectrum_share
 
-from training.augment import direct_path_first, presence, shift_pitch, slow_gain
-from training.mixing import MixingConfig, MixtureDataset, mix
+from training.augment import active_rms, direct_path_first, presence, shift_pitch, slow_gain
+from training.mixing import MixtureDataset, draw_dereverb, mix, speech_track
+from training.mixing_config import MixingConfig
+from training.shards import flac as flac_entry
+from training.sources import SourceConfig, SourceMix
 
 RATE = 16000
 PLAIN = {
@@ -283,3 +288,109 @@ def test_utterances_differ_in_level(tmp_path, sounds):
 
     assert spread_db(0.0) < 1.5
     assert spread_db(1.0) > 5
+
+
+# Rooms, a second talker, rumble
+
+
+def test_what_is_off_changes_no_other_draw(talker, sounds, rooms):
+    """Whether a new setting is at its default or draws without an effect, the mixture has the same bits."""
+    options = {"seconds": 2.0, "rooms": rooms, "reverb_share": 1.0, "room_share": 1.0}
+    for seed in range(4):
+        before = example(talker, sounds, seed, **options)
+        rng = np.random.default_rng(seed)
+        config = MixingConfig(
+            **{**PLAIN, "seconds": 2.0, "reverb_share": 1.0, "room_share": 1.0, "dereverb_share": 1.0}
+        )
+        for first, second in zip(before, mix(talker, sounds, config, rng, rooms, dereverb=0.0), strict=True):
+            np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("dial", [0.0, 0.25, 1.0])
+def test_a_dial_takes_the_late_part_out_of_the_target_alone(talker, sounds, rooms, dial):
+    """The echo of the room comes after 100 ms, so it is the late part."""
+    options = {**PLAIN, "seconds": 2.0, "clean_share": 1.0}
+    dry, _ = example(talker, sounds, **options)
+    config = MixingConfig(**{**options, "reverb_share": 1.0, "room_share": 1.0})
+    clean, noisy = mix(talker, sounds, config, np.random.default_rng(1), rooms, dial)
+    wanted, heard = dry.copy(), dry.copy()
+    wanted[1600:] -= (1 - dial) * 0.5 * dry[:-1600]
+    heard[1600:] -= 0.5 * dry[:-1600]
+    assert scale_between(clean, wanted) == pytest.approx(scale_between(noisy, heard), rel=1e-4)
+
+
+def test_dials_are_drawn(talker, sounds, rooms):
+    options = {**PLAIN, "seconds": 3.0, "reverb_share": 1.0, "room_share": 1.0, "clean_share": 1.0}
+    mixtures = MixtureDataset(talker, sounds, MixingConfig(**options, dereverb_share=0.6), 0, 200, rooms)
+    rng = np.random.default_rng(0)
+    dials = np.array([draw_dereverb(mixtures.config, rng) for _ in range(1000)])
+    assert (dials == 0).mean() == pytest.approx(0.4, abs=0.05)
+    assert (dials == 1).mean() == pytest.approx(0.3, abs=0.05)
+    between = dials[(dials > 0) & (dials < 1)]
+    assert np.quantile(between, [0.25, 0.75]) == pytest.approx([0.25, 0.75], abs=0.1)
+    for item in (mixtures[index] for index in range(20)):
+        assert np.array_equal(item["clean"], item["noisy"]) == (item["dereverb"] == 0)
+    assert MixtureDataset(talker, sounds, MixingConfig(**options), 0, 1, rooms)[0]["dereverb"] == 0
+
+
+def test_noise_is_in_the_same_room(talker, sounds, tmp_path):
+    """An impulse as noise, in a room whose response of noise has an echo that the talker's has not."""
+    from datasets import Dataset
+
+    responses = np.zeros((2, 3000))
+    responses[:, 40] = 0.9
+    responses[1, 2040] = 0.45
+    columns = {
+        name: [flac_entry(response, RATE, "r", subtype="PCM_24")]
+        for name, response in zip(("audio", "noise_audio"), responses, strict=True)
+    }
+    Dataset.from_dict(columns).to_parquet(tmp_path / "rooms.parquet")
+    both = SourceMix([SourceConfig(str(tmp_path / "rooms.parquet"))], RATE, ("audio", "noise_audio"))
+    options = {"seconds": 2.0, "reverb_share": 1.0, "room_share": 1.0, "rooms": both}
+    clean, noisy = example(talker, sounds, **options)
+    wet_clean, wet_noisy = example(talker, sounds, **options, noise_room_share=1.0)
+    scale_between(wet_clean, clean)
+    dry = noisy - clean
+    echoed = dry.copy()
+    echoed[2000:] += 0.5 * dry[:-2000]
+    scale_between(wet_noisy - wet_clean, echoed)
+    with pytest.raises(ValueError, match="noise_room_share needs a room_share above 0"):
+        MixingConfig(noise_room_share=0.1)
+
+
+def test_a_second_talker_is_part_of_the_target(tones, sounds):
+    """What is added to the first talker's track stands in one stretch of it, at the level asked for, and is target."""
+    alone = MixingConfig(**{**PLAIN, "speed_range": (1.0, 1.0)})
+    both = replace(alone, second_talker_share=1.0, second_talker_db=(-6.0, -6.0))
+    lengths = []
+    for seed in range(12):
+        first = speech_track(tones, alone, 6 * RATE, np.random.default_rng(seed)).heard
+        track = speech_track(tones, both, 6 * RATE, np.random.default_rng(seed))
+        assert track.target is track.heard
+        second = track.heard - first
+        if not np.abs(second).max() > 1e-3:
+            continue  # the stretch lies in a pause of the second talker
+        spoken = np.flatnonzero(np.abs(second) > 1e-3)
+        lengths.append((spoken[-1] - spoken[0]) / (6 * RATE))
+        assert 20 * np.log10(active_rms(second) / active_rms(first)) == pytest.approx(-6, abs=1)
+    assert len(lengths) >= 9
+    assert min(lengths) < 0.6
+    assert max(lengths) > 0.5
+    options = {"seconds": 3.0, "second_talker_share": 1.0}
+    np.testing.assert_array_equal(*example(tones, sounds, **options, clean_share=1.0))
+    assert snr_db(*example(tones, sounds, **options, snr_db=(10.0, 10.0))) == pytest.approx(10, abs=0.1)
+
+
+def test_rumble_leaves_the_target_and_nothing_else_does(tmp_path, sounds):
+    time = np.arange(4 * RATE) / RATE
+    low, high = (0.2 * np.sin(2 * np.pi * frequency * time) for frequency in (20, 300))
+    rumbling = write(tmp_path / "rumbling", [low + high])
+    options = {"seconds": 2.0, "clean_share": 1.0, "speed_range": (1.0, 1.0)}
+    clean, noisy = example(rumbling, sounds, 2, **options)
+    np.testing.assert_array_equal(clean, noisy)
+    filtered, kept = example(rumbling, sounds, 2, **options, target_high_pass_hz=60.0)
+    scale_between(kept, noisy)
+    assert spectrum_share(filtered, 10, 30) < 0.03 < 0.3 < spectrum_share(kept, 10, 30)
+    assert lag(filtered, kept) == 0
+    with pytest.raises(ValueError, match=r"target_high_pass_hz must be in \(0, 500\]"):
+        MixingConfig(target_high_pass_hz=0.0)

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
-from conftest import source
+from conftest import noise, source
 
 from speech_enhance.audio_datasets import load_audio_dataset
 from training.augment import direct_path_first
+from training.channels import reverberation_time, with_reverberation_time
 from training.make_rooms import main
+from training.rooms import LARGEST, room_size, simulate_room
 
 
 def test_rooms_are_written_and_read(tmp_path):
@@ -20,21 +22,46 @@ def test_rooms_are_written_and_read(tmp_path):
     assert all(0.5 <= distance <= 2 for distance in rooms["distance"])
     for side, shortest, longest in (("room_length", 3.5, 10), ("room_width", 3, 8), ("room_height", 2.4, 4)):
         assert all(shortest <= metres <= longest for metres in rooms[side])
-    recordings = source(paths[0]).sources[0]
-    for index in range(3):
-        response = np.trim_zeros(direct_path_first(recordings[index]), "b")  # kept in 16 bits, it ends in zeros
-        assert np.abs(response[:2]).max() > 0.5
-        decay_db = 10 * np.log10(np.cumsum(response[::-1] ** 2)[::-1] / np.sum(response**2))
-        minus_25 = np.flatnonzero(decay_db < -25)[0] / 16000  # Schroeder's curve falls by 60 dB in about rt60
-        assert 0.15 * rooms["rt60"][index] < minus_25 < 0.75 * rooms["rt60"][index]
+    for column in ("audio", "noise_audio"):
+        recordings = source(paths[0], column=column).sources[0]
+        for index in range(3):
+            response = np.trim_zeros(direct_path_first(recordings[index]), "b")  # kept in 16 bits, it ends in zeros
+            assert np.abs(response[:2]).max() > 0.5
+            assert reverberation_time(response, 16000) == pytest.approx(rooms["rt60"][index], rel=0.15)
+
+
+def test_reverberation_time_is_that_of_an_exponential_decay():
+    response = noise(16000) * 10 ** (-3 * np.arange(16000) / 16000 / 0.4)
+    response[0] = 1
+    assert reverberation_time(response, 16000) == pytest.approx(0.4, rel=0.03)
+    longer = with_reverberation_time(response, 16000, 0.7)
+    assert reverberation_time(longer, 16000) == pytest.approx(0.7, rel=0.01)
+    assert longer[0] == 1
+
+
+def test_a_room_has_a_place_for_talker_and_noise():
+    """The longest distance and decay fit, and every response begins with its direct path."""
+    size, talker, sound = simulate_room(np.random.default_rng(0), 8000, rt60=0.3, distance=6.0)
+    again = simulate_room(np.random.default_rng(0), 8000, rt60=0.3, distance=6.0)
+    np.testing.assert_array_equal(talker, again[1])
+    assert talker[0] == sound[0] == 1
+    assert talker.shape == sound.shape
+    assert not np.array_equal(talker, sound)
+    assert reverberation_time(sound, 8000) == pytest.approx(0.3, rel=0.02)
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        rt60, distance = rng.uniform(0.2, 1.2), rng.uniform(0.5, 6.0)
+        size = room_size(rng, rt60, distance)
+        assert (size <= LARGEST).all()
+        assert size[0] >= distance + 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--output", "rooms.wav"], "must end in .parquet, got rooms.wav"),
-        (["--output", "x.parquet", "--rt60", "0.1", "0.4"], "--rt60 must be LOW HIGH in [0.2, 1]"),
-        (["--output", "x.parquet", "--distance", "2", "1"], "--distance must be LOW HIGH in [0.1, 2.5]"),
+        (["--output", "x.parquet", "--rt60", "0.1", "0.4"], "--rt60 must be LOW HIGH in [0.2, 1.2]"),
+        (["--output", "x.parquet", "--distance", "2", "1"], "--distance must be LOW HIGH in [0.1, 6]"),
         (["--output", "x.parquet", "--count", "0"], "--count must be at least 1"),
     ],
 )

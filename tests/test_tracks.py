@@ -111,6 +111,25 @@ def test_a_band_limit_holds_for_speech_and_noise_alike(corpus):
     assert above[:10].max() < 0.1 * above[10:].median()
 
 
+def test_a_target_of_its_own_belongs_to_its_speech(corpus):
+    """Without noise the target is what is heard, but for late reverberation and rumble."""
+    mixing = {"clean_share": 1.0, "noise_only_share": 0.0, "reverb_share": 1.0, "band_limit_share": 0.0}
+    (plain,) = take(paired(corpus, mixing=mixing), 1)
+    assert torch.equal(plain["clean"], plain["noisy"])
+    assert not plain["dereverb"].any()
+    (dry,) = take(
+        paired(corpus, mixing=mixing | {"dereverb_share": 0.5, "target_high_pass_hz": 60.0}, batch_size=30), 1
+    )
+    kept = dry["dereverb"] == 0
+    assert 0 < kept.sum() < 30
+    correlation = torch.nn.functional.cosine_similarity(dry["clean"], dry["noisy"])
+    assert correlation[kept].min() > 0.98
+    assert correlation[~kept].min() > 0.5
+    assert correlation[~kept].mean() < correlation[kept].mean()
+    power = (dry["noisy"] - dry["clean"]).square().mean(dim=1) / dry["noisy"].square().mean(dim=1)
+    assert power[dry["dereverb"] == 1].median() > 2 * power[kept].median()
+
+
 def test_the_filter_is_that_of_the_mixtures():
     audio = np.random.default_rng(0).standard_normal((2, 4000)).astype(np.float32)
     actual = low_pass(torch.from_numpy(audio), 16000, torch.tensor([[3500.0], [3500.0]])).numpy()
@@ -118,7 +137,13 @@ def test_the_filter_is_that_of_the_mixtures():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"mixing": {"clip_share": 0.1}}, {"mixing": {"channel_share": 0.1}}, {"mixing": {"floor_share": 0.1}}]
+    "changes",
+    [
+        {"mixing": {"clip_share": 0.1}},
+        {"mixing": {"channel_share": 0.1}},
+        {"mixing": {"floor_share": 0.1}},
+        {"mixing": {"noise_room_share": 0.1, "room_share": 0.1}},
+    ],
 )
 def test_what_the_device_cannot_do_is_refused(corpus, changes):
     with pytest.raises(ValueError, match=r"_share: expected 0 with tracks"):

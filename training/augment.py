@@ -21,6 +21,15 @@ def add_at(track: np.ndarray, part: np.ndarray, position: int) -> None:
     track[max(0, position) :][: len(part)] += part
 
 
+def fade_ends(part: np.ndarray, length: int) -> None:
+    """Fade `part` in and out, in place, over `length` samples or half of its own."""
+    length = min(length, len(part) // 2)
+    if length:
+        ramp = np.linspace(0, 1, length, dtype=part.dtype)
+        part[:length] *= ramp
+        part[-length:] *= ramp[::-1]
+
+
 def active_rms(audio: np.ndarray) -> float:
     """RMS of the frames of 320 samples at or above the mean power; 0 for less than a frame."""
     power = np.square(audio[: len(audio) // 320 * 320].reshape(-1, 320)).mean(axis=1)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .augment import fade_ends
 from .channels import early_part, gsm, opus, reverberate, room_impulse_response, telephone
 from .pairs import at_ratio, peak_at_most
 
@@ -82,7 +83,7 @@ def turns(first: np.ndarray, second: np.ndarray, rng: np.random.Generator, sampl
         if len(track) - end < sampling_rate:  # no last turn that is too short to say anything
             end = len(track)
         track[position:end] = (first, second)[speaking][position:end]
-        _fade_ends(track[position:end], sampling_rate // 100)
+        fade_ends(track[position:end], sampling_rate // 100)
         position, speaking = end + round(rng.uniform(0.3, 0.8) * sampling_rate), 1 - speaking
     return track
 
@@ -129,11 +130,3 @@ def _through(channel, clean, noise, snr_db) -> tuple[np.ndarray, np.ndarray]:
     # Codecs cut off what lies above full scale, so the loudest peak enters 6 dB below it.
     clean, noisy = peak_at_most(0.5, clean, clean + at_ratio(clean, noise, snr_db))
     return peak_at_most(0.99, channel(clean), channel(noisy))
-
-
-def _fade_ends(part: np.ndarray, length: int) -> None:
-    length = min(length, len(part) // 2)
-    if length:
-        ramp = np.linspace(0, 1, length, dtype=part.dtype)
-        part[:length] *= ramp
-        part[-length:] *= ramp[::-1]

@@ -12,6 +12,8 @@ import soundfile
 import soxr
 from scipy.signal import fftconvolve
 
+_MARGIN = 0.3  # metres from a wall to a source or microphone
+
 
 def band_pass(audio: np.ndarray, sampling_rate: int, low: float, high: float, order: int = 8) -> np.ndarray:
     """Keep `low` to `high` Hz with the magnitude of a Butterworth filter (-3 dB at the edges) and zero phase, so
@@ -72,6 +74,18 @@ def room_impulse_response(
     distance: tuple[float, float] = (0.5, 2.5),
     size: np.ndarray | None = None,
 ) -> np.ndarray:
+    """The talker's response out of [`room_impulse_responses`]."""
+    return room_impulse_responses(rng, sampling_rate, rt60, distance, size)[0]
+
+
+def room_impulse_responses(
+    rng: np.random.Generator,
+    sampling_rate: int,
+    rt60: tuple[float, float],
+    distance: tuple[float, float],
+    size: np.ndarray | None = None,
+    other_sources: int = 0,
+) -> list[np.ndarray]:
     """A random shoe-box room by the image-source method (Allen and Berkley 1979), through `pyroomacoustics`.
 
     The direct path is a single sample of 1 at index 0, so that a convolution neither delays nor changes the level of
@@ -79,13 +93,14 @@ def room_impulse_response(
 
     Args:
         rng: Draws room, walls and places.
-        sampling_rate: Of the response.
+        sampling_rate: Of the responses.
         rt60: Range of the reverberation time by Sabine's formula, in seconds, at least 0.2.
         distance: Range of the distance from talker to microphone, in metres; the smallest room gives 3 m at most.
         size: Length, width and height in metres, drawn from 3.5 × 3 × 2.4 to 8 × 6 × 3.5 where not given.
+        other_sources: Number of further sources, such as of noise, anywhere in the room.
 
     Returns:
-        float32 `(taps,)`.
+        float32 `(taps,)` of the talker and of every other source, of equal length.
     """
     import pyroomacoustics
 
@@ -97,20 +112,48 @@ def room_impulse_response(
         size, fs=sampling_rate, materials=pyroomacoustics.Material(absorption), max_order=max_order
     )
     # A flight of whole samples makes the direct path one sample instead of a sinc that begins before its peak.
-    flight = max(1, round(rng.uniform(*distance) / room.c * sampling_rate))
-    source, microphone = _places(rng, size, flight / sampling_rate * room.c)
+    flights = [max(1, round(rng.uniform(*distance) / room.c * sampling_rate))]
+    source, microphone = _places(rng, size, flights[0] / sampling_rate * room.c)
     room.add_source(source)
     room.add_microphone(microphone)
+    for _ in range(other_sources):
+        path = rng.uniform([_MARGIN] * 3, size - _MARGIN) - microphone
+        flights.append(max(1, int(np.linalg.norm(path) / room.c * sampling_rate)))
+        room.add_source(microphone + path / np.linalg.norm(path) * flights[-1] / sampling_rate * room.c)
     threads = pyroomacoustics.constants.get("num_threads")
     pyroomacoustics.constants.set("num_threads", 1)  # the order of its sums depends on it, by default on the machine
     try:
         room.compute_rir()
     finally:
         pyroomacoustics.constants.set("num_threads", threads)
-    start = pyroomacoustics.constants.get("frac_delay_length") // 2 + flight
-    response = room.rir[0][0][start : start + round(1.2 * decay * sampling_rate)]
-    response = response / response[0]
-    response[0] = 1.0
+    first = pyroomacoustics.constants.get("frac_delay_length") // 2
+    taps = round(1.2 * decay * sampling_rate)
+    return [
+        _from_direct_path(response[first + flight :][:taps])
+        for flight, response in zip(flights, room.rir[0], strict=True)
+    ]
+
+
+def reverberation_time(response: np.ndarray, sampling_rate: int) -> float:
+    """Seconds in which a room's sound decays by 60 dB, from the decay between -5 and -25 dB of Schroeder's curve (T20 of
+    ISO 3382-1) of what follows the first 5 ms, in which the direct path lies. `response` begins with that path."""
+    tail = response[round(0.005 * sampling_rate) :].astype(np.float64)
+    left = np.cumsum(np.square(tail)[::-1])[::-1]
+    curve_db = 10 * np.log10(left / left[0] + 1e-12)
+    fitted = np.flatnonzero((curve_db <= -5) & (curve_db >= -25))
+    slope_db = np.polyfit(fitted / sampling_rate, curve_db[fitted], 1)[0]
+    return float(-60 / slope_db)
+
+
+def with_reverberation_time(response: np.ndarray, sampling_rate: int, seconds: float) -> np.ndarray:
+    """A response with another [`reverberation_time`], by an exponential window; its direct path stays as it is.
+
+    Simulated rooms need it: their walls reflect like mirrors, so that they decay more slowly than Sabine's formula says.
+    """
+    time = np.arange(len(response)) / sampling_rate
+    for _ in range(3):  # the curve of a simulated room is not quite straight
+        rate = 1 / seconds - 1 / reverberation_time(response, sampling_rate)
+        response = response * 10 ** (-3 * rate * time)
     return response.astype(np.float32)
 
 
@@ -119,14 +162,28 @@ def early_part(response: np.ndarray, sampling_rate: int, seconds: float = 0.05) 
     return response[: round(seconds * sampling_rate)]
 
 
+def dereverberated(response: np.ndarray, sampling_rate: int, dial: float) -> np.ndarray:
+    """A response whose part after the first 50 ms is left at a factor of 1 - `dial`, which runs from 0 (the room as it
+    is) to 1 (its early part alone)."""
+    weighted = np.array(response)
+    weighted[len(early_part(response, sampling_rate)) :] *= 1 - dial
+    return weighted
+
+
 def reverberate(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
     """`audio` as heard through an impulse response that begins with its direct path, cut to the length of `audio`."""
     return fftconvolve(audio, response)[: len(audio)].astype(np.float32)
 
 
-def _places(rng: np.random.Generator, size: np.ndarray, distance: float, margin: float = 0.3):
-    """Two points `distance` apart and at least `margin` from every wall, both between 1 and 1.8 m high."""
-    low, high = np.array([margin, margin, 1.0]), np.array([size[0] - margin, size[1] - margin, 1.8])
+def _from_direct_path(response: np.ndarray) -> np.ndarray:
+    response = response / response[0]
+    response[0] = 1.0
+    return response.astype(np.float32)
+
+
+def _places(rng: np.random.Generator, size: np.ndarray, distance: float):
+    """Two points `distance` apart and away from every wall, both between 1 and 1.8 m high."""
+    low, high = np.array([_MARGIN, _MARGIN, 1.0]), np.array([size[0] - _MARGIN, size[1] - _MARGIN, 1.8])
     for _ in range(1000):
         source = rng.uniform(low, high)
         direction = rng.standard_normal(3) * [1, 1, 0.2]

@@ -88,7 +88,8 @@ class TrainingConfig:
             `degradation.py`); needs a pipeline with `compression: log10`.
         mixing: How mixtures are made; `mixing.seconds` is also the length of crops of pairs.
         tracks: Mix on the device, out of ready tracks that many windows share (see `tracks.py`), for a GPU; mixtures are
-            then made without `pairs`, `mixing.clip_share`, `mixing.channel_share` and `mixing.floor_share`.
+            then made without `pairs`, `mixing.clip_share`, `mixing.channel_share`, `mixing.floor_share` and
+            `mixing.noise_room_share`.
         windows_per_mixture: Examples in a row that are windows of one mixture, for a GPU that is faster than the mixing
             (Choi et al., "Faster Neural Network Training with Data Echoing", arXiv:1907.05550).
         unet: Arguments of `ConditionalUNet2DModel`.
@@ -214,7 +215,7 @@ class TrainingConfig:
             _expect(self.few_step_share > 0 or weight == 0, name, "0 at few_step_share 0", weight)
         if self.tracks:
             _expect(self.paired_share == 0, "paired_share", "0 with tracks", self.paired_share)
-            for name in ("clip_share", "channel_share", "floor_share"):
+            for name in ("clip_share", "channel_share", "floor_share", "noise_room_share"):
                 share = getattr(self.mixing, name)
                 _expect(share == 0, f"mixing.{name}", "0 with tracks, which are mixed on the device", share)
         for name, choices in CHOICES.items():

@@ -39,7 +39,7 @@ COLUMNS = {
     "dnsmos_ovrl": ("DNSMOS OVRL", ".2f"),
     "noise_reduction_db": ("less noise in pauses (dB)", ".1f"),
 }
-GROUPS = ("snr_db", "condition", "speaker_id")
+GROUPS = ("snr_db", "condition", "reverberation_time", "speaker_id")
 COMPARED = ("pesq", "estoi", "si_sdr")
 
 

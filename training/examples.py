@@ -24,9 +24,10 @@ class TrainingExamples(Dataset):
     Item `i` is a function of `(config.seed, i)` alone, so two processes with half the batch train as one does, and a
     resumed run as one that was never stopped.
 
-    Items are dicts of `index`, `clean`, `noisy` (float32 samples of `config.mixing.seconds`), `level_db`, `start` (first frame
-    of the window), `timestep`, `own` (whether the network meets an estimate of its own), `noise (draws, num_mel_bins, window_frames)`, `few_steps`
-    (whether a few steps of sampling are trained in place of the timestep) and `stochastic` (whether those add fresh noise).
+    Items are dicts of `index`, `clean`, `noisy` (float32 samples of `config.mixing.seconds`), `dereverb` (dial of the
+    target from 0 to 1, 0 for recorded pairs), `level_db`, `start` (first frame of the window), `timestep`, `own` (whether
+    the network meets an estimate of its own), `noise (draws, num_mel_bins, window_frames)`, `few_steps` (whether a few
+    steps of sampling are trained in place of the timestep) and `stochastic` (whether those add fresh noise).
     """
 
     def __init__(
@@ -46,7 +47,8 @@ class TrainingExamples(Dataset):
         self.mixtures, self._mixed = None, (None, None)
         if config.paired_share < 1:
             speech, noise = (mix(sources) for sources in (config.speech, config.noise))
-            rooms = mix(config.rooms) if config.rooms else None
+            columns = ("audio", "noise_audio") if config.mixing.noise_room_share > 0 else None
+            rooms = mix(config.rooms, columns=columns) if config.rooms else None
             self.mixtures = MixtureDataset(speech, noise, config.mixing, config.seed, length, rooms)
 
     def __len__(self) -> int:
@@ -60,9 +62,9 @@ class TrainingExamples(Dataset):
             return float(torch.rand((), generator=generator))
 
         if uniform() < config.paired_share:
-            clean, noisy = self._crop_of_pair(index)
+            (clean, noisy), dereverb = self._crop_of_pair(index), 0.0
         else:
-            clean, noisy = self._mixture(index)
+            clean, noisy, dereverb = self._mixture(index)
         start = int(uniform() * (self.last_start + 1))
         if uniform() < config.padded_share:
             start += int(uniform() * (self.window_frames * 3 // 4))
@@ -72,6 +74,7 @@ class TrainingExamples(Dataset):
             "index": index,
             "clean": clean,
             "noisy": noisy,
+            "dereverb": torch.tensor(dereverb, dtype=torch.float32),
             "level_db": config.level_jitter_db * torch.randn((), generator=generator),
             "start": start,
             "timestep": timestep,
@@ -92,11 +95,11 @@ class TrainingExamples(Dataset):
         fresh = torch.randn(shape, generator=generator) if stochastic else torch.zeros(shape)
         return {"stochastic": stochastic, "noise": torch.cat([noise, fresh])}
 
-    def _mixture(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def _mixture(self, index: int) -> tuple[np.ndarray, np.ndarray, float]:
         number = index // self.config.windows_per_mixture
         if self._mixed[0] != number:
             self._mixed = number, self.mixtures[number]
-        return self._mixed[1]["clean"], self._mixed[1]["noisy"]
+        return tuple(self._mixed[1][name] for name in ("clean", "noisy", "dereverb"))
 
     def _crop_of_pair(self, index: int) -> np.ndarray:
         """`(clean, noisy)` `(2, samples)` at a random position, silence after the end of a short pair."""

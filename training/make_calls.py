@@ -21,13 +21,12 @@ import numpy as np
 import soundfile
 from datasets.exceptions import DatasetsError
 
-from speech_enhance.audio_datasets import write_parquet
 from training.call_conditions import CONDITIONS, turns
+from training.pair_scripts import SAMPLING_RATE, add_arguments, check_output, open_noise, open_speech, write_set
 from training.pairs import Talkers, joined, pair_features, recorded_noise
 from training.shards import flac
-from training.sources import AudioSource, SourceConfig
+from training.sources import AudioSource
 
-SAMPLING_RATE = 16000
 SNR_DB = (0.0, 5.0, 10.0, 15.0)
 SECONDS = (4.0, 8.0)
 
@@ -72,43 +71,19 @@ def calls(conditions: list[str], number: int, talkers: Talkers, noise: AudioSour
             yield call(condition, index, talkers, noise, seed)
 
 
-def speech_source(path: str, name: str | None, split: str, column: str, minimum_db: float) -> Talkers:
-    """Talkers of a source, without speech that is not quite clean where the column `dynamic_range_db` says so."""
-    talkers = Talkers(SourceConfig(path, name, split, column), SAMPLING_RATE)
-    if "dynamic_range_db" in talkers.source.info.column_names:
-        minimum = {"dynamic_range_db": minimum_db}
-        talkers = Talkers(SourceConfig(path, name, split, column, minimum=minimum), SAMPLING_RATE)
-    return talkers
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", required=True, type=Path, help="Parquet file")
-    parser.add_argument("--speech", default="data/speech-valid-*.parquet", help="clean speech (default: %(default)s)")
-    parser.add_argument("--noise", default="data/noise-valid-*.parquet", help="noise (default: %(default)s)")
-    for kind in ("speech", "noise"):
-        parser.add_argument(f"--{kind}-name", help="configuration of a dataset on the Hub")
-        parser.add_argument(f"--{kind}-split", default="train", help="split to load (default: %(default)s)")
-        parser.add_argument(f"--{kind}-column", default="audio", help="audio column (default: %(default)s)")
-    parser.add_argument("--minimum-dynamic-range", type=float, default=25.0, metavar="DB", help="leave out speech whose column dynamic_range_db is lower (default: %(default)s)")  # fmt: skip
+    add_arguments(parser)
     parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
     parser.add_argument("--number", type=int, default=8, help="pairs of each condition (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     options = parser.parse_args(arguments)
     if options.number < 1:
         parser.error(f"--number must be at least 1, got {options.number}")
-    if options.output.suffix != ".parquet":
-        parser.error(f"--output must end in .parquet, got {options.output}")
-    if options.output.exists() and not options.overwrite:
-        parser.error(f"{options.output} exists already; replace it with --overwrite")
+    check_output(parser, options)
     try:
-        talkers = speech_source(options.speech, options.speech_name, options.speech_split, options.speech_column, options.minimum_dynamic_range)  # fmt: skip
-        noise_config = SourceConfig(options.noise, options.noise_name, options.noise_split, options.noise_column)
-        noise = AudioSource(noise_config, SAMPLING_RATE, cache=False)
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        rows = calls(options.conditions, options.number, talkers, noise, options.seed)
-        count = write_parquet(options.output, rows, pair_features(SAMPLING_RATE, "condition"))
+        rows = calls(options.conditions, options.number, open_speech(options), open_noise(options), options.seed)
+        count = write_set(options, rows, pair_features(SAMPLING_RATE, "condition"))
     except (ValueError, OSError, DatasetsError, soundfile.SoundFileError) as error:
         parser.error(" ".join(str(error).split()))
     print(f"{options.output}: {count} pairs, {options.number} of each of {', '.join(options.conditions)}")

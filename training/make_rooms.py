@@ -2,9 +2,10 @@
 
     python training/make_rooms.py --output runs/rooms.parquet
 
-Writes a Parquet file for `rooms` of a training config: `audio` (FLAC), `rt60` (seconds, by Sabine's formula), `distance`
-(metres from talker to microphone), `room_length`, `room_width`, `room_height` (metres), `seed` and `index`. Room `index`
-is a function of `(seed, index)` and the options alone.
+Writes a Parquet file for `rooms` of a training config: `audio`, the talker's response (FLAC), `noise_audio`, that of a
+noise elsewhere in the room, `rt60` (seconds, which both decay in by 60 dB), `distance` (metres from talker to microphone),
+`room_length`, `room_width`, `room_height` (metres), `seed` and `index`. Room `index` is a function of `(seed, index)` and
+the options alone.
 """
 
 import argparse
@@ -19,24 +20,22 @@ if not __package__:  # run as a script: the repository, not this folder with its
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from speech_enhance.audio_datasets import write_parquet
-from training.channels import room_impulse_response
+from training.rooms import LONGEST_DECAY, LONGEST_DISTANCE, SHORTEST_DECAY, simulate_room
 from training.shards import flac
 
-SMALLEST, LARGEST = (3.5, 3.0, 2.4), (10.0, 8.0, 4.0)
 
-
-def simulate_room(
+def room_row(
     seed: int, index: int, sampling_rate: int, rt60: tuple[float, float], distance: tuple[float, float]
 ) -> dict:
-    """One row of the file; size, decay and distance are drawn evenly from their ranges."""
+    """One row of the file; decay and distance are drawn evenly from their ranges."""
     rng = np.random.default_rng((seed, index))
-    size = np.asarray(SMALLEST) + rng.random() * np.subtract(LARGEST, SMALLEST) * rng.uniform(0.8, 1, 3)
     decay, metres = rng.uniform(*rt60), rng.uniform(*distance)
-    response = room_impulse_response(rng, sampling_rate, (decay, decay), (metres, metres), size)
-    response = 0.99 * response / np.abs(response).max()
+    size, *responses = simulate_room(rng, sampling_rate, decay, metres)
+    talker, noise = (0.99 * response / np.abs(response).max() for response in responses)
     length, width, height = (float(side) for side in size)
     return {
-        "audio": flac(response, sampling_rate, f"room-{index:05d}", subtype="PCM_24"),
+        "audio": flac(talker, sampling_rate, f"room-{index:05d}", subtype="PCM_24"),
+        "noise_audio": flac(noise, sampling_rate, f"room-{index:05d}-noise", subtype="PCM_24"),
         "rt60": float(decay),
         "distance": float(metres),
         "room_length": length,
@@ -51,16 +50,26 @@ def room_features(sampling_rate: int) -> Features:
     """Columns of the file."""
     numbers = ("rt60", "distance", "room_length", "room_width", "room_height")
     counts = dict.fromkeys(("seed", "index"), Value("int64"))
-    return Features({"audio": Audio(sampling_rate=sampling_rate), **dict.fromkeys(numbers, Value("float64")), **counts})
+    sounds = dict.fromkeys(("audio", "noise_audio"), Audio(sampling_rate=sampling_rate))
+    return Features({**sounds, **dict.fromkeys(numbers, Value("float64")), **counts})
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
-    parser.add_argument("--count", type=int, default=300, help="number of rooms, about 0.3 s each")
-    parser.add_argument("--rt60", type=float, nargs=2, default=(0.2, 0.8), metavar=("LOW", "HIGH"), help="in seconds")
     parser.add_argument(
-        "--distance", type=float, nargs=2, default=(0.3, 2.5), metavar=("LOW", "HIGH"), help="in metres"
+        "--count", type=int, default=300, help="number of rooms, 0.2 to 10 s each, the longer the more they reverberate"
+    )
+    parser.add_argument(
+        "--rt60",
+        type=float,
+        nargs=2,
+        default=(SHORTEST_DECAY, LONGEST_DECAY),
+        metavar=("LOW", "HIGH"),
+        help="in seconds",
+    )
+    parser.add_argument(
+        "--distance", type=float, nargs=2, default=(0.5, LONGEST_DISTANCE), metavar=("LOW", "HIGH"), help="in metres"
     )
     parser.add_argument("--sampling-rate", type=int, default=16000)
     parser.add_argument("--seed", type=int, default=0)
@@ -69,17 +78,17 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--output must end in .parquet, got {options.output}")
     if options.count < 1 or options.sampling_rate < 8000 or options.seed < 0:
         parser.error("--count must be at least 1, --sampling-rate at least 8000 and --seed at least 0")
-    if not 0.2 <= options.rt60[0] <= options.rt60[1] <= 1:
-        parser.error(f"--rt60 must be LOW HIGH in [0.2, 1] s, got {options.rt60}")
-    if not 0.1 <= options.distance[0] <= options.distance[1] <= 2.5:
-        parser.error(f"--distance must be LOW HIGH in [0.1, 2.5] m, got {options.distance}")
+    if not SHORTEST_DECAY <= options.rt60[0] <= options.rt60[1] <= LONGEST_DECAY:
+        parser.error(f"--rt60 must be LOW HIGH in [{SHORTEST_DECAY}, {LONGEST_DECAY}] s, got {options.rt60}")
+    if not 0.1 <= options.distance[0] <= options.distance[1] <= LONGEST_DISTANCE:
+        parser.error(f"--distance must be LOW HIGH in [0.1, {LONGEST_DISTANCE:g}] m, got {options.distance}")
     try:
         import pyroomacoustics  # noqa: F401
     except ImportError:
         parser.error("rooms need pyroomacoustics: pip install 'speech-enhance[train]'")
     rooms = range(options.count)
     rows = (
-        simulate_room(options.seed, index, options.sampling_rate, options.rt60, options.distance)
+        room_row(options.seed, index, options.sampling_rate, options.rt60, options.distance)
         for index in tqdm(rooms, desc="rooms", unit="room")
     )
     try:

@@ -2,8 +2,9 @@
 
 The target is the speech as it would have been recorded in the same place over the same line without the noise: it keeps
 its room and passes the channel (band limit, codec) that the mixture passes, since a denoiser removes noise and does not
-undo channels. The one exception is clipping: the target is not clipped, so that what the overdrive adds counts as noise.
-What it cut off stays lost, since the pipeline's gain is bounded by 1.
+undo channels. The exceptions: clipping, since the target is not clipped, so that what the overdrive adds counts as noise
+(what it cut off stays lost, since the pipeline's gain is bounded by 1); the late reverberation of a room, of which a dial
+asks for less; and rumble, where `target_high_pass_hz` is set.
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from .augment import (
     clip,
     direct_path_first,
     equalize,
+    fade_ends,
     low_pass,
     presence,
     random_channel,
@@ -26,107 +28,38 @@ from .augment import (
     slow_gain,
     synthetic_tail,
 )
-from .bounds import DECIBELS, Bounds, check_numbers
-from .channels import reverberate
+from .channels import band_pass, dereverberated, reverberate
+from .mixing_config import MixingConfig
 from .sources import SourceMix
 from .synthetic import coloured_hum_or_clicks, effect, music
 
 
 @dataclass(frozen=True)
-class MixingConfig:
-    """How mixtures are made; each `*_share` is a probability, and one of 0 changes no other draw.
+class SpeechTrack:
+    """Speech of a mixture.
 
     Args:
-        seconds: Length of a mixture, of which the training step crops a window.
-        snr_db: Range of the ratio of active speech to noise, before the noise changes over time.
-        high_snr_share: Mixtures whose ratio is drawn from `high_snr_db` instead: recordings that are good already.
-        high_snr_db: See above.
-        clean_share: Mixtures without noise, so that clean speech learns to pass.
-        noise_only_share: Mixtures without speech.
-        second_noise_share: Mixtures with two noises.
-        synthetic_share: Noise made here (coloured, hum, clicks) in place of a recorded one.
-        effect_share: Noise made here of more kinds (sirens, beeps, rumble, bands, typing, crackle, gusts) likewise.
-        music_share: Chords, arpeggios and drums made here likewise.
-        babble_share: Noise made of other talkers likewise.
-        babble_talkers: Fewest and most talkers of a babble.
-        distant_talker_share: Talkers of a babble that are muffled and in a room.
-        noise_gain_share: Mixtures whose noise wanders in level.
-        noise_gate_share: Mixtures whose noise starts or stops on the way; a second noise does by itself likewise.
-        reverb_share: Speech put into a small room (it stays in the target: this is a denoiser).
-        room_share: Rooms that are drawn from `rooms` of the training config instead of a synthetic decay.
-        pitch_share: Speech with another pitch at the same pace.
-        pitch_semitones: Range of that.
-        level_share: Mixtures whose utterances differ in level, as of two talkers in turn.
-        level_db: Range of that.
-        floor_share: Speech with a steady noise of its own, as every recording has, that stays in the target: for models
-            of mels, to which the digital silence between utterances would be a world of its own.
-        floor_db: Range of how far below the speech that is.
-        equalize_share: Speech and noise each with a random spectral shape.
-        band_limit_share: The whole mixture low-passed between 3.4 and 7.5 kHz.
-        clip_share: Mixtures overdriven; the target is not.
-        channel_share: Mixture and target each through the same telephone line, GSM, Opus or MP3.
-        speed_range: Playback speed of speech (other talkers) and, twice as far from 1, of noise.
-
-    Raises:
-        ValueError: for a number out of its range, shares of exclusive kinds above 1 together, or a range upside down.
+        heard: Speech as the mixture holds it, float32 `(samples,)`.
+        target: Speech as it is wanted, `heard` itself unless there is a room and a dial above 0.
+        noise_response: Impulse response of a noise in the same room, `None` where there is none.
     """
 
-    seconds: float = 5.0
-    snr_db: tuple[float, float] = (-5.0, 20.0)
-    high_snr_share: float = 0.0
-    high_snr_db: tuple[float, float] = (20.0, 40.0)
-    clean_share: float = 0.04
-    noise_only_share: float = 0.03
-    second_noise_share: float = 0.25
-    synthetic_share: float = 0.15
-    effect_share: float = 0.0
-    music_share: float = 0.0
-    babble_share: float = 0.1
-    babble_talkers: tuple[int, int] = (3, 8)
-    distant_talker_share: float = 0.0
-    noise_gain_share: float = 0.0
-    noise_gate_share: float = 0.0
-    reverb_share: float = 0.2
-    room_share: float = 0.0
-    pitch_share: float = 0.0
-    pitch_semitones: tuple[float, float] = (-4.0, 4.0)
-    level_share: float = 0.0
-    level_db: tuple[float, float] = (-8.0, 8.0)
-    floor_share: float = 0.0
-    floor_db: tuple[float, float] = (45.0, 75.0)
-    equalize_share: float = 0.5
-    band_limit_share: float = 0.08
-    clip_share: float = 0.0
-    channel_share: float = 0.0
-    speed_range: tuple[float, float] = (0.88, 1.14)
-
-    def __post_init__(self):
-        check_numbers(
-            self,
-            seconds=Bounds(0, 3600, without_low=True),
-            snr_db=DECIBELS,
-            high_snr_db=DECIBELS,
-            babble_talkers=Bounds(1, 1000),
-            pitch_semitones=Bounds(-48, 48),
-            level_db=DECIBELS,
-            floor_db=DECIBELS,
-            speed_range=Bounds(0.5, 4, without_low=True),  # noise is played at twice the distance from 1
-        )
-        if self.clean_share + self.noise_only_share > 1:
-            raise ValueError("clean_share and noise_only_share exclude each other: together at most 1")
-        if self.synthetic_share + self.effect_share + self.music_share + self.babble_share > 1 + 1e-9:
-            raise ValueError("synthetic_, effect_, music_ and babble_share exclude each other: together at most 1")
+    heard: np.ndarray
+    target: np.ndarray
+    noise_response: np.ndarray | None = None
 
 
 class MixtureDataset(Dataset):
-    """`length` mixtures `{"clean", "noisy"}` of float32 samples; item `i` depends on `(seed, i)` only.
+    """`length` mixtures `{"clean", "noisy", "dereverb"}`: float32 samples, and the dial from 0 to 1 that asks for less late
+    reverberation. Item `i` depends on `(seed, i)` only.
 
     Args:
         speech, noise: What is mixed.
         config: How.
         seed: Of everything drawn.
         length: Number of mixtures.
-        rooms: Impulse responses, needed where `config.room_share` is above 0.
+        rooms: Impulse responses, needed where `config.room_share` is above 0; where `config.noise_room_share` is, of the
+            columns `audio` and `noise_audio`.
     """
 
     def __init__(
@@ -144,13 +77,21 @@ class MixtureDataset(Dataset):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, index: int) -> dict[str, np.ndarray | float]:
         for source in (self.speech, self.noise, self.rooms):
             if source is not None:
                 source.seek(index)
         rng = np.random.default_rng((self.seed, index))
-        clean, noisy = mix(self.speech, self.noise, self.config, rng, self.rooms)
-        return {"clean": clean, "noisy": noisy}
+        dereverb = draw_dereverb(self.config, rng)
+        clean, noisy = mix(self.speech, self.noise, self.config, rng, self.rooms, dereverb)
+        return {"clean": clean, "noisy": noisy, "dereverb": dereverb}
+
+
+def draw_dereverb(config: MixingConfig, rng: np.random.Generator) -> float:
+    """The dial of a mixture, see `dereverb_share`."""
+    if not chance(rng, config.dereverb_share):
+        return 0.0
+    return 1.0 if rng.random() < 0.5 else float(rng.random())
 
 
 def mix(
@@ -159,29 +100,29 @@ def mix(
     config: MixingConfig,
     rng: np.random.Generator,
     rooms: SourceMix | None = None,
+    dereverb: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One `(clean, noisy)` pair of `config.seconds`, sample-aligned, peak at most 1."""
+    """One `(clean, noisy)` pair of `config.seconds`, sample-aligned, peak at most 1; `dereverb` is the dial of `clean`."""
     rate = speech.sampling_rate
     num_samples = round(config.seconds * rate)
     kind = rng.random()
-    clean = np.zeros(num_samples, np.float32)
+    silence = np.zeros(num_samples, np.float32)
+    track = SpeechTrack(silence, silence)
     if kind >= config.noise_only_share:
-        clean = speech_track(speech, config, num_samples, rng, rooms)
+        track = speech_track(speech, config, num_samples, rng, rooms, dereverb)
+    heard, clean = track.heard, track.target
     if chance(rng, config.floor_share):
         floor = equalize(rng.standard_normal(num_samples, dtype=np.float32), rng, deviation_db=8.0)
-        clean = clean + floor * noise_scale(clean, floor, rng.uniform(*config.floor_db))
-    background = np.zeros(num_samples, np.float32)
+        floor = floor * noise_scale(heard, floor, rng.uniform(*config.floor_db))
+        heard, clean = heard + floor, clean + floor
+    background = silence
     if kind < 1 - config.clean_share:
-        background = noise_track(speech, noise, config, num_samples, rng, rooms)
-        snr_db = config.high_snr_db if chance(rng, config.high_snr_share) else config.snr_db
-        background *= noise_scale(clean, background, rng.uniform(*snr_db))
-        if chance(rng, config.noise_gain_share):
-            background *= slow_gain(num_samples, rate, rng)
-        if chance(rng, config.noise_gate_share):
-            background *= presence(num_samples, rate, rng)
+        background = _background(speech, noise, config, heard, rng, rooms, track.noise_response)
+    if config.target_high_pass_hz is not None:
+        clean = band_pass(clean, rate, config.target_high_pass_hz, np.inf, order=2)
     if rng.random() < config.band_limit_share:
-        clean, background = low_pass(np.stack([clean, background]), rate, rng.uniform(3400, 7500))
-    noisy = clean + background
+        heard, clean, background = low_pass(np.stack([heard, clean, background]), rate, rng.uniform(3400, 7500))
+    noisy = heard + background
     if chance(rng, config.clip_share):
         noisy = clip(noisy, rng)
     if chance(rng, config.channel_share):
@@ -198,8 +139,23 @@ def speech_track(
     num_samples: int,
     rng: np.random.Generator,
     rooms: SourceMix | None = None,
-) -> np.ndarray:
-    """Utterances with pauses between them, at equal level or not, one voice treatment and one room for all."""
+    dereverb: float = 0.0,
+) -> SpeechTrack:
+    """One talker or two at once, in one room; `dereverb` is the dial of the target."""
+    track = _talker(speech, config, num_samples, rng)
+    if chance(rng, config.second_talker_share):
+        track = track + _second_talker(speech, config, track, rng)
+    if rng.random() >= config.reverb_share:
+        return SpeechTrack(track, track)
+    response, noise_response = _room(config, speech.sampling_rate, rng, rooms)
+    heard = target = reverberate(track, response)
+    if dereverb > 0:
+        target = reverberate(track, dereverberated(response, speech.sampling_rate, dereverb))
+    return SpeechTrack(heard, target, noise_response)
+
+
+def _talker(speech: SourceMix, config: MixingConfig, num_samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Utterances with pauses between them, at equal level or not, one voice treatment for all."""
     speed = rng.uniform(*config.speed_range)
     unequal = chance(rng, config.level_share)
     track = np.zeros(num_samples, np.float32)
@@ -224,9 +180,42 @@ def speech_track(
         track = shift_pitch(track, speech.sampling_rate, rng.uniform(*config.pitch_semitones))
     if rng.random() < config.equalize_share:
         track = equalize(track, rng, deviation_db=3.0)
-    if rng.random() < config.reverb_share:
-        track = reverberate(track, _room(config, speech.sampling_rate, rng, rooms))
     return track
+
+
+def _second_talker(speech: SourceMix, config: MixingConfig, first: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Another talker over 30 to 100 % of the track, silence elsewhere, at a level beside that of `first`."""
+    track = _talker(speech, config, len(first), rng)
+    level = np.float32((active_rms(first) or 1.0) * 10 ** (rng.uniform(*config.second_talker_db) / 20))
+    length = round(rng.uniform(0.3, 1.0) * len(first))
+    start = int(rng.integers(0, len(first) - length + 1))
+    part = track[start : start + length] * (level / np.float32(max(active_rms(track), 1e-4)))
+    fade_ends(part, speech.sampling_rate // 100)
+    second = np.zeros_like(first)
+    second[start : start + length] = part
+    return second
+
+
+def _background(
+    speech: SourceMix,
+    noise: SourceMix,
+    config: MixingConfig,
+    heard: np.ndarray,
+    rng: np.random.Generator,
+    rooms: SourceMix | None,
+    response: np.ndarray | None,
+) -> np.ndarray:
+    """Noise at a ratio to the speech `heard`, in its room if there is a `response` for that."""
+    background = noise_track(speech, noise, config, len(heard), rng, rooms)
+    if response is not None and chance(rng, config.noise_room_share):
+        background = reverberate(background, response)
+    snr_db = config.high_snr_db if chance(rng, config.high_snr_share) else config.snr_db
+    background *= noise_scale(heard, background, rng.uniform(*snr_db))
+    if chance(rng, config.noise_gain_share):
+        background *= slow_gain(len(heard), speech.sampling_rate, rng)
+    if chance(rng, config.noise_gate_share):
+        background *= presence(len(heard), speech.sampling_rate, rng)
+    return background
 
 
 def noise_track(
@@ -282,16 +271,23 @@ def _babble(
         track += rng.uniform(0.4, 1.0) * talker / max(active_rms(talker), 1e-4)
     if far.any():  # one room and one filter for all who are far: a convolution each would cost too much
         far = low_pass(far, speech.sampling_rate, rng.uniform(1000, 4000), order=1)
-        near += reverberate(far, _room(config, speech.sampling_rate, rng, rooms))
+        near += reverberate(far, _room(config, speech.sampling_rate, rng, rooms)[0])
     return near
 
 
-def _room(config: MixingConfig, sampling_rate: int, rng: np.random.Generator, rooms: SourceMix | None) -> np.ndarray:
-    if chance(rng, config.room_share):
-        if rooms is None:
-            raise ValueError("`room_share` is above 0 but there are no `rooms` to draw from")
-        return direct_path_first(rooms.draw(rng))
-    return synthetic_tail(sampling_rate, rng)
+def _room(
+    config: MixingConfig, sampling_rate: int, rng: np.random.Generator, rooms: SourceMix | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Impulse responses of a talker and, where `rooms` have it, of a noise in the same room."""
+    if not chance(rng, config.room_share):
+        return synthetic_tail(sampling_rate, rng), None
+    if rooms is None:
+        raise ValueError("`room_share` is above 0 but there are no `rooms` to draw from")
+    responses = rooms.draw(rng)
+    if responses.ndim == 1:
+        return direct_path_first(responses), None
+    talker, noise = responses
+    return direct_path_first(talker), direct_path_first(noise)
 
 
 def noise_scale(clean: np.ndarray, background: np.ndarray, snr_db: float) -> float:

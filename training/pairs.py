@@ -1,7 +1,7 @@
 """Noisy/clean pairs for validation: passages of known talkers, noise of known recordings, a stated ratio."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,26 +48,34 @@ class PairsConfig:
         )
 
 
-def pair_features(sampling_rate: int, *more: str) -> Features:
-    """Columns of a file of pairs; `more` are further columns of text, after `noisy`."""
-    audio = Audio(sampling_rate=sampling_rate)
-    text = dict.fromkeys(("noise", "speaker_id", "licence", *more), Value("string"))
-    numbers = dict.fromkeys(("snr_db", "duration"), Value("float64"))
-    columns = {"id": Value("string"), "clean": audio, "noisy": audio, **text, **numbers}
-    order = ("id", "clean", "noisy", *more, "snr_db", "noise", "speaker_id", "duration", "licence")
-    return Features({name: columns[name] for name in order})
+def pair_features(
+    sampling_rate: int, *text: str, audio: tuple[str, ...] = (), numbers: tuple[str, ...] = ()
+) -> Features:
+    """Columns of a file of pairs; `audio`, `text` and `numbers` name further ones of these kinds, after `noisy`."""
+    sound, string, number = Audio(sampling_rate=sampling_rate), Value("string"), Value("float64")
+    first = {"id": string} | dict.fromkeys(("clean", "noisy", *audio), sound)
+    middle = dict.fromkeys(text, string) | dict.fromkeys((*numbers, "snr_db"), number)
+    last = {"noise": string, "speaker_id": string, "duration": number, "licence": string}
+    return Features(first | middle | last)
 
 
 class Talkers:
-    """Recordings of speech by talker; without a column `speaker_id` each recording is a talker of its own."""
+    """Recordings of speech by talker; without a column `speaker_id` each recording is a talker of its own.
 
-    def __init__(self, config: SourceConfig, sampling_rate: int):
+    Args:
+        config: Source of the recordings.
+        sampling_rate: Rate they are resampled to.
+        without: Rows that are not used.
+    """
+
+    def __init__(self, config: SourceConfig, sampling_rate: int, without: Collection[int] = ()):
         self.source = AudioSource(config, sampling_rate, cache=False)
         self.rows: dict[str, list[int]] = defaultdict(list)
         known = "speaker_id" in self.source.info.column_names
         speakers = self.source.info["speaker_id"] if known else [f"recording-{row}" for row in range(len(self.source))]
         for row, speaker in enumerate(speakers):
-            self.rows[str(speaker)].append(row)
+            if row not in without:
+                self.rows[str(speaker)].append(row)
         self.names = sorted(self.rows)
 
     def passage(self, speaker: str, num_samples: int, rng: np.random.Generator) -> np.ndarray:
@@ -104,11 +112,14 @@ class Talkers:
 
 
 def recorded_noise(
-    noise: AudioSource, num_samples: int, rng: np.random.Generator
+    noise: AudioSource, num_samples: int, rng: np.random.Generator, without: Collection[int] = ()
 ) -> tuple[np.ndarray, str, str | None]:
-    """A part of a recording, repeated from a random point on if it is short; its name and licence."""
+    """A part of a recording, repeated from a random point on if it is short; its name and licence. Rows of `without`
+    are not used."""
     for _ in range(100):  # some recordings are silent for long
         row = int(rng.integers(len(noise)))
+        if row in without:
+            continue
         recording = noise[row]
         start = int(rng.integers(0, max(1, len(recording) - num_samples + 1)))
         part = recording[start : start + num_samples]
@@ -136,8 +147,16 @@ def joined(*licences: str | None) -> str:
     return " + ".join(dict.fromkeys(filter(None, licences)))
 
 
-def pair_rows(talkers: Talkers, noise: AudioSource, config: PairsConfig, seed: int) -> Iterator[dict]:
-    """Rows of pairs; row `i` depends on `(seed, i)` and the recordings alone."""
+def pair_rows(
+    talkers: Talkers,
+    noise: AudioSource,
+    config: PairsConfig,
+    seed: int,
+    name: str = "valid",
+    without_noise: Collection[int] = (),
+) -> Iterator[dict]:
+    """Rows of pairs; row `i` depends on `(seed, i)` and the recordings alone. Their ids begin with `name`; noise of the
+    rows `without_noise` is not used."""
     rate = talkers.source.sampling_rate
     order = np.random.default_rng(seed).permutation(talkers.names)
     for index in range(config.number):
@@ -150,13 +169,12 @@ def pair_rows(talkers: Talkers, noise: AudioSource, config: PairsConfig, seed: i
             background, others = talkers.babble(speaker, config.babble_talkers, num_samples, rng)
             label, licences = "babble", [talkers.licence(other) for other in others]
         else:
-            background, label, licence = recorded_noise(noise, num_samples, rng)
+            background, label, licence = recorded_noise(noise, num_samples, rng, without_noise)
             licences = [licence]
         snr_db = config.snr_db[index % len(config.snr_db)]
         clean, noisy = peak_at_most(0.99, clean, clean + at_ratio(clean, background, snr_db))
-        name = f"valid_{index:03d}"
         yield {
-            "id": name,
+            "id": f"{name}_{index:03d}",
             "clean": flac(clean, rate, f"clean_{index:03d}"),
             "noisy": flac(noisy, rate, f"noisy_{index:03d}"),
             "snr_db": snr_db,

@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
             results = {"enhanced": pipeline(pair.noisy, rate).audios, "clean": pair.clean}
             figure = draw_comparison(pair.noisy, results, rate, columns=3, width=18)
             figure.savefig(folder / f"{measure}-{rank:02d}-{pair.id}.png", dpi=80)
-            about = ", ".join(f"{name} {value}" for name, value in pair.info.items())
+            about = ", ".join(f"{name} {value}" for name, value in pair.info.items() if not isinstance(value, dict))
             lines.append(f"| {measure} | {pair.id} | {row['noisy']:.2f} | {row['enhanced']:.2f} | {about} |")
     write_report(str(folder / "worst"), worst, "\n".join(lines))
 

@@ -4,6 +4,7 @@ A system takes pairs at 16 kHz, of which it looks at `noisy`, and returns one fl
 the noisy recording and aligned with it. Settings are the packages' defaults unless said otherwise.
 """
 
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from speech_enhance.audio_datasets import audio_extensions
 
+from . import validation
 from .validation import Pair
 
 System = Callable[[list[Pair]], list[np.ndarray]]
@@ -117,6 +119,26 @@ def diffusion(model: str, scheduler: str, **settings: int) -> System:
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler = make_scheduler(scheduler, pipeline.scheduler.config)
     return lambda pairs: pipeline([pair.noisy for pair in pairs], SAMPLING_RATE, **settings).audios
+
+
+def add_arguments(parser: argparse.ArgumentParser, limit: int | None = None) -> None:
+    """Options of a script that measures what a checkpoint makes of pairs with any scheduler; see [`load_measured`]."""
+    from speech_enhance import SCHEDULERS
+
+    validation.add_arguments(parser, limit)
+    parser.add_argument("--scheduler", choices=SCHEDULERS, default="ddim", help="default: %(default)s")
+    parser.add_argument("--steps", type=int, default=1, help="inference steps (default: %(default)s)")
+
+
+def load_measured(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tuple[list[Pair], System, str]:
+    """The pairs and the system that [`add_arguments`]' options name, and a title of both; what cannot be loaded ends the
+    script."""
+    try:
+        pairs = validation.load_pairs(options.pairs, options.limit)
+        system = diffusion(options.model, options.scheduler, num_inference_steps=options.steps, num_estimates=1)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    return pairs, system, f"{options.pairs} ({len(pairs)} files), {options.scheduler}, {options.steps} step(s)"
 
 
 def vocoded(model: str, vocoder: str, from_true_mel: bool = False) -> System:

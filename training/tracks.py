@@ -16,7 +16,9 @@ from speech_enhance.windows import seeded_generator
 
 from .augment import active_rms, chance, presence, slow_gain
 from .bounds import COUNT, check_numbers
-from .mixing import MixingConfig, noise_track, speech_track
+from .channels import band_pass
+from .mixing import draw_dereverb, noise_track, speech_track
+from .mixing_config import MixingConfig
 from .sources import SourceMix
 
 _TRACK_STREAM, _PAIR_STREAM = 11, 12
@@ -46,7 +48,8 @@ class TrackDataset(Dataset):
     """`length` pairs of a treated speech track and a treated noise track; item `i` depends on `(seed, i)` alone.
 
     Items are dicts of `speech` and `noise`, int16 samples, and `speech_scale` and `noise_scale`, which bring them to
-    an active RMS and an RMS of 1.
+    an active RMS and an RMS of 1; where rooms or low frequencies are to be taken off the target also `target`, at the
+    scale of the speech, and `dereverb`, its dial.
 
     Args:
         speech: Recordings of clean speech.
@@ -79,19 +82,33 @@ class TrackDataset(Dataset):
         config, rate = self.config, self.speech.sampling_rate
         num_samples = round(config.seconds * rate)
         rng = np.random.default_rng((self.seed, _TRACK_STREAM, index))
-        clean = speech_track(self.speech, config, num_samples, rng, self.rooms)
+        dereverb = draw_dereverb(config, rng)
+        speech = speech_track(self.speech, config, num_samples, rng, self.rooms, dereverb)
         background = noise_track(self.speech, self.noise, config, num_samples, rng, self.rooms)
         background_rms = float(np.sqrt(np.mean(background**2)))  # before it comes and goes
         if chance(rng, config.noise_gain_share):
             background = background * slow_gain(num_samples, rate, rng)
         if chance(rng, config.noise_gate_share):
             background = background * presence(num_samples, rate, rng)
-        item = {}
-        for name, track, rms in (("speech", clean, active_rms(clean)), ("noise", background, background_rms)):
-            peak = float(np.abs(track).max()) or 1.0
-            item[name] = np.round(track * (_FULL_SCALE / peak)).astype(np.int16)
-            item[f"{name}_scale"] = np.float32(peak / _FULL_SCALE / max(rms, 1e-6))
+        item = _as_integers("speech", speech.heard, active_rms(speech.heard))
+        item |= _as_integers("noise", background, background_rms)
+        if has_own_target(config):
+            target = speech.target
+            if config.target_high_pass_hz is not None:
+                target = band_pass(target, rate, config.target_high_pass_hz, np.inf, order=2)
+            item |= _as_integers("target", target, active_rms(speech.heard)) | {"dereverb": np.float32(dereverb)}
         return item
+
+
+def has_own_target(config: MixingConfig) -> bool:
+    """Whether the target differs from the speech that is heard."""
+    return config.dereverb_share > 0 or config.target_high_pass_hz is not None
+
+
+def _as_integers(name: str, track: np.ndarray, rms: float) -> dict:
+    peak = float(np.abs(track).max()) or 1.0
+    samples = np.round(track * (_FULL_SCALE / peak)).astype(np.int16)
+    return {name: samples, f"{name}_scale": np.float32(peak / _FULL_SCALE / max(rms, 1e-6))}
 
 
 class PairedTracks:
@@ -151,9 +168,10 @@ class PairedTracks:
             worker_init_fn=worker_init_fn,
         )
         fresh = iter(loader)
-        samples = {name: torch.zeros(number, self.num_samples, dtype=torch.int16) for name in ("speech", "noise")}
-        pool = {name: item.to(self.device) for name, item in samples.items()}
-        pool |= {f"{name}_scale": torch.zeros(number, device=self.device) for name in samples}
+        names = ("speech", "noise", *(("target",) if has_own_target(self.config.mixing) else ()))
+        pool = {name: torch.zeros(number, self.num_samples, dtype=torch.int16, device=self.device) for name in names}
+        pool |= {f"{name}_scale": torch.zeros(number, device=self.device) for name in names}
+        pool["dereverb"] = torch.zeros(number, device=self.device)
         batch = first
         while True:
             while made < self._num_made(batch):
@@ -172,7 +190,7 @@ class PairedTracks:
         config, size = self.config, self.config.batch_size
         generator = seeded_generator(config.seed, _PAIR_STREAM, self.process[0], batch, device=self.device)
         draws = _Draws(size, generator, self.device)
-        clean, noisy = self._mix(pool, draws)
+        clean, noisy, dereverb = self._mix(pool, draws)
         start = (draws.uniform() * (self.last_start + 1)).long()
         start += (draws.chance(config.padded_share) * draws.uniform() * (self.window_shape[1] * 3 // 4)).long()
         last = self.num_train_timesteps - 1
@@ -187,6 +205,7 @@ class PairedTracks:
             "index": index[:-1],
             "clean": clean,
             "noisy": noisy,
+            "dereverb": dereverb,
             "level_db": config.level_jitter_db * draws.normal(size),
             "start": start,
             "timestep": timestep,
@@ -196,13 +215,13 @@ class PairedTracks:
             "stochastic": stochastic,
         }
 
-    def _mix(self, pool: dict[str, torch.Tensor], draws: "_Draws") -> tuple[torch.Tensor, torch.Tensor]:
-        """Pairs `(clean, noisy)`, each `(batch, samples)`, with speech at an active RMS of 1."""
+    def _mix(self, pool: dict[str, torch.Tensor], draws: "_Draws") -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Pairs `(clean, noisy)`, each `(batch, samples)`, with the speech that is heard at an active RMS of 1, and the dial
+        `(batch,)` of the clean ones."""
         mixing, number = self.config.mixing, self.config.tracks.number
-        clean, noise = (
-            pool[name][places].float() * pool[f"{name}_scale"][places, None]
-            for name, places in (("speech", draws.integers(number)), ("noise", draws.integers(number)))
-        )
+        speech_places, noise_places = draws.integers(number), draws.integers(number)
+        heard, noise = _samples(pool, "speech", speech_places), _samples(pool, "noise", noise_places)
+        clean = _samples(pool, "target", speech_places) if "target" in pool else heard
         time = torch.arange(self.num_samples, device=self.device)
         noise = noise.gather(1, (time + draws.integers(self.num_samples)[:, None]) % self.num_samples)
         snr_db = torch.where(
@@ -210,13 +229,18 @@ class PairedTracks:
         )
         kind = draws.uniform()
         noise = noise * (10 ** (-snr_db / 20) * (kind < 1 - mixing.clean_share))[:, None]
-        clean = clean * (kind >= mixing.noise_only_share)[:, None]
+        spoken = (kind >= mixing.noise_only_share)[:, None]
+        clean, noisy = clean * spoken, heard * spoken + noise
         limited = round(mixing.band_limit_share * len(clean))  # their partners are random, so their places need not be
         if limited:
             cutoff = draws.uniform(3400, 7500)[:limited, None]
-            both = low_pass(torch.stack([clean[:limited], noise[:limited]]), self.sampling_rate, cutoff)
-            clean, noise = (torch.cat([part, rest[limited:]]) for part, rest in zip(both, (clean, noise), strict=True))
-        return clean, clean + noise
+            both = low_pass(torch.stack([clean[:limited], noisy[:limited]]), self.sampling_rate, cutoff)
+            clean, noisy = (torch.cat([part, rest[limited:]]) for part, rest in zip(both, (clean, noisy), strict=True))
+        return clean, noisy, pool["dereverb"][speech_places]
+
+
+def _samples(pool: dict[str, torch.Tensor], name: str, places: torch.Tensor) -> torch.Tensor:
+    return pool[name][places].float() * pool[f"{name}_scale"][places, None]
 
 
 def low_pass(tracks: torch.Tensor, sampling_rate: int, cutoff: torch.Tensor, order: int = 12) -> torch.Tensor:
