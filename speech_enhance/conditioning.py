@@ -19,6 +19,7 @@ class ConditionConfig:
         span, block: Frames, see [`noise_floor`].
         with_noise_floor: Whether the noise floor is one of them.
         with_band_coordinate: Whether the frequency coordinate is.
+        with_dereverb: Whether the dial for less late reverberation is.
 
     Raises:
         ValueError: for frames that [`noise_floor`] cannot share out.
@@ -28,6 +29,7 @@ class ConditionConfig:
     block: int = 64
     with_noise_floor: bool = True
     with_band_coordinate: bool = True
+    with_dereverb: bool = False
 
     def __post_init__(self):
         for name, value, least in (("block", self.block, 2 * POOL), ("span", self.span, self.block)):
@@ -39,7 +41,7 @@ class ConditionConfig:
     @property
     def num_channels(self) -> int:
         """Channels, the noisy mel among them."""
-        return 1 + self.with_noise_floor + self.with_band_coordinate
+        return 1 + self.with_noise_floor + self.with_band_coordinate + self.with_dereverb
 
 
 def noise_floor(
@@ -73,11 +75,14 @@ def noise_floor(
     return floor.repeat_interleave(block, dim=-1)[..., :num_frames]
 
 
-def build_condition(noisy_mel: torch.Tensor, config: ConditionConfig) -> torch.Tensor:
+def build_condition(
+    noisy_mel: torch.Tensor, config: ConditionConfig, dereverb: torch.Tensor | float = 0.0
+) -> torch.Tensor:
     """Condition `(batch, config.num_channels, num_mel_bins, frames)` of a whole recording's `noisy_mel`.
 
-    Channels: the noisy mel, its [`noise_floor`], and the frequency coordinate from -1 (lowest band) to 1; the latter two as
-    far as `config` has them.
+    Channels: the noisy mel; its [`noise_floor`]; the frequency coordinate from -1 (lowest band) to 1; and `dereverb`, the
+    same everywhere, from 0 (the room stays) to 1 (direct sound and the first 50 ms), one for all or `(batch,)`. All but
+    the first as far as `config` has them.
     """
     channels = [noisy_mel]
     if config.with_noise_floor:
@@ -85,4 +90,7 @@ def build_condition(noisy_mel: torch.Tensor, config: ConditionConfig) -> torch.T
     if config.with_band_coordinate:
         bands = torch.linspace(-1, 1, noisy_mel.shape[-2], device=noisy_mel.device, dtype=noisy_mel.dtype)
         channels.append(bands[:, None].expand_as(noisy_mel))
+    if config.with_dereverb:
+        dial = torch.as_tensor(dereverb, device=noisy_mel.device, dtype=noisy_mel.dtype)
+        channels.append(dial.reshape(-1, 1, 1).expand_as(noisy_mel))
     return torch.stack(channels, dim=1)

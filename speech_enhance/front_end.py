@@ -43,7 +43,7 @@ class FrontEnd:
         views = [replace(mel_config, frequency_warp=warp**view) for view in range(settings["num_views"])]
         condition_config = ConditionConfig(
             settings["noise_floor_span"], settings["noise_floor_block"], settings["with_noise_floor"],
-            settings["with_band_coordinate"],
+            settings["with_band_coordinate"], settings["with_dereverb"],
         )  # fmt: skip
         target = MelTarget(settings["target"], settings["gain_power"], settings["residual_scale"])
         return cls(mel_config, views, condition_config, target, MelPort.of(mel_config, settings["mel_layout"]))

@@ -63,7 +63,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             filter_norm, compression, mel_floor: See [`MelConfig`].
         window_frames (`int`): Frames of a window.
         overlap_frames (`int`): Frames that two windows share.
-        noise_floor_span, noise_floor_block (`int`), with_noise_floor, with_band_coordinate (`bool`): See
+        noise_floor_span, noise_floor_block (`int`), with_noise_floor, with_band_coordinate, with_dereverb (`bool`): See
             [`ConditionConfig`].
         target (`str`), gain_power, residual_scale (`float`): What the diffusion runs on, see [`MelTarget`].
         gain_exponent (`float`): See [`spectral_gain`].
@@ -123,6 +123,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         self_conditioning: bool = False,
         level_rule: str = "recording",
         remove_offset: bool = False,
+        with_dereverb: bool = False,
     ):
         super().__init__()
         settings = {
@@ -156,6 +157,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             "self_conditioning": self_conditioning,
             "level_rule": level_rule,
             "remove_offset": remove_offset,
+            "with_dereverb": with_dereverb,
         }
         front_end = FrontEnd.of(settings, inspect.signature(SpeechEnhancementPipeline).parameters)
         stride = window_frames - overlap_frames
@@ -192,6 +194,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         callback_on_step_end_tensor_inputs: list[str] | tuple[str, ...] = ("latents",),
         mel: np.ndarray | torch.Tensor | list | None = None,
         use_vocoder: bool = False,
+        dereverb: float = 0.0,
     ) -> SpeechEnhancementOutput | tuple:
         r"""Enhance one recording or a batch, or mels that have no recording.
 
@@ -223,6 +226,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
                 or a list of any lengths. The output is a mel with `output_type="mel"`, else sound by the vocoder.
             use_vocoder (`bool`): Make the sound of a recording anew from the clean mel, by the vocoder, instead of turning
                 down what is noise in it. Phase and fine structure are then not the recording's.
+            dereverb (`float`): How much of the late reverberation is to go: 0 keeps the room, 1 asks for the direct sound
+                and the first 50 ms. Needs a model that was trained for it (`with_dereverb`).
 
         Returns:
             [`SpeechEnhancementOutput`], or a tuple with its one field. Audio is float32; of mels it has
@@ -235,7 +240,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         # 1. Check inputs
         settings = EnhancementSettings(
             num_inference_steps, num_estimates, attenuation_limit_db, mix, max_gain, independent_channels,
-            window_batch_size,
+            window_batch_size, dereverb,
         )  # fmt: skip
         self.check_inputs(settings, callback_on_step_end_tensor_inputs)
         if output_type not in ("np", "pt", "mel"):
@@ -302,7 +307,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             callback_on_step_end (`Callable`, *optional*): Likewise.
             callback_on_step_end_tensor_inputs (`list[str]`): Likewise.
             settings: The call's `num_inference_steps`, `num_estimates`, `attenuation_limit_db`, `mix`, `max_gain`,
-                `independent_channels` and `window_batch_size`.
+                `independent_channels`, `window_batch_size` and `dereverb`.
 
         Yields:
             float32 blocks `(channels, samples)` of the enhanced recording, as many samples in all as it has: the same
@@ -330,6 +335,10 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             raise ValueError(f"`num_inference_steps` must be at most {num_train_timesteps}, got {num_inference_steps}")
         if self.config.initial_noise_scale == 0 and num_inference_steps > 1:
             raise ValueError(f"this model is a regressor: `num_inference_steps` must be 1, got {num_inference_steps}")
+        if settings.dereverb > 0 and not self.config.with_dereverb:
+            raise ValueError(
+                f"this model was not trained to remove reverberation: `dereverb` must be 0, got {settings.dereverb}"
+            )
         unknown = set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs)
         if unknown:
             raise ValueError(
@@ -370,11 +379,11 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         views = self.views[: 1 if as_mel else settings.num_estimates]
         analysis = Analysis(open_blocks, facts, views, self._execution_device)
         resynthesis = None if as_mel else Resynthesis(analysis, settings, self.config.gain_exponent)
-        return RecordingStream(analysis, resynthesis, self, settings.num_estimates)
+        return RecordingStream(analysis, resynthesis, self, settings)
 
     def open_mel(self, mel, settings: EnhancementSettings) -> RecordingStream:
         """The stream of a mel that has no recording."""
-        return RecordingStream(self.mel_port.read(mel, self._execution_device), None, self, settings.num_estimates)
+        return RecordingStream(self.mel_port.read(mel, self._execution_device), None, self, settings)
 
     def prepare_latents(self, seed: int, start: int) -> torch.Tensor:
         """Initial noise `(1, num_mel_bins, window_frames)` of the window that starts at frame `start`."""

@@ -226,10 +226,10 @@ class RecordingStream:
         analysis: An [`Analysis`] of it, or a [`GivenMel`].
         resynthesis: A [`Resynthesis`] of the same; `None` gives clean mels back instead of sound.
         pipeline: Whose settings apply.
-        num_estimates: Of the request.
+        settings: Of the request.
     """
 
-    def __init__(self, analysis, resynthesis: "Resynthesis | None", pipeline, num_estimates: int):
+    def __init__(self, analysis, resynthesis: "Resynthesis | None", pipeline, settings: EnhancementSettings):
         self._layout, self._condition_config = pipeline.config, pipeline.condition_config
         self._analysis, self._resynthesis = analysis, resynthesis
         self._target = pipeline.mel_target
@@ -237,7 +237,8 @@ class RecordingStream:
         self.starts = window_starts(analysis.num_frames, self._layout.window_frames, self._layout.overlap_frames)
         self.scale = analysis.scale
         self.num_groups = len(self.scale)
-        num_views = analysis.num_views
+        self._dereverb = settings.dereverb
+        num_views, num_estimates = analysis.num_views, settings.num_estimates
         shifts = estimate_shifts(-(-num_estimates // num_views), pipeline.unet.frame_multiple)
         self._estimates = [(number % num_views, shifts[number // num_views]) for number in range(num_estimates)]
         self._answers: list[torch.Tensor] = []
@@ -293,7 +294,7 @@ class RecordingStream:
         first, last = self._context(start)
         self._analysis.read_to(last)
         noisy_mel = self._analysis.noisy_mel.get(first, min(last, self._analysis.num_frames))
-        condition = build_condition(noisy_mel.flatten(0, 1), self._condition_config)
+        condition = build_condition(noisy_mel.flatten(0, 1), self._condition_config, self._dereverb)
         return first, condition.unflatten(0, noisy_mel.shape[:2])
 
     def _context(self, start: int) -> tuple[int, int]:

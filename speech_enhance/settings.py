@@ -21,6 +21,7 @@ class EnhancementSettings:
     max_gain: float = 1.0
     independent_channels: bool = False
     window_batch_size: int = 4
+    dereverb: float = 0.0
 
     def __post_init__(self):
         for name in ("num_inference_steps", "num_estimates", "window_batch_size"):
@@ -28,14 +29,15 @@ class EnhancementSettings:
             if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}")
             object.__setattr__(self, name, int(value))  # NumPy's, whose arithmetic may overflow
-        for name in ("attenuation_limit_db", "mix", "max_gain"):
+        for name in ("attenuation_limit_db", "mix", "max_gain", "dereverb"):
             value = getattr(self, name)
             if not isinstance(value, Real) and not (value is None and name == "attenuation_limit_db"):
                 raise TypeError(f"`{name}` must be a number, got {value!r}")
         if self.attenuation_limit_db is not None and not self.attenuation_limit_db >= 0:
             raise ValueError(f"`attenuation_limit_db` must be at least 0 dB, got {self.attenuation_limit_db!r}")
-        if not 0 <= self.mix <= 1:
-            raise ValueError(f"`mix` must be between 0 and 1, got {self.mix!r}")
+        for name in ("mix", "dereverb"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"`{name}` must be between 0 and 1, got {getattr(self, name)!r}")
         if not 1 <= self.max_gain < float("inf"):
             raise ValueError(f"`max_gain` must be at least 1 and finite, got {self.max_gain!r}")
 

@@ -40,3 +40,13 @@ def test_channels_can_be_left_out():
         config = ConditionConfig(SPAN, BLOCK, floor, coordinate)
         assert config.num_channels == len(kept)
         torch.testing.assert_close(build_condition(mel, config), whole[:, kept])
+
+
+def test_the_dial_for_reverberation_is_a_constant_channel():
+    config = ConditionConfig(span=64, block=16, with_dereverb=True)
+    mel = torch.rand(2, 5, 40)
+    condition = build_condition(mel, config, torch.tensor([0.25, 1.0]))
+    assert condition.shape == (2, config.num_channels, 5, 40)
+    assert (condition[0, -1] == 0.25).all()
+    assert (condition[1, -1] == 1).all()
+    assert not build_condition(mel, config)[:, -1].any()

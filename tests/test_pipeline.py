@@ -1,10 +1,11 @@
+import functools
 import inspect
 import json
 
 import numpy as np
 import pytest
 import torch
-from conftest import noise, quiet
+from conftest import TINY_LAYOUT, TINY_UNET, noise, quiet
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.mel import analyse
@@ -418,3 +419,27 @@ def test_windows_off_the_networks_grid_are_refused(tiny_unet):
         SpeechEnhancementPipeline(tiny_unet, training_scheduler(), window_frames=64, overlap_frames=10)
     with pytest.raises(ValueError, match="at most half"):
         SpeechEnhancementPipeline(tiny_unet, training_scheduler(), window_frames=64, overlap_frames=48)
+
+
+def test_a_model_with_a_dial_for_reverberation_is_told_its_value():
+    torch.manual_seed(0)
+    unet = ConditionalUNet2DModel(**TINY_UNET | {"in_channels": 160}).eval()
+    pipeline = quiet(SpeechEnhancementPipeline(unet, training_scheduler(), **TINY_LAYOUT, with_dereverb=True))
+    shown = []
+
+    def keep(pipe, step, timestep, tensors):
+        shown.append(tensors["condition"][:, -1])
+
+    seen = {"callback_on_step_end": keep, "callback_on_step_end_tensor_inputs": ["condition"]}
+    pipeline(noise(3000), 16000, 1, 1, dereverb=0.75, **seen)
+    first = shown[0][..., : 3000 // 128 + 1]
+    assert (first == 0.75).all()
+    blocks = functools.partial(iter, [noise(3000)[None]])
+    list(pipeline.stream(blocks, 16000, num_inference_steps=1, num_estimates=1, dereverb=0.25, **seen))
+    assert shown[-1].max() == 0.25
+
+
+@pytest.mark.parametrize(("value", "message"), [(0.5, "not trained to remove reverberation"), (-1, "between 0 and 1")])
+def test_a_dial_that_a_model_does_not_have_or_out_of_range_is_refused(tiny_pipeline, value, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_pipeline(noise(3000), 16000, dereverb=value)

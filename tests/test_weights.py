@@ -4,7 +4,7 @@ from conftest import TINY_UNET
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.schedulers import training_scheduler
-from training.weights import start_from
+from training.weights import condition_channels, start_from
 
 
 def network(seed, **changes):
@@ -22,7 +22,7 @@ def test_added_layers_change_nothing_and_learn(layers, maps, tmp_path):
     shallow, deep = (network(seed, layers_per_block=number) for seed, number in enumerate(layers))
     SpeechEnhancementPipeline(shallow, training_scheduler()).save_pretrained(tmp_path / "shallow")
     started = {name: value.clone() for name, value in deep.state_dict().items()}
-    start_from(deep, str(tmp_path / "shallow"))
+    start_from(deep, str(tmp_path / "shallow"), condition_channels({}))
     expected = shallow(maps[:, :1], 700, maps[:, 1:]).sample
     actual = deep(maps[:, :1], 700, maps[:, 1:]).sample
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
@@ -34,17 +34,28 @@ def test_added_layers_change_nothing_and_learn(layers, maps, tmp_path):
     assert any(name.endswith("conv1.weight") for name in kept)  # what is behind the zeros begins at random
 
 
-def test_a_channel_for_the_last_estimate_changes_nothing_and_learns(maps, tmp_path):
-    old, new = network(0), network(1, in_channels=160)
-    SpeechEnhancementPipeline(old, training_scheduler()).save_pretrained(tmp_path / "old")
-    start_from(new, str(tmp_path / "old"), self_conditioning=True)
-    estimate = torch.randn(2, 1, 80, 64)
-    answer = new(maps[:, :1], 700, torch.cat([maps[:, 1:], estimate], dim=1)).sample
+@pytest.mark.parametrize(
+    ("old_settings", "new_settings", "place"),
+    [
+        ({}, {"self_conditioning": True}, 4),
+        ({}, {"with_dereverb": True}, 4),
+        ({"self_conditioning": True}, {"self_conditioning": True, "with_dereverb": True}, 4),
+    ],
+)
+def test_a_new_channel_changes_nothing_and_learns(maps, tmp_path, old_settings, new_settings, place):
+    """The channel for the last estimate stays the last, whatever comes before it."""
+    number = len(condition_channels(new_settings))
+    old, new = network(0, in_channels=32 * (number - 1)), network(1, in_channels=32 * number)
+    SpeechEnhancementPipeline(old, training_scheduler(), **old_settings).save_pretrained(tmp_path / "old")
+    start_from(new, str(tmp_path / "old"), condition_channels(new_settings))
+    maps = torch.cat([maps, torch.randn(2, number - 5, 80, 64)], dim=1)
+    shown = torch.cat([maps[:, 1:place], torch.randn(2, 1, 80, 64), maps[:, place:]], dim=1)
+    answer = new(maps[:, :1], 700, shown).sample
     torch.testing.assert_close(answer, old(maps[:, :1], 700, maps[:, 1:]).sample)
     answer.square().mean().backward()
-    assert new.conv_in.weight.grad[:, 128:].any()
-    with pytest.raises(ValueError, match="in_channels is 128, not 160"):
-        start_from(network(1, in_channels=160), str(tmp_path / "old"))
+    assert new.conv_in.weight.grad[:, 32 * place : 32 * (place + 1)].any()
+    with pytest.raises(ValueError, match=f"in_channels is {32 * (number - 1)}, not {32 * number}"):
+        start_from(network(1, in_channels=32 * number), str(tmp_path / "old"), condition_channels(old_settings))
 
 
 @pytest.mark.parametrize(
@@ -59,4 +70,4 @@ def test_a_channel_for_the_last_estimate_changes_nothing_and_learns(maps, tmp_pa
 def test_a_network_that_differs_otherwise_is_refused(changes, message, tmp_path):
     SpeechEnhancementPipeline(network(0, layers_per_block=2), training_scheduler()).save_pretrained(tmp_path / "other")
     with pytest.raises(ValueError, match=r"init_from: the network of .*other is not that of `unet`: " + message):
-        start_from(network(0, **{"layers_per_block": 2} | changes), str(tmp_path / "other"))
+        start_from(network(0, **{"layers_per_block": 2} | changes), str(tmp_path / "other"), condition_channels({}))

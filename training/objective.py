@@ -41,6 +41,7 @@ def training_windows(
     window_frames: int,
     condition_config: ConditionConfig,
     target: MelTarget,
+    dereverb: torch.Tensor | float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The window of each mixture that begins at its frame of `starts (batch,)`: `(clean_sample, condition)`.
 
@@ -51,7 +52,7 @@ def training_windows(
         `clean_sample (batch, 1, bands, window_frames)`, what the diffusion is to generate, and `condition (batch,
         channels, bands, window_frames)`.
     """
-    condition = build_condition(noisy_mel, condition_config)
+    condition = build_condition(noisy_mel, condition_config, dereverb)
     clean_sample = target.encode(clean_mel, noisy_mel)[:, None]
     maps = torch.cat([clean_sample, condition], dim=1)
     windows = cut_windows(maps, starts, window_frames)

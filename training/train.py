@@ -48,7 +48,7 @@ from training.progress import FEW_STEPS, LossMeter, RunClock, schedule_position
 from training.run_folder import run_in, write_errors
 from training.tracks import PairedTracks
 from training.validation import load_pairs, log_example, score_pairs
-from training.weights import export_pipeline, start_from
+from training.weights import condition_channels, export_pipeline, start_from
 
 
 class Trainer:
@@ -68,7 +68,7 @@ class Trainer:
         set_seed(config.seed)
         unet = ConditionalUNet2DModel(**config.unet)
         if config.init_from:
-            start_from(unet, config.init_from, config.pipeline.get("self_conditioning", False))
+            start_from(unet, config.init_from, condition_channels(config.pipeline))
         self.noise_scheduler = training_scheduler(config.prediction_type, snr_shift_db=config.snr_shift_db)
         # The pipeline has a network of its own, for the averaged weights.
         averaged_unet = ConditionalUNet2DModel.from_config(unet.config)
@@ -173,6 +173,7 @@ class Trainer:
                 settings.window_frames,
                 self.pipeline.condition_config,
                 self.pipeline.mel_target,
+                batch["dereverb"],
             )
             weight = loudness_weight(condition, config.loudness_weight_power)
             noise = settings.initial_noise_scale * batch["noise"]

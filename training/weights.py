@@ -5,36 +5,56 @@ import re
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 
 from .run_folder import written_whole
 
+CHANNELS = {
+    "with_noise_floor": True,
+    "with_band_coordinate": True,
+    "with_dereverb": False,
+    "self_conditioning": False,
+}
+"""Settings of a pipeline that each give the network one more condition channel, in their order, with their defaults."""
 
-def start_from(unet: ConditionalUNet2DModel, pipeline: str, self_conditioning: bool = False) -> None:
+
+def condition_channels(settings) -> list[str]:
+    """Names of a network's input channels by the `settings` of its pipeline: the sample, the noisy mel, and those of
+    [`CHANNELS`]."""
+    return ["sample", "noisy_mel", *(name for name, default in CHANNELS.items() if settings.get(name, default))]
+
+
+def start_from(unet: ConditionalUNet2DModel, pipeline: str, channels: list[str]) -> None:
     """Give `unet` the weights of a pipeline folder.
 
     Where the network of the folder has fewer layers a block, the new ones change nothing at first (see [`deepened`]).
-    Where `unet` has the channel of `self_conditioning` and the folder's network has not, that channel is ignored at first.
+    Input channels that it lacks are ignored at first.
+
+    Args:
+        unet: The network to start.
+        pipeline: The folder.
+        channels: The network's input channels, see [`condition_channels`].
 
     Raises:
         ValueError: if the networks differ in anything else that the weights were trained with.
     """
     source = SpeechEnhancementPipeline.from_pretrained(pipeline)
-    given = source.unet
+    given, given_channels = source.unet, condition_channels(source.config)
     layers, wanted = given.config.layers_per_block, unet.config.layers_per_block
     free = {"dropout", "sample_size"} | ({"layers_per_block"} if layers < wanted else set())
-    adds_channel = self_conditioning and not source.config.self_conditioning
-    if adds_channel and unet.condition_channels == given.condition_channels + 1:
+    patch = unet.config.out_channels
+    if set(given_channels) < set(channels) and unet.config.in_channels == patch * len(channels):
         free.add("in_channels")
     theirs, ours = ({name: _plain(value) for name, value in item.config.items()} for item in (given, unet))
     if others := [name for name in ours if name[0] != "_" and name not in free and theirs.get(name) != ours[name]]:
         differences = ", ".join(f"{name} is {theirs.get(name)}, not {ours[name]}" for name in others)
         raise ValueError(f"init_from: the network of {pipeline} is not that of `unet`: {differences}")
     weights = given.state_dict()
-    missing = unet.config.in_channels - given.config.in_channels
-    weights["conv_in.weight"] = F.pad(weights["conv_in.weight"], (0, 0, 0, 0, 0, missing))
+    if "in_channels" in free:
+        by_channel = dict(zip(given_channels, weights["conv_in.weight"].split(patch, dim=1), strict=True))
+        nothing = torch.zeros_like(by_channel["sample"])
+        weights["conv_in.weight"] = torch.cat([by_channel.get(name, nothing) for name in channels], dim=1)
     unet.load_state_dict(deepened(weights, layers, unet))
 
 
