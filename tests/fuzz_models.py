@@ -26,7 +26,8 @@ from diffusers.utils import logging
 from safetensors.torch import save_file
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline, make_scheduler
-from speech_enhance.safe_loading import _empty_network, _empty_vocoder, read_components
+from speech_enhance.model_trials import empty_network, empty_vocoder
+from speech_enhance.safe_loading import read_components
 from speech_enhance.schedulers import SCHEDULERS, training_scheduler
 
 FILES = {
@@ -143,8 +144,8 @@ def check_message(error: Exception, folder: Path) -> None:
 def fit_weights(folder: Path, components: dict[str, dict]) -> bool:
     """Write weights that fit the settings; False if there are none or too many."""
     for name, make, file in (
-        ("unet", _empty_network, "diffusion_pytorch_model"),
-        ("vocoder", _empty_vocoder, "model"),
+        ("unet", empty_network, "diffusion_pytorch_model"),
+        ("vocoder", empty_vocoder, "model"),
     ):
         if name in components:
             try:
