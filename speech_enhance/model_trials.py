@@ -58,7 +58,11 @@ def saved_scheduler(config: dict):
     """The scheduler that a configuration names."""
     import diffusers
 
-    return getattr(diffusers, config["_class_name"]).from_config(config)
+    try:
+        return getattr(diffusers, config["_class_name"]).from_config(config)
+    except Exception as error:  # whatever an impossible schedule raises
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"it describes no scheduler ({type(error).__name__}: {reason})") from error
 
 
 def empty_vocoder(config: dict):
