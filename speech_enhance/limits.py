@@ -9,6 +9,7 @@ import math
 import re
 import types
 import typing
+from collections import OrderedDict
 from collections.abc import Mapping
 
 RANGES: dict[str, tuple[float, float]] = {  # lowest and highest, both allowed
@@ -79,6 +80,7 @@ MOST_FILTER_VALUES = 2**22  # n_fft × bands × views
 MOST_WINDOW_VALUES = 2**19  # frames × bands of a window
 MOST_BUFFER_VALUES = 2**24  # frames that are held × n_fft
 MOST_OVERLAP = 32  # frames that share a sample
+_NAME = re.compile(r"[A-Za-z]\w{0,63}", re.ASCII)
 _STRING = re.compile(r"[\w .+:-]{0,64}", re.ASCII)
 
 
@@ -90,6 +92,8 @@ def check_settings(values: Mapping, parameters: Mapping[str, inspect.Parameter])
         parameters: Those of the constructor that will get them.
     """
     for name, value in values.items():
+        if name not in parameters and (not _NAME.fullmatch(name) or hasattr(OrderedDict, name)):
+            raise ValueError(f"{name[:100]!r} is no name of a setting")  # Diffusers makes attributes of all of them
         kinds = setting_kinds(parameters[name]) if name in parameters else {int, float, str, bool, type(None)}
         if isinstance(value, (list, tuple)):
             _check_list(name, value, kinds)

@@ -5,15 +5,23 @@ import inspect
 import json
 import re
 import stat
-from collections.abc import Mapping
 from pathlib import Path
 
-from .front_end import FrontEnd
 from .limits import check_network_sizes, check_schedule, check_settings
 from .mel import mel_filters
+from .model_trials import (
+    constructor_parameters,
+    empty_network,
+    empty_vocoder,
+    front_end_of,
+    pipeline_parameters,
+    saved_scheduler,
+    try_network,
+    try_stage_vocoder,
+)
 from .schedulers import SCHEDULERS, try_scheduler
 from .trained_settings import RECORD, check_recorded
-from .vocoding import VOCODERS, check_vocoder, check_vocoder_config, try_vocoder
+from .vocoding import VOCODERS, check_vocoder_config
 from .weight_files import check_weights
 
 NETWORK = ["speech_enhance", "ConditionalUNet2DModel"]
@@ -76,17 +84,17 @@ def check_folder(folder: str | Path, variant: str | None = None, trust_remote_co
     components = read_components(folder, passed.keys(), trust_remote_code)
     index = components["index"]
     if "unet" not in passed:
-        make = functools.partial(_empty_network, components["unet"])
-        check_weights(folder / "unet", variant, make, functools.partial(_try_network, index))
+        make = functools.partial(empty_network, components["unet"])
+        check_weights(folder / "unet", variant, make, functools.partial(try_network, index))
     if "vocoder" in components:
-        make = functools.partial(_empty_vocoder, components["vocoder"])
-        check_weights(folder / "vocoder", variant, make, functools.partial(_try_vocoder, index))
+        make = functools.partial(empty_vocoder, components["vocoder"])
+        check_weights(folder / "vocoder", variant, make, functools.partial(try_stage_vocoder, index))
     with _naming(folder / "model_index.json"):
-        for view in _front_end(index).views:
+        for view in front_end_of(index).views:
             mel_filters(view)
     if "scheduler" not in passed:
         with _naming(folder / "scheduler" / "scheduler_config.json"):
-            try_scheduler(_scheduler(components["scheduler"]), 1)
+            try_scheduler(saved_scheduler(components["scheduler"]), 1)
 
 
 def read_components(folder: Path, passed=(), trust_remote_code: bool = False) -> dict[str, dict]:
@@ -120,7 +128,7 @@ def read_components(folder: Path, passed=(), trust_remote_code: bool = False) ->
         _check_vocoder(config, index["vocoder"][1], folder / "vocoder" / "config.json")
         components["vocoder"] = config
     with _naming(folder / "model_index.json"):
-        _front_end(index)
+        front_end_of(index)
     return components | {"index": index}
 
 
@@ -157,28 +165,6 @@ class _naming:
             raise ValueError(f"{self.path}: {error}; {ADVICE}") from error
 
 
-@functools.cache
-def _parameters(constructor) -> dict[str, inspect.Parameter]:
-    """Parameters of a class that may be in its configuration."""
-    parameters = inspect.signature(constructor).parameters
-    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {name: item for name, item in parameters.items() if item.kind in plain}
-
-
-@functools.cache
-def _pipeline_parameters() -> dict[str, inspect.Parameter]:
-    from .pipeline import SpeechEnhancementPipeline
-
-    components, _ = SpeechEnhancementPipeline._get_signature_keys(SpeechEnhancementPipeline)
-    return {name: item for name, item in _parameters(SpeechEnhancementPipeline).items() if name not in components}
-
-
-def _front_end(settings: Mapping) -> FrontEnd:
-    parameters = _pipeline_parameters()
-    defaults = {name: item.default for name, item in parameters.items()}
-    return FrontEnd.of(defaults | {name: settings[name] for name in parameters.keys() & settings.keys()}, parameters)
-
-
 def _check_index(index: dict, path: Path) -> None:
     if index.get("_class_name") != "SpeechEnhancementPipeline":
         raise ValueError(f"{path} is of a {_short(index.get('_class_name'))}, not of a SpeechEnhancementPipeline")
@@ -192,7 +178,7 @@ def _check_index(index: dict, path: Path) -> None:
             raise ValueError(f"{path}: {name} must not be {_short(index[name])}; {ADVICE}")
     if missing := sorted({"unet", "scheduler"} - index.keys()):
         raise ValueError(f"{path} names no {', '.join(missing)}")
-    parameters = _pipeline_parameters()
+    parameters = pipeline_parameters()
     unknown = index.keys() - parameters.keys() - allowed.keys() - set(WRITTEN_BY_DIFFUSERS)
     if unknown:
         raise ValueError(f"{path}: unknown entry {_short(min(unknown))}; {ADVICE}")
@@ -207,11 +193,11 @@ def _check_network(config: dict, path: Path) -> None:
     _check_kind(config, NETWORK[1], path)
     record = config.get(RECORD) or {}
     with _naming(path):
-        check_settings(_own(config), _parameters(ConditionalUNet2DModel))
+        check_settings(_own(config), constructor_parameters(ConditionalUNet2DModel))
         check_network_sizes(_own(config))
-        if not isinstance(record, dict) or record.keys() - _pipeline_parameters().keys():
+        if not isinstance(record, dict) or record.keys() - pipeline_parameters().keys():
             raise ValueError(f"`{RECORD}` must be settings of a pipeline, got {_short(record)}")
-        check_settings(record, _pipeline_parameters())
+        check_settings(record, pipeline_parameters())
 
 
 def _check_scheduler(config: dict, kind: str, path: Path) -> None:
@@ -219,7 +205,7 @@ def _check_scheduler(config: dict, kind: str, path: Path) -> None:
 
     _check_kind(config, kind, path)
     with _naming(path):
-        check_settings(_own(config), _scheduler_parameters() | _parameters(getattr(diffusers, kind)))
+        check_settings(_own(config), _scheduler_parameters() | constructor_parameters(getattr(diffusers, kind)))
         check_schedule(config)
 
 
@@ -229,7 +215,7 @@ def _scheduler_parameters() -> dict[str, inspect.Parameter]:
     import diffusers
 
     classes = [getattr(diffusers, kind) for kind in SCHEDULERS.values()]
-    return {name: item for kind in classes for name, item in _parameters(kind).items()}
+    return {name: item for kind in classes for name, item in constructor_parameters(kind).items()}
 
 
 def _check_vocoder(config: dict, kind: str, path: Path) -> None:
@@ -253,7 +239,11 @@ def _check_vocoder(config: dict, kind: str, path: Path) -> None:
 def _vocoder_parameters(config_class) -> dict[str, inspect.Parameter]:
     """Those of the vocoder itself, without what transformers has for every model."""
     own = config_class.__annotations__.keys()
-    return {name: item for name, item in _parameters(config_class).items() if name in own and name != "model_type"}
+    return {
+        name: item
+        for name, item in constructor_parameters(config_class).items()
+        if name in own and name != "model_type"
+    }
 
 
 def _check_kind(config: dict, kind: str, path: Path) -> None:
@@ -280,40 +270,3 @@ def _short(value) -> str:
     """A value of a file from elsewhere, in a message."""
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:100]}…"
-
-
-def _empty_network(config: dict):
-    from .unet import ConditionalUNet2DModel
-
-    return ConditionalUNet2DModel.from_config(config)
-
-
-def _try_network(settings: Mapping, network) -> None:
-    """Run a network on one window of the pipeline of `settings`."""
-    import torch
-
-    front_end, window_frames = _front_end(settings), settings.get("window_frames", 384)
-    channels = front_end.condition_config.num_channels
-    if channels != network.condition_channels:
-        raise ValueError(f"it expects {network.condition_channels} condition channels, the pipeline has {channels}")
-    shape = (front_end.mel_config.num_mel_bins, window_frames)
-    sample, condition = (torch.empty(1, count, *shape, device="meta") for count in (1, channels))
-    network(sample, torch.zeros((), device="meta"), condition)
-
-
-def _scheduler(config: dict):
-    import diffusers
-
-    return getattr(diffusers, config["_class_name"]).from_config(config)
-
-
-def _empty_vocoder(config: dict):
-    import transformers
-
-    vocoder = getattr(transformers, config["architectures"][0])
-    return vocoder(vocoder.config_class(**config))
-
-
-def _try_vocoder(settings: Mapping, vocoder) -> None:
-    check_vocoder(vocoder, _front_end(settings).mel_port.outer)
-    try_vocoder(vocoder)

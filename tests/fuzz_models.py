@@ -26,7 +26,8 @@ from diffusers.utils import logging
 from safetensors.torch import save_file
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline, make_scheduler
-from speech_enhance.safe_loading import _empty_network, _empty_vocoder, read_components
+from speech_enhance.model_trials import empty_network, empty_vocoder
+from speech_enhance.safe_loading import read_components
 from speech_enhance.schedulers import SCHEDULERS, training_scheduler
 
 FILES = {
@@ -38,7 +39,7 @@ FILES = {
 WHOLE = [0, -1, 1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 20, 32, 64, 100, 128, 1000, 4096, 2**15, 2**20, 10**9, 2**31, 2**63, -(2**63), 10**30]  # fmt: skip
 BROKEN = [0.0, -0.0, 1e-300, 1e-8, 0.1, 0.5, 1.0, 1.5, 8.0, 64.0, 1e4, 1e38, 1e308, float("inf"), -float("inf"), float("nan")]  # fmt: skip
 WORDS = ["", "a/b", "../x", "evil", "\n", "é", "\0", "x" * 10000, "none", "auto", "linear", "learned", "fourier", "timestep", "resnet", "gelu", "v_prediction", "sample", "epsilon", "leading", "linspace", "trailing", "zero", "sigma_min", "bh1", "bh2", "heun", "midpoint", "dpmsolver", "sde-dpmsolver++", "log10", "slaney", "gain", "clean", "residual", "speecht5", "AttnDownBlock2D", "KDownBlock2D", "SkipUpBlock2D", "scale_shift", "spatial", "float16", "torch.load"]  # fmt: skip
-NAMES = ["quantization_config", "auto_map", "_attn_implementation", "transformers_weights", "_pipeline_settings", "solver_order", "steps_offset", "use_karras_sigmas", "use_beta_sigmas", "sigma_min", "thresholding", "algorithm_type", "final_sigmas_type", "variance_type", "disable_corrector", "solver_p", "tau_func", "original_inference_steps", "class_embed_type", "num_class_embeds", "mid_block_type", "mel_layout", "patch_bands", "sample_size", "frequency_warp", "num_views", "unknown", "_use_default_values", "__class__", ""]  # fmt: skip
+NAMES = ["quantization_config", "auto_map", "_attn_implementation", "transformers_weights", "_pipeline_settings", "solver_order", "steps_offset", "use_karras_sigmas", "use_beta_sigmas", "sigma_min", "thresholding", "algorithm_type", "final_sigmas_type", "variance_type", "disable_corrector", "solver_p", "tau_func", "original_inference_steps", "class_embed_type", "num_class_embeds", "mid_block_type", "mel_layout", "patch_bands", "sample_size", "frequency_warp", "num_views", "unknown", "_use_default_values", "__class__", "get", "items", "_internal_dict", ""]  # fmt: skip
 MOST_SECONDS, MOST_MEGABYTES, MOST_WEIGHTS = 30, 1500, 5_000_000
 
 
@@ -143,8 +144,8 @@ def check_message(error: Exception, folder: Path) -> None:
 def fit_weights(folder: Path, components: dict[str, dict]) -> bool:
     """Write weights that fit the settings; False if there are none or too many."""
     for name, make, file in (
-        ("unet", _empty_network, "diffusion_pytorch_model"),
-        ("vocoder", _empty_vocoder, "model"),
+        ("unet", empty_network, "diffusion_pytorch_model"),
+        ("vocoder", empty_vocoder, "model"),
     ):
         if name in components:
             try:

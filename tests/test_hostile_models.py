@@ -74,6 +74,8 @@ def refuse(folder: Path, capsys, message: str) -> None:
         (SCHEDULER, {"trained_betas": []}, "`trained_betas` must be 1000 numbers, as `num_train_timesteps` says, got 0"),
         (SCHEDULER, {"trained_betas": [NAN] * 1000}, "`trained_betas` must be from 0 to 1, got nan"),
         (SCHEDULER, {"sample_max_value": NAN}, "`sample_max_value` must be from -10000.0 to 10000.0, got nan"),
+        (SCHEDULER, {"__class__": None}, "'__class__' is no name of a setting"),
+        (NETWORK, {"get": 1}, "'get' is no name of a setting"),
         (SCHEDULER, {"prediction_type": "noise"}, "cannot make 1 steps"),
         (INDEX, {"num_views": 10**9}, "`num_views` must be from 1 to 64, got 1000000000"),
         (INDEX, {"num_views": 10**4000}, "`num_views` must be from 1 to 64, got a number of many digits"),
