@@ -21,6 +21,12 @@ class FrontEnd:
     condition_config: ConditionConfig
     mel_target: MelTarget
     mel_port: MelPort
+    self_conditioning: bool
+
+    @property
+    def num_condition_channels(self) -> int:
+        """Channels of condition that the network is shown, its last estimate among them."""
+        return self.condition_config.num_channels + self.self_conditioning
 
     @classmethod
     def of(cls, settings: Mapping, parameters: Mapping[str, inspect.Parameter]) -> "FrontEnd":
@@ -46,4 +52,5 @@ class FrontEnd:
             settings["with_band_coordinate"], settings["with_dereverb"],
         )  # fmt: skip
         target = MelTarget(settings["target"], settings["gain_power"], settings["residual_scale"])
-        return cls(mel_config, views, condition_config, target, MelPort.of(mel_config, settings["mel_layout"]))
+        port = MelPort.of(mel_config, settings["mel_layout"])
+        return cls(mel_config, views, condition_config, target, port, settings["self_conditioning"])

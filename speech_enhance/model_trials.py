@@ -46,7 +46,7 @@ def try_network(settings: Mapping, network) -> None:
     import torch
 
     front_end, window_frames = front_end_of(settings), settings.get("window_frames", 384)
-    channels = front_end.condition_config.num_channels
+    channels = front_end.num_condition_channels
     if channels != network.condition_channels:
         raise ValueError(f"it expects {network.condition_channels} condition channels, the pipeline has {channels}")
     shape = (front_end.mel_config.num_mel_bins, window_frames)
