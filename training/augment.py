@@ -60,7 +60,8 @@ def equalize(audio: np.ndarray, rng: np.random.Generator, deviation_db: float) -
     spectrum = np.fft.rfft(audio)
     knots = np.linspace(0, 1, 7)
     shape_db = np.interp(np.sqrt(np.linspace(0, 1, len(spectrum))), knots, rng.normal(0, deviation_db, len(knots)))
-    return np.fft.irfft(spectrum * 10 ** (shape_db / 20), len(audio)).astype(np.float32)
+    gain = np.float32(10) ** (shape_db / 20).astype(np.float32)  # single precision halves the time
+    return np.fft.irfft(spectrum * gain, len(audio)).astype(np.float32, copy=False)
 
 
 def low_pass(tracks: np.ndarray, sampling_rate: int, cutoff: float, order: int = 12) -> np.ndarray:
