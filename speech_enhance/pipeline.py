@@ -17,10 +17,11 @@ from .front_end import FrontEnd
 from .inputs import check_output, is_batch, join_batch, split_batch
 from .mel_stage import check_source, join_mels, resynthesise
 from .noise_schedule import NoiseSchedule
-from .recording import Analysis, Blocks, RecordingStream, Resynthesis, array_blocks, survey
+from .recording import Analysis, RecordingStream, Resynthesis
 from .safe_loading import check_folder, fetch_folder
 from .schedulers import check_scheduler, try_scheduler
 from .settings import EnhancementSettings, check_sampling_rate
+from .survey import Blocks, array_blocks, survey
 from .trained_settings import record_settings, takes_recorded_settings
 from .unet import ConditionalUNet2DModel
 from .vocoding import check_vocoder

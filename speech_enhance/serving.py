@@ -35,7 +35,7 @@ def go_on() -> None:
 
 def checked_blocks(audio: np.ndarray, sampling_rate: int, check: Callable[[], None]) -> Iterator[np.ndarray]:
     """`audio` `(channels, samples)` in blocks of seconds, with a `check` before each."""
-    from .recording import array_blocks
+    from .survey import array_blocks
 
     for block in array_blocks(audio, sampling_rate):
         check()

@@ -5,8 +5,8 @@ from conftest import noise
 
 from speech_enhance.buffers import SlidingBuffer
 from speech_enhance.mel import MelConfig, active_level, level_scale
-from speech_enhance.recording import survey
 from speech_enhance.resampling import RateRestorer, Resampler, num_resampled, resample
+from speech_enhance.survey import survey
 
 
 def in_blocks(audio: np.ndarray, longest: int, seed: int = 0):
