@@ -131,8 +131,7 @@ def problem_of(block: gr.components.Component, value) -> str | None:
         path = value.get("path") if isinstance(value, dict) else None
         return None if isinstance(path, str) and "\0" not in path else "must be a file that was uploaded"
     if isinstance(block, (gr.Number, gr.Slider)):
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return None if number and abs(value) < 1e18 else "must be a number"  # NaN is not below
+        return problem_of_number(block, value)
     if isinstance(block, gr.CheckboxGroup):
         known = [choice for _, choice in block.choices]
         right = isinstance(value, list) and len(value) <= len(known)
@@ -142,3 +141,15 @@ def problem_of(block: gr.components.Component, value) -> str | None:
         known = [choice for _, choice in block.choices]
         return None if isinstance(value, str) and value in known else f"must be one of {', '.join(known)}"
     return None if isinstance(value, str) and len(value) <= 1000 else "must be a short text"
+
+
+def problem_of_number(block: gr.Number | gr.Slider, value) -> str | None:
+    """[`problem_of`] a number, which Gradio would round to a whole one or refuse without the name of its argument."""
+    lowest, highest, whole = block.minimum, block.maximum, block.precision == 0
+    right = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e18  # NaN is not below
+    right = right and not (whole and value != int(value))
+    right = right and (lowest is None or lowest <= value) and (highest is None or value <= highest)
+    if right:
+        return None
+    limits = "" if lowest is None else f" of at least {lowest}" if highest is None else f" from {lowest} to {highest}"
+    return f"must be a {'whole ' if whole else ''}number{limits}"

@@ -160,7 +160,8 @@ def wire(trigger, event: dict, outputs: list, start: gr.Button, cancel: gr.Butto
         show_progress_on=status,
         trigger_mode="once",
     )
-    run.then(lambda: (gr.Button(interactive=True), gr.Button(interactive=False)), None, [start, cancel], **quiet)
+    for ended in (run.then, run.failure):  # after a refusal Gradio follows only the second, else only the first
+        ended(lambda: (gr.Button(interactive=True), gr.Button(interactive=False)), None, [start, cancel], **quiet)
     # a run that waits in the queue is taken out of it, one that computes is stopped
     cancel.click(handlers.cancel, None, [status, start, cancel], cancels=[run], **quiet)
 

@@ -147,7 +147,7 @@ def upload(server: Server, content: bytes, name: str = "a.wav", visitor: str = "
 
 
 def start_call(server: Server, data: list, visitor: str = "192.0.2.1") -> httpx.Response:
-    return send(server, "POST", "/gradio_api/call/enhance", visitor, json={"data": data})
+    return send(server, "POST", "/gradio_api/call/enhance", visitor, content=json.dumps({"data": data}))  # NaN too
 
 
 def call(server: Server, data: list, visitor: str = "192.0.2.1") -> tuple[str, object]:

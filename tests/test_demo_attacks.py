@@ -123,7 +123,7 @@ def test_long_headers_and_many_requests(server):
     wait_for(lambda: send(server, "GET", "/config", visitor).status_code == 200)
 
 
-WRONG = [None, True, -1, 2.5, 1e300, 10**30, "", "ddim", "x" * 3000, "\n", [], [[]], ["ddim", {}], {}, {"a": 1}, {"path": 1, "meta": FILE}, {"path": "/etc/passwd", "meta": FILE}, {"path": "\0", "meta": FILE}, {"path": "a.wav"}, {"path": "../" * 500, "meta": FILE}, {"path": "", "meta": FILE}, {"path": "x" * 5000, "meta": FILE}, {"path": "http://127.0.0.1/", "meta": FILE}]  # fmt: skip
+WRONG = [None, True, -1, 2.5, 1e300, 10**30, float("nan"), float("-inf"), "", "ddim", "x" * 3000, "\n", [], [[]], ["ddim", {}], {}, {"a": 1}, {"path": 1, "meta": FILE}, {"path": "/etc/passwd", "meta": FILE}, {"path": "\0", "meta": FILE}, {"path": "a.wav"}, {"path": "../" * 500, "meta": FILE}, {"path": "", "meta": FILE}, {"path": "x" * 5000, "meta": FILE}, {"path": "http://127.0.0.1/", "meta": FILE}]  # fmt: skip
 
 
 def test_wrong_values_are_refused_in_one_line(server):
@@ -144,6 +144,24 @@ def test_wrong_values_are_refused_in_one_line(server):
     assert refused > 140
     for data in ([], [good], [good, *GOOD, 1]):
         assert "7 arguments" in call(server, data)[1]["error"]
+
+
+def test_a_number_out_of_its_range_is_refused_by_name(server):
+    """Nothing is rounded, and the sentence says which of the arguments it is about."""
+    good = upload(server, flac(noise(800)))
+    for index, value, sentence in [
+        (2, 0, "Steps must be a number from 1 to 50, got 0."),
+        (2, float("nan"), "Steps must be a number from 1 to 50, got nan."),
+        (3, 17, "Estimates must be a number from 1 to 16, got 17."),
+        (4, -1, "Seed must be a whole number of at least 0, got -1."),
+        (4, 1.5, "Seed must be a whole number of at least 0, got 1.5."),
+        (5, 61, "Attenuation limit (dB) must be a number from 0 to 60, got 61."),
+        (6, -0.1, "Wet/dry must be a number from 0 to 1, got -0.1."),
+    ]:
+        data = [good, *GOOD]
+        data[index] = value
+        assert call(server, data)[1].get("error") == sentence
+    assert call(server, [good, "ddim", 1.0, 1.0, 3.0, 59.5, 0.5])[0] == "complete"
 
 
 def test_wrong_calls_are_refused_in_one_line(server):

@@ -162,6 +162,20 @@ def server_rests(server) -> bool:
     return computed(server) - before < 0.1
 
 
+def test_after_a_refusal_the_page_is_ready_again(page):
+    """Also for one that comes before our own function runs."""
+    page.get_by_role("button", name="Advanced").click()
+    page.get_by_label("Seed").first.fill("1.5")
+    enhance = page.get_by_role("button", name="Enhance", exact=True)
+    enhance.click()
+    page.get_by_text("Seed must be a whole number of at least 0, got 1.5.").wait_for()
+    wait_for(enhance.is_enabled)
+    assert page.locator("#cancel").is_disabled()
+    page.get_by_label("Seed").first.fill("2")
+    enhance.click()
+    assert status(page, "error").startswith("There is no recording yet")
+
+
 def test_presets_fill_the_advanced_settings(page):
     page.get_by_role("button", name="Advanced").click()
     estimates = page.get_by_label("number input for Estimates")
