@@ -10,6 +10,8 @@ import pyarrow.parquet
 import soundfile
 from datasets import Audio, Dataset, Features, concatenate_datasets, load_dataset
 
+from .audio_writer import FORMATS
+from .ffmpeg import CONTAINERS
 from .pending_file import PendingFile
 
 ROW_GROUP_BYTES, ROW_GROUP_ROWS = 16 << 20, 1000  # held in memory at a time
@@ -63,7 +65,7 @@ def _load_folder(folder: Path, split: str, streaming: bool):
 
     Files below `folder` (or below its subfolder `split` or `data/split`, where there is one): those that the metadata files
     name in their columns `file_name` (→ `audio`) and `*_file_name` (→ `*`); else, where there are subfolders `clean` and
-    `noisy`, the pairs of files of the same name in them; else all that libsndfile reads by extension, in order of name;
+    `noisy`, the pairs of files of the same name in them; else all that libsndfile or ffmpeg reads by extension, in order of name;
     else the Parquet files.
     """
     place = next((place for place in (folder / split, folder / "data" / split) if place.is_dir()), folder)
@@ -127,7 +129,8 @@ def _load_paired_folders(clean: Path, noisy: Path) -> Dataset:
 
 
 def _audio_files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in audio_extensions())
+    extensions = audio_extensions()
+    return [file for file in _visible(folder, "*") if file.suffix.lower() in extensions]
 
 
 def _undecoded(files: list[Path | None]) -> pyarrow.Array:
@@ -135,8 +138,8 @@ def _undecoded(files: list[Path | None]) -> pyarrow.Array:
 
 
 def audio_extensions() -> set[str]:
-    """Extensions, with their dot and in lower case, of what libsndfile reads."""
-    return {f".{name.lower()}" for name in soundfile.available_formats()} | {".opus", ".aif"}
+    """Extensions, with their dot and in lower case, of what libsndfile or ffmpeg reads."""
+    return {f".{name.lower()}" for name in soundfile.available_formats()} | {*FORMATS, *CONTAINERS}
 
 
 def _read_metadata(metadata: Path) -> Dataset:

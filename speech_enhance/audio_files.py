@@ -16,7 +16,8 @@ from .input_files import AudioFileError, check_input, reason, regular_file
 
 BLOCK_SAMPLES = 65536
 _PCM_SUBTYPES = {"s8": "PCM_S8", "u8": "PCM_U8", "s16": "PCM_16", "s24": "PCM_24", "s32": "PCM_32", "f32": "FLOAT", "f64": "DOUBLE"}  # fmt: skip
-_PCM_CODECS = {f"pcm_{name}{order}": subtype for name, subtype in _PCM_SUBTYPES.items() for order in ("", "le", "be")}
+_SUBTYPES = {f"pcm_{name}{order}": subtype for name, subtype in _PCM_SUBTYPES.items() for order in ("", "le", "be")}
+_SUBTYPES |= {"mp3": "MPEG_LAYER_III", "opus": "OPUS", "vorbis": "VORBIS"}
 _NO_UNICODE = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -45,11 +46,13 @@ class AudioReader:
         num_channels: Channels.
         duration: Seconds, as far as the header tells, `nan` if it does not; what is read decides.
         format, subtype: libsndfile's names of container and sample encoding; for a file that only ffmpeg reads `"ffmpeg"`
-            and the codec.
+            and ffmpeg's name of the codec where libsndfile has none.
         tags: Title, artist, comment and so on.
         notes: What of the file could not be read, a sentence each. Reading adds to it.
         parts: What libsndfile is to read instead of the file, see [`Layout`].
         may_use_ffmpeg: Whether ffmpeg may read on where libsndfile gives up.
+        lossless_subtype: libsndfile's name of an encoding that holds all of the samples, for a lossless codec that only
+            ffmpeg reads; empty for others.
     """
 
     path: Path
@@ -62,6 +65,7 @@ class AudioReader:
     notes: list[str] = field(default_factory=list)
     parts: list[list[Piece]] = field(default_factory=list, repr=False)
     may_use_ffmpeg: bool = True
+    lossless_subtype: str = ""
 
     def blocks(self) -> Iterator[np.ndarray]:
         """The recording from its beginning, in float32 blocks `(channels, samples)`.
@@ -212,9 +216,22 @@ def _open_with_ffmpeg(path: Path, why: str, may_use_ffmpeg: bool) -> AudioReader
         sound = ffmpeg.probe(path)
     except ffmpeg.FfmpegError as error:
         raise AudioFileError(f"{path}: cannot be read as audio ({error})") from error
-    subtype = _PCM_CODECS.get(sound.codec, sound.codec)
     tags, notes = _readable_tags(sound.tags)
-    return AudioReader(path, sound.sampling_rate, sound.num_channels, sound.duration, "ffmpeg", subtype, tags, notes)
+    return AudioReader(
+        path, sound.sampling_rate, sound.num_channels, sound.duration, "ffmpeg",
+        _SUBTYPES.get(sound.codec, sound.codec), tags, notes, lossless_subtype=_lossless_subtype(sound),
+    )  # fmt: skip
+
+
+def _lossless_subtype(sound: ffmpeg.Sound) -> str:
+    """See [`AudioReader`]."""
+    if not sound.lossless or sound.codec in _SUBTYPES:
+        return ""
+    kind = sound.sample_format.rstrip("p")
+    if kind in ("flt", "dbl"):
+        return {"flt": "FLOAT", "dbl": "DOUBLE"}[kind]
+    bits = 16 if kind in ("u8", "s16") else sound.sample_bits or 32
+    return "PCM_16" if bits <= 16 else "PCM_24" if bits <= 24 else "PCM_32"
 
 
 def _readable_tags(tags: dict[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -254,4 +271,4 @@ def read_audio(
             on_block(num_samples)
     if not blocks:
         raise AudioFileError(f"{path}: holds no audio samples")
-    return AudioFile(np.concatenate(blocks, axis=1), reader.sampling_rate, reader.subtype)
+    return AudioFile(np.concatenate(blocks, axis=1), reader.sampling_rate, reader.lossless_subtype or reader.subtype)

@@ -82,6 +82,7 @@ class AudioWriter:
         if not self._by_ffmpeg:
             self._format, self._subtype = _encoding(self.path, like, subtype, num_samples * num_channels)
             self._keep_length(num_samples)
+            self._note_encoding()
             self._keep_layout()
         if num_channels > _MOST_CHANNELS.get(self._format, num_channels):
             most = _MOST_CHANNELS[self._format]
@@ -103,6 +104,20 @@ class AudioWriter:
         plain = "PCM_16"  # every format with such an encoding has it
         self.notes.append(f"written as {plain} instead of {self._subtype}, which would change the number of samples")
         self._subtype = plain
+
+    def _note_encoding(self) -> None:
+        """Note samples of fewer bits than the recording's, and a file of the same format with another codec."""
+        if self._like is None or self.notes:
+            return
+        before, after = self._like.lossless_subtype or self._like.subtype, self._subtype
+        if before in _SAMPLE_BYTES and after in _SAMPLE_BYTES:
+            changed = _SAMPLE_BYTES[after] < _SAMPLE_BYTES[before]
+        else:
+            same_format = FORMATS.get(self._like.path.suffix.lower()) == FORMATS[self.path.suffix.lower()]
+            changed = same_format and after != before
+        if changed:
+            named = before if after in _SAMPLE_BYTES else self._like.subtype
+            self.notes.append(f"written as {after} instead of {named}")
 
     def _check_size(self, num_samples: int) -> None:
         size = num_samples * self._audio[1] * _SAMPLE_BYTES.get(self._subtype, 0)
@@ -257,6 +272,7 @@ def _encoding(path: Path, like: AudioReader | None, subtype: str | None, num_val
         format_name = like.format if format_name == "WAV" and like.format in _WAV_KINDS else format_name
         if like.format == format_name or like.subtype in _SAMPLE_BYTES:  # a WAV file could hold MP3 data
             subtype = subtype or like.subtype
+        subtype = subtype or like.lossless_subtype or None
     wanted = _nearest_subtype(format_name, subtype) if subtype else soundfile.default_subtype(format_name)
     subtype = fixed or wanted
     if format_name in ("WAV", "WAVEX") and num_values * _SAMPLE_BYTES.get(subtype, 1) > _SMALL_BYTES:

@@ -137,8 +137,10 @@ def _try_encoder(
     """An encoding with `encoder`, if it can hold the sound, and what it does not keep."""
     name, label, labels = _codec(encoder), layout, None
     choices = _options(encoder, num_channels, source)
+    first = None
     while True:
         trial, options = _first_that_works(extension, sampling_rate, num_channels, label, choices)
+        first = first or trial
         if labels is None:  # another name for the same channels may do, or ffmpeg's guess of it
             known = trial.sound.layout if trial.sound else ""
             labels = [other for other in dict.fromkeys([known, ""]) if other != layout]
@@ -146,7 +148,7 @@ def _try_encoder(
             break
         label = labels.pop(0)
     if not _holds(trial, sampling_rate, num_channels, layout):
-        return None, _why_not(name, trial, sampling_rate, num_channels)
+        return None, _why_not(name, first, sampling_rate, num_channels)
     notes = []
     changed = layout and num_channels > 2 and trial.sound.layout != layout
     if changed:

@@ -40,7 +40,7 @@ class Track:
 
     def __str__(self) -> str:
         kind = "cover" if self.is_cover else _KINDS.get(self.kind, self.kind)
-        about = [self.tags[name] for name in ("language", "title", "filename") if self.tags.get(name)]
+        about = [self.tags[name] for name in ("language", "title", "filename") if self.tags.get(name, "und") != "und"]
         return " ".join([kind, *([self.codec] if self.codec else []), *([f"({', '.join(about)})"] if about else [])])
 
 

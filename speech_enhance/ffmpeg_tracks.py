@@ -17,6 +17,9 @@ _SUBTITLES = {"ipod": "mov_text", "matroska": "subrip", "mov": "mov_text", "mp4"
 _QUICKTIME = ("3g2", "3gp", "ipod", "mov", "mp4")
 """Containers whose tracks have a title in the name of their handler."""
 
+_AVI_FILTERS = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
+"""ffmpeg's names of what brings pictures from MP4 or Matroska into the form that AVI has, by codec."""
+
 _BROADCAST_SUBTITLES = ("dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle")
 _COVERS = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png"), "webp": ("webp", "image/webp")}
 _STATISTICS = re.compile(r"(bps|duration|number_of_(bytes|frames)|_statistics_\w+)(-\w+)?")  # of the sound as it was
@@ -83,6 +86,7 @@ def track_options(sound: Sound, kept: list[KeptTrack], container: str) -> list[s
             about += [part for name in stale for part in (f"-metadata:s:{place}", f"{name.upper()}=")]
         else:
             about += [f"-c:{place}", item.codec]
+            about += [f"-bsf:{place}", _AVI_FILTERS[item.track.codec]] if _needs_filter(item, container) else []
     for place, item in enumerate((item for item in kept if item.attached), len(in_order)):
         extension, kind = _COVERS[item.track.codec]
         options += ["-attach", str(item.attached)]
@@ -116,6 +120,10 @@ def compare_tracks(sound: Sound, kept: list[KeptTrack], target: Path, extension:
     if unnamed:
         notes.append(f"{extension} cannot hold language and title of all tracks: {', '.join(unnamed)}")
     return notes
+
+
+def _needs_filter(item: KeptTrack, container: str) -> bool:
+    return container == "avi" and item.codec == "copy" and item.track.codec in _AVI_FILTERS
 
 
 def _names(track: Track) -> set[str]:

@@ -119,6 +119,22 @@ def test_tags_in_a_local_code_page_are_left_out_and_told(tmp_path, make, target)
 BLOCK_ENCODINGS = [("wav", "IMA_ADPCM"), ("wav", "MS_ADPCM"), ("wav", "GSM610"), ("wav", "G721_32"), ("wav", "NMS_ADPCM_24"), ("w64", "IMA_ADPCM"), ("w64", "GSM610"), ("au", "G721_32"), ("au", "G723_24"), ("aiff", "IMA_ADPCM"), ("aiff", "PCM_S8"), ("aiff", "ULAW"), ("caf", "ALAC_16")]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("before", "target", "note"),
+    [
+        ("PCM_32", "out.flac", "written as PCM_24 instead of PCM_32"),
+        ("FLOAT", "out.flac", "written as PCM_24 instead of FLOAT"),
+        ("PCM_24", "out.flac", None),
+        ("PCM_24", "out.ogg", None),
+    ],
+)
+def test_samples_of_fewer_bits_are_told(tmp_path, before, target, note):
+    soundfile.write(tmp_path / "in.wav", noise(800), 8000, before)
+    with AudioWriter(tmp_path / target, 8000, 1, like=open_audio(tmp_path / "in.wav"), num_samples=800) as writer:
+        writer.write(noise(800, channels=1))
+    assert writer.notes == ([note] if note else [])
+
+
 @pytest.mark.parametrize(("extension", "subtype"), BLOCK_ENCODINGS)
 @pytest.mark.parametrize("num_samples", [1, 3001, 12715])
 def test_encodings_in_blocks_add_no_samples(tmp_path, extension, subtype, num_samples):

@@ -259,6 +259,15 @@ def test_folders_of_parquet_files(table, tmp_path):
     assert len(load_audio_dataset(str(table.parent), "valid", ["audio"])) == NUM_ROWS
 
 
+def test_a_folder_of_audio_holds_what_a_folder_job_takes(tmp_path):
+    names = ["a.wave", "b.oga", "c.m4a", "d.mkv", "e.sph", "f.opus"]
+    for name in [*names, "notes.txt", "._a.wave"]:
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "folder.wav").mkdir()
+    rows = load_audio_dataset(str(tmp_path), "train", ["audio"])
+    assert [Path(row["audio"]["path"]).name for row in rows] == names
+
+
 def test_a_corpus_that_is_read_as_it_goes_by(table, tiny_model):
     """Shards are its files."""
     for index in range(2):

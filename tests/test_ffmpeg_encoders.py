@@ -3,9 +3,9 @@
 import os
 
 import pytest
-from ffmpeg_files import copy, run
+from ffmpeg_files import copy, run, write_tones
 
-from speech_enhance import AudioFileError, ffmpeg
+from speech_enhance import AudioFileError, ffmpeg, open_audio, read_audio
 
 pytestmark = pytest.mark.skipif(
     not ffmpeg.installed() and not os.environ.get("CI"), reason="ffmpeg and ffprobe are not installed"
@@ -72,3 +72,32 @@ def test_the_bit_rate_of_other_codecs_is_not_asked_for(tmp_path):
     assert ffmpeg.probe(tmp_path / "out.wma").bit_rate == 192000
     copy(tmp_path / "out.wma", tmp_path / "again.wma")
     assert ffmpeg.probe(tmp_path / "again.wma").bit_rate == 192000
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "target", "subtype"),
+    [
+        ("in.m4a", ["-c:a", "alac", "-sample_fmt", "s32p"], "out.wav", "PCM_24"),
+        ("in.m4a", ["-c:a", "alac", "-sample_fmt", "s16p"], "out.flac", "PCM_16"),
+        ("in.mka", ["-c:a", "flac", "-sample_fmt", "s32"], "out.flac", "PCM_24"),
+        ("in.wv", ["-c:a", "wavpack", "-sample_fmt", "fltp"], "out.wav", "FLOAT"),
+    ],
+)
+def test_a_lossless_codec_keeps_its_bits_as_plain_samples(tmp_path, name, options, target, subtype):
+    make(tmp_path / name, 48000, *options)
+    assert copy(tmp_path / name, tmp_path / target) == []
+    assert open_audio(tmp_path / target).subtype == read_audio(tmp_path / name).subtype == subtype
+
+
+def test_another_codec_in_the_same_format_is_told(tmp_path):
+    make(tmp_path / "in.oga", 48000, "-c:a", "flac")
+    assert copy(tmp_path / "in.oga", tmp_path / "out.oga") == ["written as VORBIS instead of flac"]
+    make(tmp_path / "in.opus", 48000, "-c:a", "libopus")
+    assert copy(tmp_path / "in.opus", tmp_path / "out.opus") == []
+
+
+def test_the_reason_against_an_encoder_is_about_the_layout_that_was_wanted(tmp_path):
+    write_tones(tmp_path / "in.wav", "3.0(back)", 3)
+    (note,) = copy(tmp_path / "in.wav", tmp_path / "out.mka")
+    assert note.startswith("the sound is flac (")
+    assert "3.0(back)" in note

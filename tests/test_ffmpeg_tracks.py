@@ -94,3 +94,9 @@ def test_data_tracks_and_covers(rich, tmp_path):
         "tracks that .flac cannot hold were left out: cover mjpeg"
     ]
     assert copy(rich / "song.m4a", tmp_path / "out.wma") == ["tracks that .wma cannot hold were left out: cover mjpeg"]
+
+
+def test_h264_from_a_matroska_film_goes_into_avi(tmp_path):
+    run(*PICTURE, *TONE, "-c:v", "libx264", "-c:a", "aac", tmp_path / "film.mkv")
+    assert copy(tmp_path / "film.mkv", tmp_path / "film.avi") == []
+    assert [track[:2] for track in named_tracks(tmp_path / "film.avi")] == [("video", "h264"), ("audio", "mp3")]
