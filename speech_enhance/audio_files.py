@@ -172,6 +172,8 @@ def open_audio(path: str | os.PathLike, may_use_ffmpeg: bool = True) -> AudioRea
         raise AudioFileError(f"{path}: holds no audio samples")
     if layout.damage:
         reader.notes.append(f"the recording is damaged; {layout.damage}")
+    if layout.extras:
+        reader.notes.append(f"what is not copied: chunks {', '.join(layout.extras)}")
     return reader
 
 

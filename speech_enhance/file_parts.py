@@ -2,6 +2,7 @@
 does not know their length, recordings of a recorder that crashed."""
 
 import io
+import itertools
 import mmap
 import struct
 from collections.abc import Callable, Iterator
@@ -25,12 +26,14 @@ class Layout:
         damage: What is wrong with the file, or `None`.
         needs_ffmpeg: Why libsndfile cannot read it whole, or `None`.
         may_be_mpeg: Whether libmpg123 may read it, which writes its own messages on stderr.
+        extras: Names of the chunks of a WAV, AIFF or CAF file that are neither sound nor tags that we copy.
     """
 
     parts: list[list[Piece]] = field(default_factory=list)
     damage: str | None = None
     needs_ffmpeg: str | None = None
     may_be_mpeg: bool = False
+    extras: list[str] = field(default_factory=list)
 
 
 class PartFile(io.RawIOBase):
@@ -94,7 +97,7 @@ def layout_of(data: bytes | mmap.mmap) -> Layout:
     """How the content of a file is to be read."""
     find = _BY_MAGIC.get(data[:4])
     if find is not None:
-        return find(data)
+        return replace(find(data), extras=_extras(data))
     layout, stream = Layout(), mp3_frames.scan(data)
     if stream:
         layout = _mp3_layout(data, stream)
@@ -170,6 +173,13 @@ class _Samples:
     size: int
 
 
+_COMMON_CHUNKS = {
+    *(b"fmt ", b"data", b"fact", b"PEAK", b"ds64", b"INFO", b"LIST", b"RIFF", b"RF64", b"RIFX"),  # WAV
+    *(b"COMM", b"SSND", b"FVER", b"NAME", b"AUTH", b"(c) ", b"ANNO", b"CHAN", b"FORM"),  # AIFF
+    *(b"desc", b"info", b"chan", b"kuki", b"pakt", b"peak", b"caff"),  # CAF
+    *(b"JUNK", b"junk", b"PAD ", b"FLLR", b"free"),  # nothing
+}
+_MOST_CHUNKS = 1000
 _CHUNK_FORMS = {b"RIFF": "<4sI", b"RIFX": ">4sI", b"RF64": "<4sI", b"FORM": ">4sI", b"caff": ">4sQ"}
 
 
@@ -192,6 +202,19 @@ def _chunk_layout(data) -> Layout:
         parts.append([(start, following)])
         start = following
     return Layout([*parts, [(start, len(data))]] if parts else [])
+
+
+def _extras(data) -> list[str]:
+    """Names of the first file's chunks that are of no kind in [`_COMMON_CHUNKS`]."""
+    form, names = _CHUNK_FORMS.get(data[:4]), []
+    if form is None:
+        return names
+    for name, position, size in itertools.islice(_chunks(data, 8 if data[:4] == b"caff" else 12, form), _MOST_CHUNKS):
+        body = position + struct.calcsize(form)
+        kind = data[body : body + 4] if name == b"LIST" and size >= 4 else name
+        if kind not in _COMMON_CHUNKS and kind.isascii() and kind.decode().isprintable():
+            names.append(kind.decode().strip())
+    return list(dict.fromkeys(names))
 
 
 def _find_samples(data, start: int) -> _Samples | None:

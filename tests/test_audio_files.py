@@ -313,3 +313,22 @@ def test_the_time_of_writing_is_not_in_the_file(tmp_path, name):
     time.sleep(1.1)  # libsndfile notes seconds
     write_audio(tmp_path / name, audio, 16000, subtype)
     assert (tmp_path / name).read_bytes() == before
+
+
+def test_chunks_that_are_not_copied_are_named(tmp_path):
+    """Broadcast and cue chunks, of which libsndfile says nothing; tags and fillers are no loss."""
+    path = tmp_path / "a.wav"
+    with soundfile.SoundFile(path, "w", 16000, 1) as file:
+        file.title = "Title"
+        file.write(noise(1000))
+    assert open_audio(path).notes == []
+    data = path.read_bytes()
+    extras = b"".join(
+        name + struct.pack("<I", len(body)) + body
+        for name, body in ((b"bext", bytes(602)), (b"cue ", bytes(4)), (b"LIST", b"adtl"), (b"JUNK", b"xxxx"))
+    )
+    data = data[:4] + struct.pack("<I", len(data) + len(extras) - 8) + data[8:] + extras
+    path.write_bytes(data)
+    reader = open_audio(path)
+    assert reader.notes == ["what is not copied: chunks bext, cue, adtl"]
+    assert sum(block.shape[1] for block in reader.blocks()) == 1000
