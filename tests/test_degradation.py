@@ -69,7 +69,7 @@ def test_a_batch_depends_on_seed_and_numbers_alone(mel):
 
 
 def test_wrong_settings_are_named(tmp_path):
-    with pytest.raises(ValueError, match="hole_share must be in"):
+    with pytest.raises(ValueError, match="hole_share must be from 0 to 1"):
         DegradationConfig(hole_share=2.0)
     with pytest.raises(ValueError, match="wobble_db must be two numbers"):
         DegradationConfig(wobble_db=(3.0, 1.0))

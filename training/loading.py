@@ -3,6 +3,7 @@
 import contextlib
 import io
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def decode(entry: dict, sampling_rate: int) -> np.ndarray:
 def _read(content: bytes) -> tuple[np.ndarray, int]:
     """The samples `(samples, channels)` of a file's content, and their rate. Content of which libsndfile would read only a
     part goes through a temporary file."""
-    if layout_of(content) == Layout():
+    if replace(layout_of(content), extras=[]) == Layout():
         with contextlib.suppress(soundfile.SoundFileError):
             return soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -48,11 +49,16 @@ def decode_row(row: dict, columns: tuple[str, ...], sampling_rate: int, where: s
     """The recordings in `columns` of a row: `(samples,)`, or `(len(columns), samples)` if there are several.
 
     Raises:
-        ValueError: if several differ in length, or one is missing, empty or not finite.
+        ValueError: if several differ in length, or one is missing, cannot be read, or is empty or not finite.
     """
     if missing := [column for column in columns if row[column] is None]:
         raise ValueError(f"{where}: the column {missing[0]} holds no sound")
-    recordings = [decode(row[column], sampling_rate) for column in columns]
+    recordings = []
+    for column in columns:
+        try:
+            recordings.append(decode(row[column], sampling_rate))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{where} ({row[column].get('path') or column}): {error}") from error
     lengths = [len(audio) for audio in recordings]
     if len(set(lengths)) > 1:
         raise ValueError(f"{where}: {' and '.join(columns)} differ in length: {lengths} samples")
