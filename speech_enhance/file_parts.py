@@ -220,6 +220,8 @@ def _extras(data) -> list[str]:
 def _find_samples(data, start: int) -> _Samples | None:
     magic = data[start : start + 4]
     if magic in (b".snd", b"dns."):
+        if len(data) < start + 12:
+            return None
         form = ">I" if magic == b".snd" else "<I"
         offset, size = (struct.unpack(form, data[start + at : start + at + 4])[0] for at in (4, 8))
         return _Samples(start + 8, form, start + offset, size)

@@ -65,8 +65,10 @@ def _weight_files(folder: Path, variant: str | None) -> list[Path]:
     names.append(f"{name}.safetensors")
     files = [folder / name for name in names if (folder / name).exists()]
     if not files:
+        asked = f" (asked for by variant={variant})" if variant else ""
         raise OSError(
-            f"{folder.parent} has no {folder.name}/{names[0]}: weights are loaded from safetensors only, never from a pickle"
+            f"{folder.parent} has no {folder.name}/{names[0]}{asked}: weights are loaded from safetensors only, never from a "
+            "pickle"
         )
     return files
 
@@ -85,7 +87,9 @@ def read_header(path: Path) -> dict[str, list[int]]:
     with open(path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")
     if size > LONGEST_HEADER:
-        raise OSError(f"{path} is damaged or no file of a model: its header would have {size} bytes")
+        raise OSError(
+            f"{path} is damaged or no file of a model: its header would have {size} bytes; get it again with force_download=True"
+        )
     found = {}
     try:
         with safe_open(path, "pt") as weights:

@@ -242,7 +242,7 @@ def test_arguments_of_the_pipeline(tiny_pipeline, audio, sampling_rate, argument
 
 @pytest.mark.slow
 def test_reports_that_a_folder_job_goes_on_from():
-    fuzz_reports(0, 20000 * FACTOR)
+    fuzz_reports(0, 6000 * FACTOR)
 
 
 WORDS = ["--preset", "best", "--scheduler", "lcm", "--steps", "2", "0", "--estimates", "--seed", "-1", "1e9", "--mix", "nan", "--attenuation-limit", "--model", "--device", "cpu", "--workers", "--format", "flac", "--plot", "x.png", "--", "-", "in.wav", "out.wav", ".", "/dev/null", "", "\n", "--no"]  # fmt: skip
