@@ -77,10 +77,14 @@ class MixtureDataset(Dataset):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray | float]:
+    def seek(self, index: int) -> None:
+        """Tell streaming sources which item draws next."""
         for source in (self.speech, self.noise, self.rooms):
             if source is not None:
                 source.seek(index)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray | float]:
+        self.seek(index)
         rng = np.random.default_rng((self.seed, index))
         dereverb = draw_dereverb(self.config, rng)
         clean, noisy = mix(self.speech, self.noise, self.config, rng, self.rooms, dereverb)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from speech_enhance.mel import MelConfig
 from speech_enhance.windows import seeded_generator
@@ -17,7 +17,7 @@ from speech_enhance.windows import seeded_generator
 from .augment import active_rms, chance, presence, slow_gain
 from .bounds import COUNT, check_numbers
 from .channels import band_pass
-from .mixing import draw_dereverb, noise_track, speech_track
+from .mixing import MixtureDataset, draw_dereverb, noise_track, speech_track
 from .mixing_config import MixingConfig
 from .sources import SourceMix
 
@@ -44,41 +44,16 @@ class TrackConfig:
         check_numbers(self, number=COUNT, uses=COUNT)
 
 
-class TrackDataset(Dataset):
+class TrackDataset(MixtureDataset):
     """`length` pairs of a treated speech track and a treated noise track; item `i` depends on `(seed, i)` alone.
 
-    Items are dicts of `speech` and `noise`, int16 samples, and `speech_scale` and `noise_scale`, which bring them to
-    an active RMS and an RMS of 1; where rooms or low frequencies are to be taken off the target also `target`, at the
-    scale of the speech, and `dereverb`, its dial.
-
-    Args:
-        speech: Recordings of clean speech.
-        noise: Recordings of noise.
-        config: How tracks are treated.
-        seed: Seed of everything drawn.
-        length: Number of items.
-        rooms: Impulse responses, needed where `config.room_share` is above 0.
+    It takes what a [`MixtureDataset`] takes. Items are dicts of `speech` and `noise`, int16 samples, and `speech_scale` and
+    `noise_scale`, which bring them to an active RMS and an RMS of 1; where rooms or low frequencies are to be taken off
+    the target also `target`, at the scale of the speech, and `dereverb`, its dial.
     """
 
-    def __init__(
-        self,
-        speech: SourceMix,
-        noise: SourceMix,
-        config: MixingConfig,
-        seed: int,
-        length: int,
-        rooms: SourceMix | None = None,
-    ):
-        self.speech, self.noise, self.rooms = speech, noise, rooms
-        self.config, self.seed, self.length = config, seed, length
-
-    def __len__(self) -> int:
-        return self.length
-
     def __getitem__(self, index: int) -> dict:
-        for source in (self.speech, self.noise, self.rooms):
-            if source is not None:
-                source.seek(index)
+        self.seek(index)
         config, rate = self.config, self.speech.sampling_rate
         num_samples = round(config.seconds * rate)
         rng = np.random.default_rng((self.seed, _TRACK_STREAM, index))
