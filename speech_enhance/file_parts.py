@@ -87,7 +87,7 @@ def find_layout(descriptor: int) -> Layout:
 
     Raises:
         OSError: if it cannot be read.
-        ValueError: if it is empty.
+        ValueError: if it is empty, or holds recordings that cannot be told apart.
     """
     with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
         return layout_of(data)
@@ -148,8 +148,24 @@ def _flac_layout(data) -> Layout:
         if data[position + 4] & 0x7F == 0 and data[position + 5 : position + 8] == b"\0\0\x22":
             starts.append(position)
         position += 4
+    header = _first_frame_header(data)
+    if len(starts) == 1 and header and data.find(header, data.find(header) + 1) >= 0:
+        raise ValueError("it joins recordings, of which one has lost its header")
     knows_length = len(data) >= 26 and bool(data[21] & 0x0F or any(data[22:26]))
     return _split(data, starts) if knows_length or len(starts) > 1 else Layout([[(0, len(data))]])
+
+
+def _first_frame_header(data) -> bytes:
+    """Header of a FLAC file's first frame, number 0, with its checksum; empty if there is none."""
+    position, last = 4, False
+    while not last and position + 4 <= len(data):
+        last = bool(data[position] & 0x80)
+        position += 4 + int.from_bytes(data[position + 1 : position + 4], "big")
+    head = bytes(data[position : position + 5])
+    if len(head) < 5 or head[0] != 0xFF or head[1] & 0xFE != 0xF8 or head[4] != 0:
+        return b""
+    further = {6: 1, 7: 2}.get(head[2] >> 4, 0) + {12: 1, 13: 2, 14: 2}.get(head[2] & 15, 0)
+    return bytes(data[position : position + 6 + further])
 
 
 def _split(data, starts: list[int]) -> Layout:
@@ -173,6 +189,7 @@ class _Samples:
     size: int
 
 
+_AU = (b".snd", b"dns.")
 _COMMON_CHUNKS = {
     *(b"fmt ", b"data", b"fact", b"PEAK", b"ds64", b"INFO", b"LIST", b"RIFF", b"RF64", b"RIFX"),  # WAV
     *(b"COMM", b"SSND", b"FVER", b"NAME", b"AUTH", b"(c) ", b"ANNO", b"CHAN", b"FORM"),  # AIFF
@@ -191,12 +208,15 @@ def _chunk_layout(data) -> Layout:
         most = 2 ** (8 * struct.calcsize(samples.size_form)) - 1
         is_unknown = samples.size == most or (samples.size == 0 and not _is_chunks(data, samples.start))
         is_cut = rest + 1 < samples.size < _PLACEHOLDER_SIZE
-        if 0 < rest < most and (is_unknown or is_cut):
+        following = None if is_unknown or is_cut else _next_file(data, samples)
+        # Nothing but sound follows the header of an AU file, so what is there is taken for sound, as ffmpeg does.
+        is_long = following is None and data[start : start + 4] in _AU and rest > samples.size + 1
+        if 0 < rest < most and (is_unknown or is_cut or is_long):
             size = struct.pack(samples.size_form, rest)
             parts.append([(start, samples.size_place), size, (samples.size_place + len(size), len(data))])
-            damage = f"it is cut off: it holds {rest} of {samples.size} bytes of sound" if is_cut else None
+            holds = f"it holds {rest} of {samples.size} bytes of sound"
+            damage = f"it is cut off: {holds}" if is_cut else holds if is_long and not is_unknown else None
             return Layout(parts, damage)
-        following = _next_file(data, samples)
         if following is None:
             break
         parts.append([(start, following)])
@@ -219,7 +239,7 @@ def _extras(data) -> list[str]:
 
 def _find_samples(data, start: int) -> _Samples | None:
     magic = data[start : start + 4]
-    if magic in (b".snd", b"dns."):
+    if magic in _AU:
         if len(data) < start + 12:
             return None
         form = ">I" if magic == b".snd" else "<I"

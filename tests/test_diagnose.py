@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import noise
+from conftest import ROOT, noise
 
 from training.diagnose import error_parts, main, mended, true_mel
 from training.validation import Pair
@@ -46,6 +46,8 @@ def test_report(corpus, tiny_pipeline, tmp_path, capsys):
     tiny_pipeline.save_pretrained(tmp_path / "model")
     config = {"output_dir": str(tmp_path / "run"), "noise": [{"path": str(corpus / "noise-*.parquet")}]}
     config["speech"] = [{"path": str(corpus / "speech")}]
+    tiny = yaml.safe_load((ROOT / "training" / "configs" / "tiny.yaml").read_text())
+    config |= {"unet": tiny["unet"], "pipeline": tiny["pipeline"]}  # a config must describe a network that can be made
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     options = ["--config", str(tmp_path / "config.yaml"), "--only", "corpus=a", "--number", "2"]
     options += ["--speech", str(corpus / "speech"), "--noise", str(corpus / "noise-*.parquet")]

@@ -223,3 +223,10 @@ def test_a_flac_stream_from_a_pipe(tmp_path, tiny_model):
     (tmp_path / "in.flac").write_bytes(pipe.stdout)
     assert cli.main(["--model", str(tiny_model), str(tmp_path / "in.flac"), str(tmp_path / "out.flac")]) == 0
     assert soundfile.info(tmp_path / "out.flac").frames == 70000
+
+
+def test_a_flac_file_that_lost_its_header_behind_another_is_refused(tmp_path):
+    first, second = encoded("FLAC", 30000), encoded("FLAC", 30000)
+    (tmp_path / "in.flac").write_bytes(first + b"\0\0\0\0" + second[4:])
+    with pytest.raises(AudioFileError, match="it joins recordings, of which one has lost its header"):
+        open_audio(tmp_path / "in.flac")

@@ -188,7 +188,8 @@ def test_no_less_is_read_than_ffmpeg_decodes(tmp_path, file):
     path.write_bytes(content or b"x")
     command = ["ffmpeg", "-v", "quiet", "-nostdin", "-i", path, "-map", "0:a:0", "-ac", "1", "-ar", "16000", "-f", "s16le", "-"]  # fmt: skip
     expected = len(subprocess.run(command, capture_output=True, check=False).stdout) // 2
-    check_length(path, content or b"x", expected, 4000 if name in ("MP3", "OGG", "OPUS", "FLAC", "AU") else 0)
+    tolerance = dict.fromkeys(("OGG", "OPUS", "FLAC", "AU"), 4000) | {"MP3": 3 * 2400}  # of three files the delays
+    check_length(path, content or b"x", expected, tolerance.get(name, 0))
 
 
 ANYTHING = (

@@ -46,7 +46,8 @@ def mixtures(
     """Pairs of one recorded noise and nothing done to the speech, mixed as in training."""
     sources = (SourceMix(configs, sampling_rate) for configs in (speech, noise))
     dataset = MixtureDataset(*sources, PLAIN, seed, number)
-    return [Pair(str(index), **dataset[index], info={}) for index in range(number)]
+    mixtures = (dataset[index] for index in range(number))
+    return [Pair(str(index), item["noisy"], item["clean"], info={}) for index, item in enumerate(mixtures)]
 
 
 def true_mel(pair: Pair, config: MelConfig) -> tuple[torch.Tensor, torch.Tensor]:
