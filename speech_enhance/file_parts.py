@@ -294,5 +294,5 @@ def _next_file(data, samples: _Samples) -> int | None:
 _BY_MAGIC: dict[bytes, Callable[..., Layout]] = {
     b"OggS": _ogg_layout,
     b"fLaC": _flac_layout,
-    **dict.fromkeys((*_CHUNK_FORMS, b".snd", b"dns."), _chunk_layout),
+    **dict.fromkeys((*_CHUNK_FORMS, *_AU), _chunk_layout),
 }

@@ -122,8 +122,7 @@ def mix(
     background = silence
     if kind < 1 - config.clean_share:
         background = _background(speech, noise, config, heard, rng, rooms, track.noise_response)
-    if config.target_high_pass_hz is not None:
-        clean = band_pass(clean, rate, config.target_high_pass_hz, np.inf, order=2)
+    clean = without_rumble(clean, config, rate)
     if rng.random() < config.band_limit_share:
         heard, clean, background = low_pass(np.stack([heard, clean, background]), rate, rng.uniform(3400, 7500))
     noisy = heard + background
@@ -215,11 +214,23 @@ def _background(
         background = reverberate(background, response)
     snr_db = config.high_snr_db if chance(rng, config.high_snr_share) else config.snr_db
     background *= noise_scale(heard, background, rng.uniform(*snr_db))
+    return over_time(background, config, speech.sampling_rate, rng)
+
+
+def over_time(background: np.ndarray, config: MixingConfig, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise that wanders in level, or starts or stops on the way, by the shares of `config`."""
     if chance(rng, config.noise_gain_share):
-        background *= slow_gain(len(heard), speech.sampling_rate, rng)
+        background = background * slow_gain(len(background), sampling_rate, rng)
     if chance(rng, config.noise_gate_share):
-        background *= presence(len(heard), speech.sampling_rate, rng)
+        background = background * presence(len(background), sampling_rate, rng)
     return background
+
+
+def without_rumble(target: np.ndarray, config: MixingConfig, sampling_rate: int) -> np.ndarray:
+    """The target above `target_high_pass_hz`, where that is set."""
+    if config.target_high_pass_hz is None:
+        return target
+    return band_pass(target, sampling_rate, config.target_high_pass_hz, np.inf, order=2)
 
 
 def noise_track(

@@ -14,10 +14,9 @@ from torch.utils.data import DataLoader
 from speech_enhance.mel import MelConfig
 from speech_enhance.windows import seeded_generator
 
-from .augment import active_rms, chance, presence, slow_gain
+from .augment import active_rms
 from .bounds import COUNT, check_numbers
-from .channels import band_pass
-from .mixing import MixtureDataset, draw_dereverb, noise_track, speech_track
+from .mixing import MixtureDataset, draw_dereverb, noise_track, over_time, speech_track, without_rumble
 from .mixing_config import MixingConfig
 from .sources import SourceMix
 
@@ -61,16 +60,11 @@ class TrackDataset(MixtureDataset):
         speech = speech_track(self.speech, config, num_samples, rng, self.rooms, dereverb)
         background = noise_track(self.speech, self.noise, config, num_samples, rng, self.rooms)
         background_rms = float(np.sqrt(np.mean(background**2)))  # before it comes and goes
-        if chance(rng, config.noise_gain_share):
-            background = background * slow_gain(num_samples, rate, rng)
-        if chance(rng, config.noise_gate_share):
-            background = background * presence(num_samples, rate, rng)
+        background = over_time(background, config, rate, rng)
         item = _as_integers("speech", speech.heard, active_rms(speech.heard))
         item |= _as_integers("noise", background, background_rms)
         if has_own_target(config):
-            target = speech.target
-            if config.target_high_pass_hz is not None:
-                target = band_pass(target, rate, config.target_high_pass_hz, np.inf, order=2)
+            target = without_rumble(speech.target, config, rate)
             item |= _as_integers("target", target, active_rms(speech.heard)) | {"dereverb": np.float32(dereverb)}
         return item
 
