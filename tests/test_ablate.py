@@ -5,8 +5,20 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from training.ablate import AblationPlan, main, markdown, run_plan, step_cost, train_variant, variant_config
+from training.ablate import (
+    AblationPlan,
+    checked_config,
+    main,
+    markdown,
+    run_plan,
+    step_cost,
+    train_variant,
+    untrained,
+    variant_config,
+)
 from training.config import load_config, read_config
+from training.paired_table import score_sets
+from training.validation import load_pairs
 
 
 def plan_for(corpus, folder, variants) -> AblationPlan:
@@ -118,6 +130,21 @@ def test_a_plan_with_sets_scores_every_file_at_every_number_of_steps(corpus, tmp
     assert "| as it is | 2 | " in markdown([row], plan)
 
 
+@pytest.mark.parametrize("has_dial", [False, True])
+def test_a_set_is_enhanced_at_its_dial_if_the_model_has_one(corpus, tmp_path, has_dial):
+    changes = {"unet.in_channels": 160, "pipeline.with_dereverb": True} if has_dial else {}
+    config = checked_config(
+        variant_config(yaml.safe_load((ROOT / "training" / "configs" / "tiny.yaml").read_text()), changes)
+    )
+    pipeline = untrained(config)
+    pipeline.set_progress_bar_config(disable=True)
+    pairs = load_pairs(str(corpus / "pairs.parquet"))
+    figures = [
+        score_sets(pipeline, {"rooms": pairs}, [1], dial)["rooms"]["1"]["si_sdr"] for dial in ({}, {"rooms": 1.0})
+    ]
+    assert (figures[0] != figures[1]) == has_dial
+
+
 def test_a_plan_without_runs_and_an_unknown_seed_are_usage_errors(tmp_path, capsys):
     plan = ["--plan", str(ROOT / "training" / "configs" / "ablations.yaml"), "--output", str(tmp_path / "out")]
     for arguments, message in (
@@ -129,11 +156,18 @@ def test_a_plan_without_runs_and_an_unknown_seed_are_usage_errors(tmp_path, caps
         assert message in capsys.readouterr().err
 
 
-def test_a_wrong_plan_is_a_usage_error(tmp_path, capsys):
-    (tmp_path / "plan.yaml").write_text("config: base.yaml\nvariants: {}\n")
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        ("config: base.yaml\nvariants: {}\n", "at least one"),
+        ("config: base.yaml\nvariants: {a: {}}\ndereverb: {rooms: 1.0}\n", "dereverb: no such set: rooms"),
+    ],
+)
+def test_a_wrong_plan_is_a_usage_error(tmp_path, capsys, plan, message):
+    (tmp_path / "plan.yaml").write_text(plan)
     with pytest.raises(SystemExit):
         main(["--plan", str(tmp_path / "plan.yaml"), "--output", str(tmp_path / "out")])
-    assert "at least one" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["ablations", "ablations-generation-two"])

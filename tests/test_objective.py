@@ -18,6 +18,7 @@ from training.objective import (
     spectrum_loss,
     stft_pair,
     training_windows,
+    underestimation_weight,
 )
 
 
@@ -126,6 +127,13 @@ def denoiser() -> Denoiser:
     torch.manual_seed(0)
     unet = ConditionalUNet2DModel(**TINY_UNET | {"in_channels": 160}).eval()
     return Denoiser(unet, training_scheduler(), self_conditioning=True)
+
+
+def test_an_estimate_below_the_truth_counts_more():
+    estimate = torch.tensor([[[[0.2, 0.8, 0.5]]]], requires_grad=True)
+    weight = underestimation_weight(estimate, torch.full((1, 1, 1, 3), 0.5), 1.5)
+    assert weight.tolist() == [[[[2.5, 1.0, 1.0]]]]
+    assert not weight.requires_grad
 
 
 def test_few_steps_with_self_conditioning_are_those_of_the_pipeline(denoiser):

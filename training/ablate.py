@@ -56,6 +56,7 @@ class AblationPlan:
         sets: Sets of pairs by name. If there are any, every file of them is scored at each of `measured_steps`, and a
             difference counts if it is sure for every seed, paired by file; `pairs` is not used.
         measured_steps: Numbers of inference steps to score `sets` at.
+        dereverb: How much of the late reverberation is to go in a set of that name, from 0 to 1, where a model has learnt that.
         output_dir: Folder of the runs.
     """
 
@@ -68,11 +69,14 @@ class AblationPlan:
     pairs_limit: int | None = None
     sets: dict[str, str] = field(default_factory=dict)
     measured_steps: list[int] = field(default_factory=lambda: [1, 2, 4, 8])
+    dereverb: dict[str, float] = field(default_factory=dict)
     output_dir: str = "runs/ablations"
 
     def __post_init__(self):
         if not self.variants or not self.seeds:
             raise ValueError("variants and seeds: at least one each")
+        if unknown := self.dereverb.keys() - self.sets.keys():
+            raise ValueError(f"dereverb: no such set: {', '.join(sorted(unknown))}")
         check_numbers(self, steps=COUNT, seeds=SEED, pairs_limit=COUNT, measured_steps=COUNT)
 
 
@@ -149,7 +153,7 @@ def score_on_sets(folder: Path, sets: dict[str, list[Pair]], plan: AblationPlan)
     """Figures of every file of `sets` (see [`score_sets`])."""
     pipeline = SpeechEnhancementPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
-    return {"figures": score_sets(pipeline, sets, plan.measured_steps)}
+    return {"figures": score_sets(pipeline, sets, plan.measured_steps, plan.dereverb)}
 
 
 def relative_cost(pipeline: SpeechEnhancementPipeline, base: TrainingConfig, pairs: list[Pair]) -> float:

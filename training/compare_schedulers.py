@@ -31,11 +31,13 @@ FIRST = Preset("ddim", 1, 1)
 PRESET_EVALUATIONS = {"balanced": 4, "best": 16}
 
 
-def measure(pipeline, setting: Preset, pairs: list[Pair]) -> dict:
-    """One row: evaluations of the network per window, real-time factor of the whole pipeline, scores of every file."""
+def measure(pipeline, setting: Preset, pairs: list[Pair], dereverb: float = 0.0) -> dict:
+    """One row: evaluations of the network per window, real-time factor of the whole pipeline, scores of every file.
+    `dereverb` is the pipeline's."""
     rate = pipeline.config.sampling_rate
     pipeline.scheduler = make_scheduler(setting.scheduler, pipeline.scheduler.config)
     arguments = {"num_inference_steps": setting.num_inference_steps, "num_estimates": setting.num_estimates}
+    arguments["dereverb"] = dereverb
     timesteps = pipeline.prepare_scheduler(setting.num_inference_steps).timesteps
     started = time.perf_counter()
     outputs = pipeline([pair.noisy for pair in pairs], rate, **arguments).audios

@@ -41,6 +41,7 @@ NUMBERS = {
     "few_step_number": Bounds(1, 1000),
     "spectrum_loss_weight": NOT_NEGATIVE,
     "perceptual_loss_weight": NOT_NEGATIVE,
+    "underestimation_weight": NOT_NEGATIVE,
     "loudness_weight_power": Bounds(0, 10),
     "level_jitter_db": Bounds(0, 60),
     "seed": SEED,
@@ -109,6 +110,7 @@ class TrainingConfig:
         stochastic_share: Share of those draws in which every step adds fresh noise instead of the noise that it found.
         spectrum_loss_weight: Of the error of the sound that those would end in (see [`spectrum_loss`]).
         perceptual_loss_weight: Of how different that sounds (see [`perceptual_disturbance`]), in points of opinion.
+        underestimation_weight: How much more the error of those counts where the estimate lies below the truth.
         loudness_weight_power: An error counts in proportion to the noisy mel's value to this power; 0 for all alike.
         padded_share: Share of windows that reach past the end of their mixture.
         level_jitter_db: Standard deviation of the level around the level rule.
@@ -166,6 +168,7 @@ class TrainingConfig:
     stochastic_share: float = 0.0
     spectrum_loss_weight: float = 0.0
     perceptual_loss_weight: float = 0.0
+    underestimation_weight: float = 0.0
     loudness_weight_power: float = 0.0
     padded_share: float = 0.15
     level_jitter_db: float = 2.0

@@ -126,6 +126,12 @@ def sample_loss(estimate: torch.Tensor, target: torch.Tensor, weight: torch.Tens
     return (weight * (estimate - target).square()).mean(dim=(1, 2, 3))
 
 
+def underestimation_weight(estimate: torch.Tensor, target: torch.Tensor, extra: float) -> torch.Tensor:
+    """1, and `extra` more where `estimate` lies below `target`, both `(batch, 1, bands, frames)`: of gains, where speech is
+    turned down further than it should be."""
+    return 1 + extra * (estimate.detach() < target)
+
+
 def diffusion_loss(
     denoiser: Denoiser,
     clean_sample: torch.Tensor,

@@ -15,12 +15,14 @@ LABELS = {"pesq": "PESQ", "estoi": "ESTOI", "si_sdr": "SI-SDR (dB)"}
 
 
 def score_sets(
-    pipeline: SpeechEnhancementPipeline, sets: dict[str, list[Pair]], steps: list[int]
+    pipeline: SpeechEnhancementPipeline, sets: dict[str, list[Pair]], steps: list[int], dereverb: dict[str, float]
 ) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """Scores of every file, by set, number of steps of DDIM (as a string) and measure."""
+    """Scores of every file, by set, number of steps of DDIM (as a string) and measure. Sets in `dereverb` are enhanced with
+    that much less reverberation, if the model was trained for it."""
     figures = {}
     for name, pairs in sets.items():
-        rows = {str(number): measure(pipeline, Preset("ddim", number, 1), pairs) for number in steps}
+        dial = dereverb.get(name, 0.0) if pipeline.config.with_dereverb else 0.0
+        rows = {str(number): measure(pipeline, Preset("ddim", number, 1), pairs, dial) for number in steps}
         figures[name] = {number: {item: scores(row, item) for item in QUALITY} for number, row in rows.items()}
     return figures
 

@@ -41,6 +41,7 @@ from training.objective import (
     spectrum_loss,
     stft_pair,
     training_windows,
+    underestimation_weight,
 )
 from training.perceptual import perceptual_disturbance
 from training.precision import usable_precision
@@ -185,7 +186,8 @@ class Trainer:
             number = config.few_step_numbers[self.global_step % len(config.few_step_numbers)]
             draws = condition[few], noise[few], number, batch["stochastic"][few], config.few_step_all_gradients
             estimate = sampled_estimate(denoiser, *draws)
-            losses[few] = sample_loss(estimate, clean_sample[few], weight[few])
+            low = underestimation_weight(estimate, clean_sample[few], config.underestimation_weight)
+            losses[few] = sample_loss(estimate, clean_sample[few], low * weight[few])
             if config.spectrum_loss_weight > 0 or config.perceptual_loss_weight > 0:
                 clean, noisy = (cut_windows(spectrum, starts, settings.window_frames)[few] for spectrum in spectra)
                 enhanced = enhanced_spectrum(estimate, condition[few, 0], noisy, self.pipeline.mel_target, mel_config)
