@@ -13,6 +13,7 @@ from training.cleaning import dynamic_range_db, pieces, trim_gated_silence
 from training.config import read_config
 from training.prepare_data import DataConfig, main
 from training.shards import flac
+from training.sides import valid_units
 from training.sources import AudioSource, SourceConfig
 from training.validation import load_pairs
 
@@ -82,6 +83,27 @@ def test_talkers_and_recordings_are_on_one_side(built):
     assert uploads["train"]
     assert uploads["valid"]
     assert not uploads["train"] & uploads["valid"]
+
+
+def test_shares_are_kept_as_nearly_as_whole_talkers_allow(built):
+    def units(kind, split):
+        rows = table(built, f"{kind}-{split}")
+        return {row["speaker_id"] if kind == "speech" else int(row["id"].split("-")[1]) // 2 for row in rows}
+
+    assert [len(units("speech", split)) for split in ("train", "valid")] == [5, 3]  # 0.4 of 8 talkers
+    assert [len(units("noise", split)) for split in ("train", "valid")] == [4, 2]  # 0.4 of 6 uploads
+
+
+@pytest.mark.parametrize(
+    ("number", "share", "expected"),
+    [(12, 0.5, 6), (6, 0.3, 2), (3, 0.01, 1), (2, 0.99, 1), (1, 0.5, 0), (5, 0, 0), (5, 1, 5)],
+)
+def test_each_side_has_a_recording_where_there_are_two(number, share, expected):
+    names = [f"recording {index}" for index in range(number)]
+    chosen = valid_units(names, share, "0/mine")
+    assert len(chosen) == expected
+    assert chosen <= set(names)
+    assert valid_units(reversed(names), share, "0/mine") == chosen
 
 
 def test_rows_hold_what_they_say(built):

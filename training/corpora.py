@@ -1,19 +1,25 @@
 """Recordings of public corpora, one by one: which rows are taken, which side they belong to, what they become."""
 
-import hashlib
+import contextlib
+import io
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 
 from speech_enhance.audio_datasets import known_column, load_audio_dataset
 
 from .bounds import POSITIVE, check_numbers
 from .loading import decode
+from .sides import name_hash, valid_units
+
+_RATE = 16000
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,8 @@ class CorpusConfig:
         hours: Take at most this much, in an order that depends on the seed and each row's position only.
         hours_per_speaker: Take at most this much of one talker.
         valid_share: Share of the talkers (of the groups or recordings, where no talker is known) for validation: 0
-            none, 1 all.
+            none, 1 all. Between the two, each side has one at least. With `stream`, where the number of talkers is not
+            known in advance, it is the chance of each.
         gated: The recordings' pauses were muted: shorten them, and leave them out of `dynamic_range_db`.
         stream: Read rows in the corpus' order until `hours` are reached, so that a large Hub dataset is not downloaded
             whole.
@@ -102,8 +109,51 @@ class Recording:
     split: str
 
 
-def recordings(corpus: CorpusConfig, sampling_rate: int, seed: int, skipped: Counter) -> Iterator[Recording]:
-    """The recordings taken of a corpus; those that cannot be read are counted in `skipped`.
+def sides(corpora: list[CorpusConfig], seed: int, min_seconds: float) -> list[Callable[[str], bool]]:
+    """For each of `corpora`, the function that says of a talker, group or recording whether it is for validation. Entries
+    that share corpus, kind and share are split as one; recordings below `min_seconds` do not count."""
+    units: dict[tuple, set[str]] = defaultdict(set)
+    for corpus in corpora:
+        if 0 < corpus.valid_share < 1 and not corpus.stream:
+            units[_split_key(corpus)] |= {
+                _unit(corpus, row, position)
+                for position, row in _rows(corpus, seed)
+                if _seconds(row[corpus.column]) >= min_seconds
+            }
+    valid = {key: valid_units(found, key[2], f"{seed}/{key[1]}") for key, found in units.items()}
+    return [
+        valid[_split_key(corpus)].__contains__
+        if _split_key(corpus) in valid and not corpus.stream
+        else partial(_by_chance, corpus, seed)
+        for corpus in corpora
+    ]
+
+
+def _seconds(audio: dict | None) -> float:
+    """How long a recording is, by its header if libsndfile knows the format; 0 for what cannot be read."""
+    audio = audio or {}
+    try:
+        info = soundfile.info(io.BytesIO(audio["bytes"]) if audio.get("bytes") else audio["path"])
+        return info.frames / info.samplerate
+    except (KeyError, TypeError, soundfile.SoundFileError):
+        with contextlib.suppress(KeyError, TypeError, OSError, ValueError):
+            return len(decode(audio, _RATE)) / _RATE
+        return 0.0
+
+
+def _split_key(corpus: CorpusConfig) -> tuple[str, str, float]:
+    return corpus.kind, corpus.corpus, corpus.valid_share
+
+
+def _by_chance(corpus: CorpusConfig, seed: int, unit: str) -> bool:
+    return name_hash(str(seed), corpus.corpus, unit) < corpus.valid_share
+
+
+def recordings(
+    corpus: CorpusConfig, sampling_rate: int, seed: int, skipped: Counter, is_valid: Callable[[str], bool]
+) -> Iterator[Recording]:
+    """The recordings taken of a corpus; those that cannot be read are counted in `skipped`. `is_valid` is that of
+    [`sides`].
 
     Raises:
         FileNotFoundError: if a path leads nowhere.
@@ -116,7 +166,7 @@ def recordings(corpus: CorpusConfig, sampling_rate: int, seed: int, skipped: Cou
             break
         name = _name(corpus, row, position)
         speaker = _speaker(corpus, row, name)
-        unit = speaker or (str(row[corpus.group_column]) if corpus.group_column else name)
+        unit = _unit(corpus, row, position)
         if corpus.hours_per_speaker is not None and seconds_by_unit[unit] >= 3600 * corpus.hours_per_speaker:
             continue
         try:
@@ -131,7 +181,7 @@ def recordings(corpus: CorpusConfig, sampling_rate: int, seed: int, skipped: Cou
         seconds_by_unit[unit] += len(audio) / sampling_rate
         label = str(row[corpus.label_column]) if corpus.label_column else name
         licence = str(corpus.licence or row[corpus.licence_column])
-        split = "valid" if _hash(seed, corpus.corpus, unit) < corpus.valid_share else "train"
+        split = "valid" if is_valid(unit) else "train"
         yield Recording(audio, name, speaker, unit, label, licence, split)
     if not taken:
         raise ValueError(f"{corpus.path}: no rows (split: {corpus.split}, where: {corpus.where})")
@@ -152,7 +202,7 @@ def _rows(corpus: CorpusConfig, seed: int) -> Iterator[tuple[int, dict]]:
     for column, wanted in corpus.where.items():
         values = dataset[column][:]
         positions = [position for position in positions if _matches({column: values[position]}, {column: wanted})]
-    for position in sorted(positions, key=lambda position: _hash(seed, corpus.corpus, f"row {position}")):
+    for position in sorted(positions, key=lambda position: name_hash(str(seed), corpus.corpus, f"row {position}")):
         yield position, dataset[position]
 
 
@@ -173,15 +223,15 @@ def _name(corpus: CorpusConfig, row: dict, position: int) -> str:
     return path.with_suffix("").as_posix()
 
 
+def _unit(corpus: CorpusConfig, row: dict, position: int) -> str:
+    """What stays on one side."""
+    name = _name(corpus, row, position)
+    return _speaker(corpus, row, name) or (str(row[corpus.group_column]) if corpus.group_column else name)
+
+
 def _speaker(corpus: CorpusConfig, row: dict, name: str) -> str | None:
     if corpus.speaker_column:
         return str(row[corpus.speaker_column])
     if corpus.speaker_pattern and (match := re.search(corpus.speaker_pattern, name)):
         return match.group(1)
     return None
-
-
-def _hash(seed: int, corpus: str, unit: str) -> float:
-    """A number in [0, 1) that depends on these three alone, so that other corpora and rows do not matter."""
-    digest = hashlib.blake2b(f"{seed}/{corpus}/{unit}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64

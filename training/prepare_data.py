@@ -25,7 +25,7 @@ from datasets.exceptions import DatasetsError
 from training.bounds import POSITIVE, check_numbers
 from training.cleaning import dynamic_range_db, pieces, trim_gated_silence
 from training.config import read_config
-from training.corpora import CorpusConfig, Recording, recordings
+from training.corpora import CorpusConfig, Recording, recordings, sides
 from training.pairs import PairsConfig, Talkers, pair_features, pair_rows
 from training.shards import ShardWriter, flac
 from training.sources import AudioSource, SourceConfig
@@ -99,13 +99,13 @@ def build(config: DataConfig, folder: Path, seed: int, max_bytes: int) -> str:
     """
     writers = {(kind, split): ShardWriter(folder, f"{kind}-{split}", features(kind), max_bytes) for kind in ("speech", "noise") for split in ("train", "valid")}  # fmt: skip
     summary: dict[tuple, dict] = {}
-    sides: dict[tuple, str] = {}
+    side_of_unit: dict[tuple, str] = {}
     skipped_by_corpus: dict[str, Counter] = {}
-    for corpus in config.corpora:
+    for corpus, is_valid in zip(config.corpora, sides(config.corpora, seed, config.min_seconds), strict=True):
         print(f"… {corpus.corpus}: {corpus.path}", file=sys.stderr)
         skipped, written = skipped_by_corpus.setdefault(corpus.corpus, Counter()), 0
-        for recording in recordings(corpus, SAMPLING_RATE, seed, skipped):
-            side = sides.setdefault((corpus.kind, corpus.corpus, recording.unit), recording.split)
+        for recording in recordings(corpus, SAMPLING_RATE, seed, skipped, is_valid):
+            side = side_of_unit.setdefault((corpus.kind, corpus.corpus, recording.unit), recording.split)
             if side != recording.split:
                 raise ValueError(
                     f"{corpus.path}: {recording.unit} of {corpus.corpus} would be in train and valid; entries that "
@@ -129,7 +129,10 @@ def write_pairs(config: PairsConfig, folder: Path, seed: int, max_bytes: int) ->
     """Mix the shards of validation speech and noise in `folder` into `pairs-valid-*`; gives the number of pairs."""
     for kind in ("speech", "noise"):
         if not list(folder.glob(f"{kind}-valid-*.parquet")):
-            raise ValueError(f"pairs: no {kind} went to validation; raise valid_share of a corpus of {kind}")
+            raise ValueError(
+                f"pairs: no {kind} went to validation; set valid_share of a corpus of {kind} that has two recordings "
+                "(or talkers) or more, or leave out `pairs`"
+            )
     clean_enough = {"dynamic_range_db": config.minimum_dynamic_range_db}
     talkers = Talkers(SourceConfig(str(folder / "speech-valid-*.parquet"), minimum=clean_enough), SAMPLING_RATE)
     noise = AudioSource(SourceConfig(str(folder / "noise-valid-*.parquet")), SAMPLING_RATE, cache=False)
