@@ -21,9 +21,11 @@ from training.config import TrainingConfig, load_config
 from training.corpora import CorpusConfig
 from training.degradation import DegradationConfig
 from training.mixing import MixingConfig
+from training.own_pairs import make_own_pairs, scored_pairs
 from training.pairs import PairsConfig
 from training.prepare_data import DataConfig
-from training.sources import SourceConfig
+from training.progress import progress_bar
+from training.sources import AudioSource, SourceConfig
 from training.tracks import TrackConfig
 from training.train_vocoder import VocoderConfig
 from training.validation import load_pairs, score_pairs
@@ -57,6 +59,67 @@ def test_two_steps_give_a_pipeline_that_runs(corpus, tmp_path):
     assert list((tmp_path / "run" / "logs").rglob("events*"))
     pipeline = quiet(SpeechEnhancementPipeline.from_pretrained(tmp_path / "run" / "pipeline"))
     assert pipeline(noise(5000), 16000).audios.shape == (5000,)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_keeps_pairs_apart_and_ends_with_scores_folder_and_command(corpus, tmp_path, capsys):
+    from training.train import main
+
+    sources = {
+        "speech": [{"path": str(corpus / "speech"), "valid_share": 0.25}],
+        "noise": [{"path": str(corpus / "noise-*.parquet"), "valid_share": 0.5}],
+    }
+    options = {"own_pairs": 2, "validation_steps": [1], "validate_every": 0, "max_train_steps": 1}
+    main(["--config", str(tiny_config(corpus, tmp_path, **sources, **options))])
+    scores, folder, command = capsys.readouterr().out.splitlines()
+    number = r"-?\d+\.\d+"
+    assert re.fullmatch(
+        rf"Before → after, on 2 pairs kept apart: PESQ {number} → {number}, ESTOI {number} → {number}, "
+        rf"SI-SDR {number} → {number}",
+        scores,
+    )
+    model = tmp_path / "run" / "pipeline"
+    assert (folder, command) == (
+        f"The model is in {model}",
+        f"Try it: speech-enhance NOISY.wav ENHANCED.wav --model {model}",
+    )
+    assert b"example/enhanced" in b"".join(file.read_bytes() for file in (tmp_path / "run" / "logs").rglob("events*"))
+    (talker,) = {pair.info["speaker_id"] for pair in load_pairs(str(tmp_path / "run" / "own-pairs.parquet"))}
+    assert talker == "recording-0"
+    train, valid = (AudioSource(SourceConfig(**sources["speech"][0], side=side), 16000) for side in ("train", "valid"))
+    assert sorted([*train.info["score"], *valid.info["score"]]) == [0, 1, 2, 3]
+    assert len(valid) == 1
+
+
+def test_one_recording_alone_trains_and_that_is_said(corpus, tmp_path, capsys):
+    source = {"path": str(corpus / "speech"), "valid_share": 0.5}
+    sources = {"speech": [source], "noise": [source | {"minimum": {"score": 3}}]}
+    config = load_config(tiny_config(corpus, tmp_path, **sources, own_pairs=2))
+    make_own_pairs(config, 16000)
+    assert "has one recording, which trains: no pairs are kept apart" in capsys.readouterr().err
+    assert scored_pairs(config, 16000) == []
+    assert len(AudioSource(config.noise[0], 16000)) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"own_pairs": 2}, "speech: expected a source with a valid_share above 0, for own_pairs"),
+        ({"own_pairs": 2, "validation_pairs": "x.parquet"}, "validation_pairs: expected none with own_pairs"),
+    ],
+)
+def test_own_pairs_need_recordings_apart(corpus, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(tiny_config(corpus, tmp_path, **changes))
+
+
+def test_the_bar_shows_the_share_of_the_time_and_what_is_left(capsys):
+    bar = progress_bar(0.25, disable=False)
+    bar.start_t -= 30
+    bar.update(0.25)
+    bar.refresh()
+    bar.close()
+    assert re.search(r"50%\|.*00:30 so far, 01:00 left", capsys.readouterr().err)
 
 
 @pytest.mark.filterwarnings("ignore")

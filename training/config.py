@@ -34,6 +34,7 @@ CHOICES = {
 }
 NUMBERS = {
     "validation_limit": COUNT,
+    "own_pairs": NOT_NEGATIVE,
     "validation_steps": Bounds(1, 1000),
     "windows_per_mixture": COUNT,
     "own_estimate_start_step": NOT_NEGATIVE,
@@ -80,6 +81,8 @@ class TrainingConfig:
         paired_share: Share of the examples that are crops of recorded pairs instead of mixtures.
         rooms: Where room impulse responses come from, of which `mixing.room_share` makes use.
         validation_pairs: Parquet pattern, folder or Hub dataset with columns `clean` and `noisy`.
+        own_pairs: Pairs that the run mixes instead at its start, of recordings that training leaves out: those that
+            `valid_share` of the first source of speech, and of noise, that has one keeps apart.
         validation_split: Split of a folder or Hub dataset.
         validation_limit: Pairs used, evenly spread.
         validation_steps: Numbers of inference steps to validate with.
@@ -145,6 +148,7 @@ class TrainingConfig:
     paired_share: float = 0.0
     rooms: list[SourceConfig] = field(default_factory=list)
     validation_pairs: str | None = None
+    own_pairs: int = 0
     validation_split: str = "test"
     validation_limit: int = 12
     validation_steps: list[int] = field(default_factory=lambda: [1, 4])
@@ -216,6 +220,11 @@ class TrainingConfig:
         for name in ("spectrum_loss_weight", "perceptual_loss_weight"):
             weight = getattr(self, name)
             _expect(self.few_step_share > 0 or weight == 0, name, "0 at few_step_share 0", weight)
+        if self.own_pairs:
+            _expect(self.validation_pairs is None, "validation_pairs", "none with own_pairs", self.validation_pairs)
+            for name in ("speech", "noise"):
+                apart = any(source.valid_share > 0 for source in getattr(self, name))
+                _expect(apart, name, "a source with a valid_share above 0, for own_pairs", getattr(self, name))
         if self.tracks:
             _expect(self.paired_share == 0, "paired_share", "0 with tracks", self.paired_share)
             for name in ("clip_share", "channel_share", "floor_share", "noise_room_share"):
@@ -233,6 +242,11 @@ class TrainingConfig:
             f"{'none' if self.rooms else 'sources'} at mixing.room_share {self.mixing.room_share}",
             self.rooms,
         )
+
+    @property
+    def pairs_path(self) -> str | None:
+        """Where the validation pairs are, `None` without any."""
+        return str(Path(self.output_dir) / "own-pairs.parquet") if self.own_pairs else self.validation_pairs
 
     @property
     def few_step_numbers(self) -> list[int]:

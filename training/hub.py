@@ -20,8 +20,8 @@ def check_push(config: TrainingConfig, repo_id: str) -> About:
     from huggingface_hub.errors import HTTPError
 
     check_repo_id(repo_id)
-    for name in ("model_card", "validation_pairs"):
-        if not getattr(config, name):
+    for name, value in {"model_card": config.model_card, "validation_pairs": config.pairs_path}.items():
+        if not value:
             raise ValueError(
                 f"--push_to_hub: the config needs {name}, since no model is published undescribed or unmeasured"
             )
@@ -60,7 +60,7 @@ def push(
     from training import evaluate
 
     folder, results = Path(config.output_dir) / "pipeline", Path(config.output_dir) / "results"
-    pairs = ["--pairs", config.validation_pairs, "--split", config.validation_split]
+    pairs = ["--pairs", config.pairs_path, "--split", config.validation_split]
     systems = ["--model", str(folder), "--systems", "untouched", "--presets", "balanced"]
     evaluate.main([*pairs, *systems, "--output", str(results / about.results[0])])
     about = dataclasses.replace(about, training_config=str(Path(config_path).resolve()), steps=steps, minutes=round(minutes, 1))  # fmt: skip

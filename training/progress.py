@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 import torch
+from tqdm.auto import tqdm
 
 FEW_STEPS = 1000
 """Counts as the timestep of draws that learn at the end of several."""
@@ -40,6 +41,12 @@ def schedule_position(step: int, time_used: float, num_warmup_steps: int, num_st
     """Where in a learning-rate schedule of `num_steps` a run is at `step`: ahead of it once the share `time_used` of its
     time is the larger one, but for the warm-up, which counts steps."""
     return step if step < num_warmup_steps else max(step, min(time_used, 1) * num_steps)
+
+
+def progress_bar(done: float, disable: bool) -> tqdm:
+    """A bar of the share of a run that is done, from `done` to 1, and of the time that is left by it."""
+    form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} left{postfix}"
+    return tqdm(total=1.0, initial=done, bar_format=form, desc="step 0", disable=disable)
 
 
 CLOCKS = {"wall": time.monotonic, "cpu": time.process_time}

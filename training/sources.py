@@ -12,6 +12,7 @@ from speech_enhance.audio_datasets import known_column, load_audio_dataset
 
 from .bounds import COUNT, NOT_NEGATIVE, POSITIVE, Bounds, check_numbers
 from .loading import decode_row
+from .sides import valid_units
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,9 @@ class SourceConfig:
             no single one dominates. Without it every row is equally likely.
         minimum: Lower bounds by column; rows below, or without a value there, are left out.
         only: Values by column; rows with others are left out.
+        valid_share: Share of the recordings (of the talkers, where a column `speaker_id` names them) that training leaves out,
+            see `own_pairs` of the training config. If there are two or more, each side has one at least.
+        side: Which of the two is read, `train` or `valid`.
         weight: How often this source is drawn, relative to the others of its list.
         streaming: Read a corpus too large to download as it goes by: draws come from `buffer_size` rows that move on
             by `refresh` rows with every training example.
@@ -41,6 +45,8 @@ class SourceConfig:
     balance_power: float = 0.5
     minimum: dict[str, float] | None = None
     only: dict[str, str] | None = None
+    valid_share: float = 0.0
+    side: str = "train"
     weight: float = 1.0
     streaming: bool = False
     buffer_size: int = 500
@@ -49,6 +55,10 @@ class SourceConfig:
     def __post_init__(self):
         if self.streaming and self.balance_by:
             raise ValueError(f"{self.path}: `balance_by` needs the whole dataset, `streaming` sees a part of it")
+        if self.streaming and self.valid_share > 0:
+            raise ValueError(f"{self.path}: `valid_share` needs the whole dataset, `streaming` sees a part of it")
+        if self.side not in ("train", "valid"):
+            raise ValueError(f"side must be train or valid, got {self.side!r}")
         check_numbers(self, balance_power=Bounds(0, 10), weight=POSITIVE, buffer_size=COUNT, refresh=NOT_NEGATIVE)
 
 
@@ -72,6 +82,8 @@ class AudioSource:
         for column, value in (config.only or {}).items():
             values = np.asarray(dataset[known_column(column, dataset, config.path)])
             dataset = dataset.select(np.flatnonzero(values == value))
+        if config.valid_share > 0 or config.side == "valid":
+            dataset = dataset.select(_rows_of_side(dataset, config))
         if len(dataset) == 0:
             raise ValueError(_none_left(config))
         self.info = dataset.remove_columns(list(self.columns))  # the other columns, row by row
@@ -186,7 +198,16 @@ class SourceMix:
 
 
 def _none_left(config: SourceConfig) -> str:
-    return f"{config.path}: no recordings left (minimum: {config.minimum}, only: {config.only})"
+    side = f", {config.side} side at valid_share {config.valid_share}" if config.valid_share > 0 else ""
+    return f"{config.path}: no recordings left (minimum: {config.minimum}, only: {config.only}{side})"
+
+
+def _rows_of_side(dataset: Dataset, config: SourceConfig) -> np.ndarray:
+    """Rows that are on the side of `config`."""
+    known = "speaker_id" in dataset.column_names
+    units = [str(name) for name in (dataset["speaker_id"] if known else range(len(dataset)))]
+    valid = valid_units(units, config.valid_share, "source")
+    return np.flatnonzero([(unit in valid) == (config.side == "valid") for unit in units])
 
 
 def _row_weights(dataset: Dataset, config: SourceConfig) -> np.ndarray:

@@ -16,7 +16,6 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 
 if not __package__:  # run as a script: the repository, not this folder with its own `evaluate.py`, is the import root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -27,6 +26,7 @@ from speech_enhance.schedulers import training_scheduler
 from training.carry import split_folder
 from training.config import TrainingConfig, load_config
 from training.degradation import degrade_batch
+from training.ending import ending
 from training.examples import TrainingExamples
 from training.muon import Muon
 from training.objective import (
@@ -43,12 +43,13 @@ from training.objective import (
     training_windows,
     underestimation_weight,
 )
+from training.own_pairs import make_own_pairs, scored_pairs
 from training.perceptual import perceptual_disturbance
 from training.precision import usable_precision
-from training.progress import FEW_STEPS, LossMeter, RunClock, schedule_position
+from training.progress import FEW_STEPS, LossMeter, RunClock, progress_bar, schedule_position
 from training.run_folder import run_in, write_errors
 from training.tracks import PairedTracks
-from training.validation import load_pairs, log_example, score_pairs
+from training.validation import log_example, score_pairs
 from training.weights import condition_channels, export_pipeline, start_from
 
 
@@ -97,14 +98,9 @@ class Trainer:
         self.accelerator.register_save_state_pre_hook(self._save_ema)
         self.accelerator.register_load_state_pre_hook(self._load_ema)
         self._carried = 0.0
-        self.pairs = []
-        if config.validation_pairs:
-            self.pairs = load_pairs(
-                config.validation_pairs,
-                config.validation_limit,
-                self.pipeline.config.sampling_rate,
-                config.validation_split,
-            )
+        with self.accelerator.main_process_first():
+            make_own_pairs(config, self.pipeline.config.sampling_rate)
+        self.pairs = scored_pairs(config, self.pipeline.config.sampling_rate)
 
     def train(self) -> None:
         """Run to `max_train_steps` or to the end of the time budget; the averaged weights are in `pipeline/` then."""
@@ -118,9 +114,7 @@ class Trainer:
             batches = self.examples.batches(forward_steps, _give_way)
         else:
             batches = accelerator.skip_first_batches(self.examples, forward_steps)
-        progress = tqdm(
-            total=config.max_train_steps, initial=self.global_step, disable=not accelerator.is_local_main_process
-        )
+        progress = progress_bar(self._share_done(), disable=not accelerator.is_local_main_process)
         for batch in self.clock.waiting_for(batches):
             with accelerator.accumulate(self.unet):
                 losses = self.losses(batch)
@@ -136,13 +130,13 @@ class Trainer:
             self.global_step += 1
             self.time_used = self._agreed_time_used()
             self.lr_scheduler.step()
-            progress.update()
+            progress.update(self._share_done() - progress.n)
+            progress.set_description(f"step {self.global_step}", refresh=False)
             finished = self.global_step == config.max_train_steps or self.time_used >= 1
             if _due(self.global_step, config.log_every) or finished:
                 report, num_windows = meter.report(accelerator)
                 report |= self.clock.report(num_windows)
-                budget = {"budget": f"{self.time_used:.0%}"} if config.max_minutes else {}
-                progress.set_postfix(loss=f"{report['loss']:.4f}", wait=f"{report['data_wait_share']:.0%}", **budget)
+                progress.set_postfix(loss=f"{report['loss']:.4f}", wait=f"{report['data_wait_share']:.0%}")
                 self._log(report | {"gradient_norm": float(gradient_norm)})
             if _due(self.global_step, config.validate_every) or finished:
                 self.validate()
@@ -317,6 +311,10 @@ class Trainer:
             schedule_position(step, self.time_used, config.lr_warmup_steps, config.max_train_steps)
         )
 
+    def _share_done(self) -> float:
+        """How much of the run is done, by its steps or by its time, whichever ends it."""
+        return min(max(self.global_step / self.config.max_train_steps, self.time_used), 1.0)
+
     def _agreed_time_used(self) -> float:
         """Share of the time budget that is used, as the main process sees it."""
         if self.clock.budget is None:
@@ -399,6 +397,8 @@ def main(arguments: list[str] | None = None) -> None:
         trainer.train()
 
     run_in(trainer.output_dir, work, parser, locked=trainer.accelerator.is_main_process)
+    if trainer.accelerator.is_main_process:
+        print(ending(config, len(trainer.pairs)))
     if about and trainer.accelerator.is_main_process:
         minutes = trainer.clock.elapsed / 60
         try:
