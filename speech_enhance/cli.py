@@ -1,19 +1,14 @@
-"""The command `speech-enhance INPUT OUTPUT`."""
+"""The command `speech-enhance INPUT... OUTPUT`."""
 
 import argparse
-import contextlib
 import importlib.util
 import math
-import os
-import sys
 from pathlib import Path
 
-from .audio_files import AudioFileError, check_input, open_audio
-from .audio_writer import check_output
-from .file_enhancement import BACKENDS, FileReport, PipelineChoice, UserError, check_places, enhance_file
-from .folders import FolderJob, Outcome, counted, named
+from .cli_runs import run
+from .file_enhancement import BACKENDS, PipelineChoice, UserError
 from .schedulers import PRESETS, SCHEDULERS
-from .standard_streams import run_command, say, show, spooled_input, spooled_output
+from .standard_streams import run_command
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -26,7 +21,12 @@ class OneLineParser(argparse.ArgumentParser):
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 done, 1 some files of a folder failed, 2 wrong input, 130 interrupted, 141 the
     reader of stdout has left."""
-    return run_command(lambda: run(build_parser().parse_args(arguments)), "interrupted, no file is left half-written")
+
+    def work() -> int:
+        options = build_parser().parse_intermixed_args(arguments)  # options may stand between several inputs
+        return run(options, pipeline_choice(options))
+
+    return run_command(work, "interrupted, no file is left half-written")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -38,17 +38,28 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "input",
         metavar="INPUT",
-        help="audio file (WAV, FLAC, Ogg, Opus, MP3, …); with ffmpeg also others, and videos; a folder of them; - for stdin",
+        nargs="+",
+        help="audio file (WAV, FLAC, Ogg, Opus, MP3, …), or several; with ffmpeg also others, and videos; a folder of them; - for stdin",
     )
     parser.add_argument(
         "output",
         metavar="OUTPUT",
-        help="file to write, its extension chooses the format; a folder for a folder; - for stdout",
+        help="file to write, its extension chooses the format; a folder for a folder, for several files, or for the same name; - for stdout",
     )
     add_pipeline_options(parser)
     parser.add_argument(
         "--plot", metavar="IMAGE", type=_image, help="also draw before, after and the gain (.png, .pdf, .svg)"
     )
+    parser.add_argument(
+        "--save-removed", metavar="FILE", help="also write what was taken away: input minus output, sample by sample"
+    )
+    parser.add_argument(
+        "--preview",
+        type=number(float, 0.1, 86400),
+        metavar="SECONDS",
+        help="enhance only this much, where most speech is",
+    )
+    parser.add_argument("--quiet", action="store_true", help="say only what failed and what could not be kept")
     parser.add_argument(
         "--format", choices=("wav", "flac", "ogg", "mp3"), default="wav", help="of stdout (default: wav)"
     )
@@ -107,110 +118,6 @@ def pipeline_choice(options: argparse.Namespace, device: str | None = None) -> P
     )  # fmt: skip
 
 
-def run(options: argparse.Namespace) -> int:
-    """Do what the options ask for; returns the exit code."""
-    choice = pipeline_choice(options)
-    if os.path.isdir(options.input):
-        if options.plot:
-            raise UserError("--plot draws one file, not a folder")
-        if options.output == "-":
-            raise UserError("a folder needs a folder for its output, not stdout")
-        return run_folder(options, choice)
-    with contextlib.ExitStack() as stack:
-        source = check_input(stack.enter_context(spooled_input()) if options.input == "-" else options.input)
-        target = stack.enter_context(spooled_output(options.format)) if options.output == "-" else options.output
-        target = check_output(target)
-        check_places(source, target, options.plot)
-        open_audio(source)  # a bad file is told before the model is loaded
-        pipeline, settings = choice.load()
-        with ProgressBar() as progress:
-            try:
-                report = enhance_file(pipeline, source, target, choice.generator(), progress, options.plot, **settings)
-            except AudioFileError:
-                raise
-            except ValueError as error:
-                raise UserError(f"{options.input}: {error}") from error
-    tell(report, options.output, pipeline, settings)
-    return 0
-
-
-def run_folder(options: argparse.Namespace, choice: PipelineChoice) -> int:
-    """Enhance the recordings under `options.input`; exit code 1 if any failed."""
-    job = FolderJob(Path(options.input), Path(options.output), choice)
-    plan = job.plan()
-    if plan.kept:
-        say(f"{counted(len(plan.kept))} done already")
-    if plan.left_out:
-        say(
-            f"left out, as no recordings, links to folders or of a format that cannot be written: {named(plan.left_out)}"
-        )
-    outcomes = []
-    for outcome in job.run(plan, options.workers):
-        outcomes.append(outcome)
-        done = f"{outcome.duration:.1f} s in {outcome.seconds:.1f} s" if outcome.error is None else outcome.error
-        number = f"[{len(outcomes)}/{len(plan.waiting) + len(plan.unreadable)}]"
-        show(f"{number} {outcome.file}: {done}")
-        for loss in losses(outcome, Path(outcome.file).suffix):
-            show(f"{number} {outcome.file}: {loss}")
-    failed = [outcome for outcome in outcomes if outcome.error is not None]
-    say(
-        f"{counted(len(outcomes) - len(failed))} enhanced, {len(failed)} failed, {len(plan.kept)} done before, "
-        f"{len(plan.left_out)} left out ({job.report_path})"
-    )
-    return 1 if failed else 0
-
-
-class ProgressBar:
-    """Seconds of audio done and the time that is left, on a terminal; called by [`enhance_file`]."""
-
-    def __enter__(self) -> "ProgressBar":
-        self._bar = None
-        return self
-
-    def __exit__(self, kind, error, traceback) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def __call__(self, stage: str, seconds: float, duration: float) -> None:
-        if not sys.stderr.isatty():
-            return
-        if self._bar is None:
-            from tqdm import tqdm
-
-            form = "{desc}{percentage:3.0f}% |{bar}| {n:.0f} of {total:.0f} s of audio, {remaining} left"
-            if math.isnan(duration):
-                duration, form = None, "{desc}{n:.0f} s of audio in {elapsed}"
-            known = os.get_terminal_size(sys.stderr.fileno()).columns  # 0 in some containers: tqdm would show nothing
-            size = {} if known else {"ncols": 80, "nrows": 24}
-            self._bar = tqdm(total=duration, bar_format=form, leave=False, **size)
-        if self._bar.desc.removesuffix(": ") != stage:
-            self._bar.reset()
-            self._bar.set_description(stage)
-        self._bar.update(seconds - self._bar.n)
-
-
-def tell(report: FileReport, name: str, pipeline, settings: dict) -> None:
-    """Say on stderr what was done, and what of the recording could not be kept."""
-    for loss in losses(report, report.target.suffix):
-        say(loss)
-    done = (
-        f"{name}: {report.duration:.1f} s of audio enhanced in {report.seconds:.1f} s "
-        f"({type(pipeline.scheduler).__name__}, {settings['num_inference_steps']} step(s), "
-        f"{settings['num_estimates']} estimate(s))"
-    )
-    show(done)
-
-
-def losses(report: FileReport | Outcome, extension: str) -> list[str]:
-    """What of a recording could not be read or kept in a file of this extension, a sentence each."""
-    sentences = list(report.notes)
-    if report.num_limited:
-        sentences.append(f"{report.num_limited} samples over full scale were limited")
-    if report.lost_tags:
-        sentences.append(f"tags that {extension} cannot hold were left out: {', '.join(report.lost_tags)}")
-    return sentences
-
-
 def number(kind: type, lowest: float, highest: float):
     """An argument's type: a number in a range."""
 
@@ -233,7 +140,7 @@ def _image(text: str) -> str:
     if not Path(text).parent.is_dir():
         raise argparse.ArgumentTypeError(f"the folder {Path(text).parent} does not exist")
     if importlib.util.find_spec("matplotlib") is None:
-        raise argparse.ArgumentTypeError('needs matplotlib: pip install "speech-enhance[plot]"')
+        raise argparse.ArgumentTypeError("needs matplotlib: pip install matplotlib")
     return text
 
 

@@ -193,7 +193,7 @@ class Corpus:
 
             from .audio_datasets import load_audio_dataset
         except ImportError as error:
-            raise UserError('a corpus needs Hugging Face Datasets: pip install "speech-enhance[corpus]"') from error
+            raise UserError("a corpus needs Hugging Face Datasets: pip install datasets") from error
         datasets.disable_progress_bars()
         datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what it logs is in the errors it raises
         path, column = options.dataset, options.column

@@ -1,5 +1,6 @@
 """A recording in one file enhanced into another, and which pipeline is to do it."""
 
+import contextlib
 import math
 import os
 import time
@@ -11,7 +12,9 @@ import numpy as np
 
 from .audio_files import AudioFileError, AudioReader, open_audio, reason
 from .audio_writer import AudioWriter
+from .excerpts import Excerpt, excerpt_with_speech
 from .pending_file import PendingFile
+from .removed_sound import with_removed
 from .strips import Strip
 
 
@@ -30,6 +33,7 @@ class FileReport:
         num_limited: Samples beyond full scale that had to be limited.
         lost_tags: Tags of the recording that the new file's format cannot hold.
         notes: What else of the recording could not be read or kept, a sentence each.
+        start: Seconds from the recording's beginning at which the new file begins: that of a preview.
     """
 
     target: Path
@@ -38,6 +42,7 @@ class FileReport:
     num_limited: int
     lost_tags: list[str]
     notes: list[str] = field(default_factory=list)
+    start: float = 0.0
 
 
 def enhance_file(
@@ -47,6 +52,8 @@ def enhance_file(
     generator=None,
     on_progress: Callable[[str, float, float], None] | None = None,
     picture: str | os.PathLike | None = None,
+    removed: str | os.PathLike | None = None,
+    preview_seconds: float | None = None,
     **settings,
 ) -> FileReport:
     """Enhance the recording `source` into `target`, block by block, in memory that does not grow with its length.
@@ -56,9 +63,13 @@ def enhance_file(
         source: Audio file, or video file with sound.
         target: File to write, which appears whole or not at all; its extension chooses the format.
         generator: See [`SpeechEnhancementPipeline`].
-        on_progress: Called with `"measuring"` or `"enhancing"`, the seconds of audio done and those of the file (`nan` if
+        on_progress: Called with `"looking for speech"`, `"measuring"` or `"enhancing"`, the seconds of audio done and those of the file (`nan` if
             its header does not tell). Raise in it to stop.
         picture: Where to draw what was done, see [`draw_comparison`]; a PNG, PDF or SVG file.
+        removed: Where to write what was taken away, the recording minus what became of it, sample by sample; an audio
+            file.
+        preview_seconds: Length of the part that is enhanced instead of all: the one with most speech (see
+            [`excerpt_with_speech`]).
         settings: See [`~SpeechEnhancementPipeline.stream`].
 
     Raises:
@@ -67,9 +78,11 @@ def enhance_file(
     """
     started = time.perf_counter()
     reader = open_audio(source)
-    check_places(source, target, picture)
-    rate = reader.sampling_rate
+    check_places(source, target, picture=picture, removed=removed)
     on_progress = on_progress or (lambda stage, seconds, duration: None)
+    if preview_seconds is not None:
+        reader = excerpt_with_speech(reader, preview_seconds, on_progress)
+    rate = reader.sampling_rate
     before, after = (Strip(rate), Strip(rate)) if picture else (None, None)
 
     def watched(blocks: Iterable[np.ndarray], stage: str, strip: Strip | None) -> Iterator[np.ndarray]:
@@ -83,18 +96,24 @@ def enhance_file(
 
     passes = iter([watched(reader.blocks(), "measuring", before), reader.blocks()])
     enhanced = pipeline.stream(lambda: next(passes), rate, generator, **settings)
-    report = write_recording(reader, target, watched(enhanced, "enhancing", after))
+    with contextlib.ExitStack() as stack:
+        if removed:
+            writer = stack.enter_context(_writer_like(reader, removed))
+            enhanced = with_removed(enhanced, reader.blocks(), writer)
+        report = write_recording(reader, target, watched(enhanced, "enhancing", after))
+        if removed and writer.num_limited:
+            report.notes.append(f"{removed}: {writer.num_limited} samples over full scale were limited")
     if picture:
         draw_picture(before.finish(), after.finish(), Path(picture))
-    return replace(report, seconds=time.perf_counter() - started)
+    start = reader.first / rate if isinstance(reader, Excerpt) else 0.0
+    return replace(report, seconds=time.perf_counter() - started, start=start)
 
 
 def write_recording(reader: AudioReader, target: str | os.PathLike, blocks: Iterable[np.ndarray]) -> FileReport:
     """Write what became of a recording, blocks `(channels, samples)` at its rate, in its encoding and with its tags as far
     as the format of `target` has them; see [`enhance_file`]."""
     started, num_samples, rate = time.perf_counter(), 0, reader.sampling_rate
-    expected = 0 if math.isnan(reader.duration) else round(reader.duration * rate)
-    with AudioWriter(target, rate, reader.num_channels, like=reader, num_samples=expected) as writer:
+    with _writer_like(reader, target) as writer:
         for block in blocks:
             writer.write(block)
             num_samples += block.shape[1]
@@ -103,18 +122,35 @@ def write_recording(reader: AudioReader, target: str | os.PathLike, blocks: Iter
     return FileReport(writer.path, num_samples / rate, seconds, writer.num_limited, writer.lost_tags, notes)
 
 
-def check_places(
-    source: str | os.PathLike, target: str | os.PathLike, picture: str | os.PathLike | None = None
-) -> None:
-    """Raise [`AudioFileError`] if `target` is, by whatever name or link, the recording itself, or `picture` one of both."""
+def _writer_like(reader: AudioReader, path: str | os.PathLike) -> AudioWriter:
+    rate = reader.sampling_rate
+    expected = 0 if math.isnan(reader.duration) else round(reader.duration * rate)
+    return AudioWriter(path, rate, reader.num_channels, like=reader, num_samples=expected)
+
+
+def check_places(source: str | os.PathLike, target: str | os.PathLike, **others: str | os.PathLike | None) -> None:
+    """Refuse files that would take each other's place, by whatever name or link.
+
+    Args:
+        source: The recording.
+        target: What it becomes.
+        others: Further files that are to be written, by what they are called in messages; `None` for one that is not.
+
+    Raises:
+        AudioFileError: if two are the same file, or one of `others` is something else than a file.
+    """
     if _same_place(source, target):
         raise AudioFileError(f"{target}: output and input are the same file")
-    if picture is not None:
-        for name, place in (("input", source), ("output", target)):
-            if _same_place(picture, place):
-                raise AudioFileError(f"{picture}: picture and {name} are the same file")
-        if os.path.exists(picture) and not os.path.isfile(picture):
-            raise AudioFileError(f"{picture}: is no regular file, expected a name for the picture")
+    known = {"input": source, "output": target}
+    for name, path in others.items():
+        if path is None:
+            continue
+        for other, place in known.items():
+            if _same_place(path, place):
+                raise AudioFileError(f"{path}: {name} and {other} are the same file")
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise AudioFileError(f"{path}: is no regular file, expected a name for the file {name!r}")
+        known[name] = path
 
 
 def _same_place(first: str | os.PathLike, second: str | os.PathLike) -> bool:
@@ -200,6 +236,8 @@ def load_pipeline(model: str | None = None, device: str | None = None):
     Raises:
         UserError: if there is no such model or device.
     """
+    if model is not None and not Path(model).exists():
+        check_on_hub(model)
     import torch
     from diffusers.utils import logging
 
@@ -225,6 +263,34 @@ def load_pipeline(model: str | None = None, device: str | None = None):
     return pipeline
 
 
+def check_on_hub(name: str) -> None:
+    """Refuse a model that is no folder if the Hub does not have it either, or cannot be asked. What is in the cache already
+    counts as there.
+
+    Raises:
+        UserError: with the reason.
+    """
+    from huggingface_hub import HfApi, errors, try_to_load_from_cache
+
+    try:
+        if isinstance(try_to_load_from_cache(name, "model_index.json"), str):
+            return
+        HfApi().model_info(name, timeout=5)
+    except errors.HFValidationError:
+        why = "and no name of a model on the Hub (user/name)"
+    except errors.RepositoryNotFoundError:
+        why = "and the Hub has no such model that you may read (a private one needs `hf auth login`)"
+    except errors.HfHubHTTPError as error:
+        why = f"and the Hub refuses it: {first_line(error)}"
+    except errors.OfflineModeIsEnabled:
+        why = "and the Hub is not asked, since HF_HUB_OFFLINE is set"
+    except Exception:  # of httpx, which is not ours to import
+        why = "and the Hub cannot be reached"
+    else:
+        return
+    raise UserError(f"{name}: no such folder, {why}")
+
+
 def use_onnx(pipeline) -> None:
     """Have ONNX Runtime run the network, which takes some seconds to export.
 
@@ -237,7 +303,7 @@ def use_onnx(pipeline) -> None:
     try:
         pipeline.unet = OnnxUNet(pipeline.unet, config.window_frames, num_bands=config.num_mel_bins)
     except ImportError as error:
-        raise UserError('--backend onnx needs ONNX Runtime: pip install "speech-enhance[onnx]"') from error
+        raise UserError("--backend onnx needs ONNX Runtime: pip install onnx onnxruntime") from error
 
 
 def first_line(error: BaseException) -> str:

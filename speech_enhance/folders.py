@@ -200,8 +200,10 @@ class FolderJob:
         ]
 
     def _outcome(self, file: str, result: Result, facts: list[int] | None = None) -> Outcome:
-        choice = dataclasses.asdict(self.choice)
-        return Outcome(file, source=facts or [], choice=choice, **outcome_fields(result))
+        fields = outcome_fields(result)
+        if fields["error"] is not None:
+            fields["error"] = fields["error"].removeprefix(f"{self.source / file}: ")
+        return Outcome(file, source=facts or [], choice=dataclasses.asdict(self.choice), **fields)
 
     def _files(self, unreadable: dict[str, str]) -> Iterator[tuple[str, bool]]:
         """Files in order of folders and names, and whether each is a recording. Links to folders come among the others and
@@ -251,9 +253,9 @@ def named(files: list[str], most: int = 5) -> str:
     return f"{counted(len(files))} ({', '.join(files[:most])}{more})"
 
 
-def counted(number: int) -> str:
+def counted(number: int, noun: str = "file") -> str:
     """`1 file`, `2 files`."""
-    return f"{number} file{'' if number == 1 else 's'}"
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 _worker = {}

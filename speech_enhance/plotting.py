@@ -30,7 +30,7 @@ def draw_comparison(
     dark: bool = False,
 ):
     """Draw a recording and what became of it: waveforms, spectrograms in dB below the loudest of the recording, and the
-    gain that was applied in dB.
+    gain that was applied in dB, blank where the recording is below the spectrogram's range.
 
     Args:
         noisy: The recording, `(samples,)` or `(channels, samples)`, or the [`Strip`] of a long one.
@@ -72,9 +72,12 @@ def draw_comparison(
     extent = (0, noisy.duration, 0, sampling_rate / 2000)
     _draw_waveforms(wave_axis, noisy, results, dark)
     _draw_image(noisy_axis, _decibel(noisy.power) - top, "recording", extent, *level)
+    silent = _decibel(_mean_around(noisy.power)) < top - DYNAMIC_RANGE_DB
     for (level_axis, gain_axis), (name, item) in zip(cells[1:], results.items(), strict=False):
         _draw_image(level_axis, _decibel(item.power) - top, name, extent, *level)
-        _draw_image(gain_axis, applied_gain_db(noisy.power, item.power), "gain applied", extent, *gain)
+        # where there is nothing to turn down, a gain would say nothing
+        heard = np.ma.masked_where(silent, applied_gain_db(noisy.power, item.power))
+        _draw_image(gain_axis, heard, "gain applied (blank where the recording is silent)", extent, *gain)
     for axis in grid.flat:
         axis.set_visible(axis.has_data())
         axis.tick_params(labelbottom=True)
@@ -82,6 +85,14 @@ def draw_comparison(
         lower.set_xlabel("seconds")
     _set_colours(figure, dark)
     return figure
+
+
+def _mean_around(power: np.ndarray, reach: int = 3) -> np.ndarray:
+    """Mean of each value and those up to `reach` away from it in both directions, so that noise near a threshold falls on one
+    side of it."""
+    size = 2 * reach + 1
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(power, reach, mode="edge"), (size, size))
+    return windows.mean(axis=(2, 3))
 
 
 def _decibel(power: np.ndarray) -> np.ndarray:

@@ -53,3 +53,12 @@ def test_silence_and_wrong_shapes():
     draw_comparison(np.zeros(4000), np.zeros(4000), 16000).savefig(io.BytesIO())
     with pytest.raises(ValueError, match="'x' has 5 samples, the recording 4"):
         draw_comparison(np.ones(4), {"x": np.ones(5)}, 16000)
+
+
+def test_the_gain_is_blank_where_the_recording_is_silent():
+    audio = np.concatenate([np.zeros(16000, np.float32), noise(16000)])
+    (gain,) = labelled(draw_comparison(audio, audio / 2, 16000), "gain")
+    drawn = np.ma.getmaskarray(gain.images[0].get_array())
+    middle = drawn.shape[1] // 2
+    assert drawn[:, : middle - 10].all()
+    assert not drawn[:, middle + 10 :].any()

@@ -16,6 +16,7 @@ from pathlib import Path
 if not __package__:  # run as a script: the repository, not this folder with its own `evaluate.py`, is the import root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from speech_enhance.folders import counted
 from speech_enhance.metrics import mean_score, pesq, score
 from speech_enhance.schedulers import PRESETS, SCHEDULERS, Preset, make_scheduler
 from training.bootstrap import bootstrap_gain
@@ -83,7 +84,7 @@ def setting_of(row: dict) -> Preset:
 def label(row: dict) -> str:
     """The setting of a row in words."""
     estimates = f", {row['num_estimates']} estimates" if row["num_estimates"] > 1 else ""
-    return f"{row['scheduler']}, {row['num_inference_steps']} step(s){estimates}"
+    return f"{row['scheduler']}, {counted(row['num_inference_steps'], 'step')}{estimates}"
 
 
 def scores(row: dict, name: str = "pesq") -> list[float]:
@@ -161,7 +162,7 @@ def markdown(rows: list[dict], presets: dict[str, Preset], title: str) -> str:
 def _table(rows: list[dict], cell) -> list[str]:
     cells = {(row["scheduler"], row["num_inference_steps"]): cell(row) for row in rows if row["num_estimates"] == 1}
     steps = sorted({key[1] for key in cells})
-    lines = [f"| scheduler | {' | '.join(f'{n} step(s)' for n in steps)} |", "|---" * (len(steps) + 1) + "|"]
+    lines = [f"| scheduler | {' | '.join(counted(n, 'step') for n in steps)} |", "|---" * (len(steps) + 1) + "|"]
     for scheduler in dict.fromkeys(key[0] for key in cells):
         lines.append(f"| {scheduler} | {' | '.join(cells.get((scheduler, n), '–') for n in steps)} |")
     return [*lines, ""]

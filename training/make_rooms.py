@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         import pyroomacoustics  # noqa: F401
     except ImportError:
-        parser.error("rooms need pyroomacoustics: pip install 'speech-enhance[train]'")
+        parser.error("rooms need pyroomacoustics: pip install pyroomacoustics")
     rooms = range(options.count)
     rows = (
         room_row(options.seed, index, options.sampling_rate, options.rt60, options.distance)
