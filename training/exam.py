@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(" ".join(str(error).split()))
     stored_speed = Path(f"{options.output}-speed.json")
     speed = json.loads(stored_speed.read_text(encoding="utf-8")) if stored_speed.exists() else None
-    write_report(options.output, figures(results), report(plan, results, runs.missing, speed))
+    write_report(options.output, figures(plan, results), report(plan, results, runs.missing, speed))
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def short_table(plan: ExamPlan, results: dict[str, dict[str, Rows]], speed: dict
 def set_report(plan: ExamPlan, name: str, results: dict[str, Rows]) -> list[str]:
     """Everything about one set."""
     variants = [system for system in plan.variants() if results.get(system)]
-    systems = {system: rows for system, rows in results.items() if system not in plan.variants()}
+    systems = without_variants(plan, results)
     first = next((rows for rows in systems.values() if rows), [])
     if not first:
         return [f"## {name}", "", "No system of this set was available."]
@@ -80,7 +80,7 @@ def set_report(plan: ExamPlan, name: str, results: dict[str, Rows]) -> list[str]
         "",
         *([f"{plan.sets[name].description}.", ""] if plan.sets[name].description else []),
     ]
-    lines += overview(systems, names, plain, mark_best=True)
+    lines += first_table(plan, results)
     if has(first, "wer"):
         lines += ["", words_note(first)]
     if systems.get(plan.main_system) and len(systems) > 1:
@@ -91,6 +91,17 @@ def set_report(plan: ExamPlan, name: str, results: dict[str, Rows]) -> list[str]
     if UTTERANCE in first[0] and has(first, "wer"):
         lines += ["", *words_by_ratio(name, results), *lost_words(name, systems)]
     return lines
+
+
+def first_table(plan: ExamPlan, results: dict[str, Rows]) -> list[str]:
+    """Systems as rows, measures as columns."""
+    systems = without_variants(plan, results)
+    return overview(systems, measured(systems, COMPARED), plain, mark_best=True)
+
+
+def without_variants(plan: ExamPlan, results: dict[str, Rows]) -> dict[str, Rows]:
+    """The results of all systems but the limits and mixes of the main one."""
+    return {system: rows for system, rows in results.items() if system not in plan.variants()}
 
 
 def words_note(rows: Rows) -> str:
@@ -114,17 +125,18 @@ def variants_table(plan: ExamPlan, name: str, variants: list[str], results: dict
     return lines
 
 
-def figures(results: dict[str, dict[str, Rows]]) -> dict[str, dict[str, dict]]:
-    """The same as [`report`] for programs: by set and system every mean, its difference from the untouched recordings, and
-    WER by ratio, all with their intervals."""
-    stored: dict[str, dict[str, dict]] = {}
+def figures(plan: ExamPlan, results: dict[str, dict[str, Rows]]) -> dict[str, dict]:
+    """The same as [`report`] for programs: by set the number of files, the lines of its first table, and of each system every
+    mean, its difference from the untouched recordings, and WER by ratio, all with their intervals."""
+    stored: dict[str, dict] = {}
     for name, systems in results.items():
-        stored[name] = {}
+        files = max((len(rows) for rows in systems.values()), default=0)
+        stored[name] = {"files": files, "table": first_table(plan, systems), "systems": {}}
         noisy = systems.get(UNTOUCHED, [])
         for system, rows in systems.items():
             if not rows:
                 continue
-            stored[name][system] = entry = {"summary": summarise(rows)}
+            stored[name]["systems"][system] = entry = {"summary": summarise(rows)}
             shared = [measure for measure in COMPARED if has(rows, measure) and has(noisy, measure)]
             entry["less_untouched"] = {measure: asdict(difference(rows, noisy, measure)) for measure in shared}
             if "wer" in shared and "snr_db" in rows[0]:
