@@ -2,22 +2,25 @@
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 import yaml
-from conftest import noise
+from conftest import noise, quiet
 from datasets import Dataset
 
+from speech_enhance import PRESETS, SpeechEnhancementPipeline, make_scheduler
+from speech_enhance.metrics import si_sdr
 from training import exam_speed
 from training.bootstrap import bootstrap_mean, bootstrap_ratio
 from training.config import read_config
 from training.exam import PLAN, main
 from training.exam_plan import ExamPlan, mix_of
 from training.exam_tables import lost_words, words_by_ratio
+from training.loading import decode
 from training.score_tables import average, best_system, difference, overview, plain
 from training.shards import flac
 from training.systems import SYSTEMS
@@ -109,7 +112,15 @@ def test_the_exam_makes_every_table_and_goes_on_where_it_was_stopped(plan, tmp_p
     # A mix is what the pipeline makes with `mix`; and outputs that are there are not made again.
     folder = next((tmp_path / "outputs" / "words").glob("ours-fast-[0-9a-f]*"))
     assert {path.stem for path in folder.iterdir()} == {"0_-2.5dB", "0_17.5dB", "1_-2.5dB", "1_17.5dB"}
+    pipeline = quiet(SpeechEnhancementPipeline.from_pretrained(tmp_path / "model"))
+    row = next(iter(Dataset.from_parquet(str(tmp_path / "words.parquet"))))
+    noisy, clean = (decode(row[name], RATE) for name in ("noisy", "clean"))
+    settings = asdict(PRESETS["fast"])
+    pipeline.scheduler = make_scheduler(settings.pop("scheduler"), pipeline.scheduler.config)
+    mixed = pipeline(noisy, RATE, mix=0.8, **settings).audios
     lines = (tmp_path / "exam.runs.jsonl").read_text().splitlines()
+    of_mix = [json.loads(line) for line in lines if '"ours, fast, mix 0.8", "judge": "signal"' in line]
+    assert of_mix[0]["files"][0]["si_sdr"] == pytest.approx(si_sdr(mixed, clean), abs=1e-3)
     (tmp_path / "exam.runs.jsonl").write_text("\n".join(lines[:-2]) + "\n")
     monkeypatch.setattr(ExamPlan, "make_system", lambda *_: pytest.fail("an output was made again"))
     main(options)
