@@ -99,7 +99,7 @@ def test_the_exam_makes_every_table_and_goes_on_where_it_was_stopped(plan, tmp_p
     )
     assert "Not available here: visqol (No module named 'visqol')." in text
     assert "ViSQOL" not in text.split("## words")[1]
-    assert "WER of 40 words, against transcript." in text
+    assert "WER of 40 words, against the transcript." in text
     for line in ("| limit 6 dB |", "| mix 0.8 |", "### words: WER less that of the untouched recording", "-2.5 dB (20 words)"):  # fmt: skip
         assert line in text
     of_set = json.loads((tmp_path / "exam.json").read_text())["words"]

@@ -30,16 +30,26 @@ WORST = 5
 """Files that are named of those that lose words."""
 SHORT = ("pesq", "estoi", "dnsmos_ovrl")
 HOW_TO_READ = (
-    "Every system went through the same code on the same pairs. Larger is better, but of WER, the share of wrong words, smaller. "
-    "The best figure of a column is **bold** if its lead over the next best is sure: the paired 95 % interval of a bootstrap over files lies "
-    "off 0. In tables of differences every sure one is bold. PESQ compares with the clean recording; a copy of it trained our models, "
-    "so it cannot be the judge alone. DNSMOS and DistillMOS guess from the output alone what listeners would say."
+    "Every system went through the same code on the same pairs. Larger is better, except for WER, the share of wrong words. The best "
+    "figure of a column is **bold** if its lead over the next best is sure: the 95 % interval of a bootstrap over files, paired by file, lies "
+    "off 0. PESQ, ESTOI, SI-SDR and ViSQOL compare with the clean recording. DNSMOS and DistillMOS guess from the output alone what "
+    "listeners would say. WER is what a speech recogniser gets wrong. A copy of PESQ trained our models, so it cannot be the judge alone."
 )
+DIFFERENCES = "In tables of differences every one that is sure is bold."
+REFERENCES = {"transcript": "the transcript", "recogniser": "the recogniser's own text of the clean recording"}
 
 
 def report(plan: ExamPlan, results: dict[str, dict[str, Rows]], missing: dict[str, str], speed: dict | None) -> str:
     """The whole report: the short table, then every set."""
-    lines = ["# The exam", "", *short_table(plan, results, speed), "", "## How to read the tables", "", HOW_TO_READ]
+    lines = [
+        "# The exam",
+        "",
+        *short_table(plan, results, speed),
+        "",
+        "## How to read the tables",
+        "",
+        f"{HOW_TO_READ} {DIFFERENCES}",
+    ]
     if missing:
         lines += ["", f"Not available here: {'; '.join(f'{name} ({why})' for name, why in missing.items())}."]
     for name, of_set in results.items():
@@ -106,9 +116,10 @@ def without_variants(plan: ExamPlan, results: dict[str, Rows]) -> dict[str, Rows
 
 def words_note(rows: Rows) -> str:
     """What words were counted against."""
-    references = sorted({str(row["wer_reference"]) for row in rows if row.get("wer_reference")})
+    references = dict.fromkeys(row["wer_reference"] for row in rows if row.get("wer_reference"))
     words = sum(row["words"] for row in rows)
-    return f"WER of {words:.0f} words, against {' and '.join(references) or 'an unnamed reference'}."
+    against = " and ".join(REFERENCES.get(reference, reference) for reference in references)
+    return f"WER of {words:.0f} words, against {against or 'an unnamed reference'}."
 
 
 def variants_table(plan: ExamPlan, name: str, variants: list[str], results: dict[str, Rows]) -> list[str]:
