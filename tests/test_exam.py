@@ -23,7 +23,7 @@ from training.exam_tables import lost_words, words_by_ratio
 from training.loading import decode
 from training.score_tables import average, best_system, difference, overview, plain
 from training.shards import flac
-from training.systems import SYSTEMS
+from training.systems import MAKERS
 
 RATE = 16000
 SYSTEMS_RUN = ["untouched", "rnnoise", "ours, fast"]
@@ -136,8 +136,7 @@ def test_a_stored_system_of_others_and_a_missing_package(plan, tmp_path, monkeyp
     def missing(pairs):
         raise ImportError("No module named 'nowhere'")
 
-    monkeypatch.setitem(SYSTEMS, "rnnoise", missing)
-    monkeypatch.setattr("training.exam_plan.make_packaged", lambda system, num_threads: SYSTEMS[system])
+    monkeypatch.setitem(MAKERS, "rnnoise", lambda num_threads: missing)
     (tmp_path / "mine" / "words").mkdir(parents=True)
     for row in Dataset.from_parquet(str(tmp_path / "words.parquet")):
         (tmp_path / "mine" / "words" / f"{row['id']}.flac").write_bytes(row["noisy"]["bytes"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from speech_enhance import PRESETS
 
-from .systems import SYSTEMS, System, diffusion
+from .systems import SYSTEMS, System, diffusion, make_system
 from .validation import Pair, load_pairs
 
 SIGNAL = "signal"
@@ -115,20 +115,12 @@ class ExamPlan:
             return diffusion(found[0], **found[1])
         if system not in SYSTEMS:
             raise ValueError(f"unknown system {system!r}; known are {', '.join(SYSTEMS)}, and MODEL, PRESET")
-        return make_packaged(system, num_threads)
+        return make_system(system, num_threads)
 
     def load_set(self, name: str, limit: int | None) -> list[Pair]:
         """The pairs of a set."""
         item = self.sets[name]
         return load_pairs(item.pairs, limit, split=item.split, name=item.name)
-
-
-def make_packaged(system: str, num_threads: int) -> System:
-    """A system out of a package."""
-    from . import systems
-
-    make = getattr(systems, "make_system", None)
-    return make(system, num_threads) if make else SYSTEMS[system]
 
 
 def mix_of(system: str) -> tuple[str, float] | None:

@@ -22,6 +22,7 @@ from training.benchmark import test_signal
 from training.config import read_config
 from training.exam_plan import ExamPlan
 from training.score_tables import header, row_text
+from training.systems import LATENCY_MS
 from training.validation import Pair
 
 THREADS = (1, 2)
@@ -69,7 +70,7 @@ def measure_systems(plan: ExamPlan, systems: list[str], threads: int, repeats: i
         except ImportError as error:
             figures[system] = {"missing": str(error)}
             continue
-        figures[system] = {"load_seconds": time.perf_counter() - started, "latency_ms": latency_ms(system)}
+        figures[system] = {"load_seconds": time.perf_counter() - started, "latency_ms": LATENCY_MS.get(system)}
         loaded[system]([Pair("warm-up", audio[:16000], audio[:16000], {})])
     times: dict[str, list[float]] = {system: [] for system in loaded}
     for _ in range(repeats):
@@ -80,13 +81,6 @@ def measure_systems(plan: ExamPlan, systems: list[str], threads: int, repeats: i
     for system, values in times.items():
         figures[system] |= {"real_time_factor": statistics.median(values), "slowest": max(values)}
     return figures
-
-
-def latency_ms(system: str) -> float | None:
-    """Milliseconds that a system answers late by design, `None` if it needs the whole recording or it is not known."""
-    from training import systems
-
-    return getattr(systems, "LATENCY_MS", {}).get(system)
 
 
 def speed_markdown(results: dict) -> str:

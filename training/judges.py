@@ -5,12 +5,13 @@ A judge rates the outputs of a system for pairs at 16 kHz and gives one dictiona
 | judge | columns | package | licence of code and weights |
 |---|---|---|---|
 | `dnsmos` | `dnsmos_sig`, `dnsmos_bak`, `dnsmos_ovrl` | `speechmos` | MIT |
-| `wer` | `word_errors`, `words`, `wer_reference` | `faster-whisper`, `jiwer`; Whisper | MIT; MIT |
+| `wer` | `word_errors`, `words`, `wer_reference`, `text`, `reference_text` | `faster-whisper`, `jiwer`; Whisper | MIT; MIT |
 | `visqol` | `visqol` | `visqol-python[lattice]` | Apache-2.0 |
 | `distillmos` | `distillmos` | `distillmos` | MIT |
 
 The word error rate of several files is the sum of `word_errors` over the sum of `words`. `wer_reference` says what the words
-were compared with: "transcript", or "recogniser", its own text of the clean recording.
+were compared with: "transcript", or "recogniser", its own text of the clean recording. `text` is what it heard, `reference_text`
+what that was compared with.
 """
 
 import hashlib
@@ -64,7 +65,8 @@ class WordJudge:
         transcript = next((pair.info[name] for name in TRANSCRIPT_COLUMNS if pair.info.get(name)), None)
         reference = transcript or self._clean_text(pair.clean)
         source = "transcript" if transcript else "recogniser"
-        return self._count(self.recognise(output), reference) | {"wer_reference": source}
+        text = self.recognise(output)
+        return self._count(text, reference) | {"wer_reference": source, "text": text, "reference_text": reference}
 
     def _clean_text(self, clean: np.ndarray) -> str:
         key = hashlib.sha256(np.ascontiguousarray(clean)).digest()
