@@ -21,7 +21,7 @@ from training.exam import PLAN, main
 from training.exam_plan import ExamPlan, mix_of
 from training.exam_tables import lost_words, words_by_ratio
 from training.loading import decode
-from training.score_tables import average, best_system, difference, overview, plain
+from training.score_tables import average, best_system, difference, overview, plain, sure
 from training.shards import flac
 from training.systems import MAKERS
 
@@ -178,6 +178,7 @@ def test_speed_is_measured_in_turn_for_each_number_of_threads(plan, tmp_path, mo
     monkeypatch.setattr(exam_speed, "SECONDS", 1)
     figures = exam_speed.measure_systems(read_config(ExamPlan, plan), ["untouched", "ours, fast"], 1, 2)
     assert figures["ours, fast"]["real_time_factor"] > figures["untouched"]["real_time_factor"] >= 0
+    assert (figures["ours, fast"]["latency_ms"], figures["untouched"]["latency_ms"]) == (None, 0)
     assert figures["ours, fast"]["slowest"] >= figures["ours, fast"]["real_time_factor"]
     row = {"real_time_factor": {"1": 0.5, "2": 0.25}, "slowest": {"1": 0.6, "2": 0.3}, "load_seconds": 1.0, "latency_ms": 10.0}  # fmt: skip
     results = {"machine": "m", "seconds": 1, "repeats": 2, "systems": {"ours, fast": row, "dtln": {"missing": "no"}}}
@@ -212,6 +213,8 @@ def test_words_are_pooled_and_drawn_by_utterance():
     assert bootstrap_ratio([1, 2, 3], [1, 1, 1]) == bootstrap_mean([1, 2, 3])
     assert bootstrap_ratio([1, float("nan")], [2, 1]).mean == 0.5
     assert np.isnan(bootstrap_ratio([], []).mean)
+    alone = difference(words(0, 0), words(5, 5), "wer")
+    assert (alone.mean, sure(alone)) == (-0.5, False)  # one utterance, so no interval
 
 
 def test_bold_is_only_what_is_sure():

@@ -32,7 +32,7 @@ def bootstrap_ratio(
     """Sum of `numerators` over the sum of `denominators`, such as wrong words over words, with its 95 % interval.
 
     Files of one group, such as one utterance in several noises, are drawn together; by default each file is a group.
-    Undefined files and infinite values count as in [`bootstrap_mean`].
+    Undefined files and infinite values count as in [`bootstrap_mean`]. A single group has no interval.
     """
     above, below = np.asarray(numerators, dtype=float), np.asarray(denominators, dtype=float)
     defined = ~np.isnan(above) & ~np.isnan(below)
@@ -46,6 +46,8 @@ def bootstrap_ratio(
     if groups is not None:
         group = np.unique(np.asarray(groups)[defined], return_inverse=True)[1]
         above, below = np.bincount(group, above), np.bincount(group, below)
+    if len(above) < 2:  # one says nothing about another draw
+        return Mean(mean, float("nan"), float("nan"), count)
     drawn = np.random.default_rng(seed).integers(len(above), size=(NUM_RESAMPLES, len(above)))
     with np.errstate(invalid="ignore"):  # a draw without a word
         low, high = np.nanpercentile(above[drawn].sum(axis=1) / below[drawn].sum(axis=1), [2.5, 97.5])
