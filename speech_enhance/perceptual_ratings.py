@@ -19,8 +19,8 @@ class Visqol:
     """ViSQOL in speech mode (Chinen et al., arXiv:2004.09584) by the port `visqol-python`, with the lattice model that the C++
     program uses: `Visqol()(estimate, reference)`.
 
-    It is `nan` where the reference is silent or too short for its patches (about 0.5 s of speech). A silent estimate of a proper reference gets
-    the lowest rating, 1.
+    It is `nan` where the reference is silent or holds no patch of speech, for which it takes about 0.7 s. A silent estimate of
+    a proper reference gets the lowest rating, 1.
 
     Raises:
         ImportError: if `visqol-python` or its extra `lattice` is missing.
@@ -39,7 +39,7 @@ class Visqol:
         silent = not estimate.any()
         try:
             result = self._rater.measure_from_arrays(reference, reference if silent else estimate, SAMPLING_RATE)
-        except (ValueError, IndexError, RuntimeError):
+        except (ValueError, IndexError):  # too few samples, or no patch
             return float("nan")
         return LOWEST_RATING if silent else float(result.moslqo)
 

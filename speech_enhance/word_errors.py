@@ -6,6 +6,7 @@ the rate of many recordings is the sum of errors over the sum of words.
 
 import numpy as np
 
+from .metrics import read_mono
 from .optional_packages import import_package
 
 SAMPLING_RATE = 16000
@@ -84,7 +85,7 @@ class WordErrorCounter:
         A text without words misses every word of the reference. A reference without words has 0 words; each word of the
         text is then one too many.
         """
-        text, reference = self._normalise(text).strip(), self._normalise(reference).strip()
+        text, reference = self._words(text), self._words(reference)
         if not reference:
             return {"word_errors": len(text.split()), "words": 0}
         found = self._jiwer.process_words(reference, text)
@@ -92,6 +93,35 @@ class WordErrorCounter:
             "word_errors": found.substitutions + found.deletions + found.insertions,
             "words": found.substitutions + found.deletions + found.hits,
         }
+
+    def _words(self, text: str) -> str:
+        """Normalised words. Of dots at the end of a text the normaliser leaves one, which is no word."""
+        return " ".join(word for word in self._normalise(text).split() if any(map(str.isalnum, word)))
+
+
+def score_files(recogniser: Recogniser, predictions: list[str], references: list[str], references_are: str) -> dict:
+    """Word error rate of audio files.
+
+    Args:
+        recogniser: What recognises the words.
+        predictions: Paths of recordings.
+        references: What is said in them, or paths of clean recordings, of which the recogniser's own text is taken.
+        references_are: "texts" or "recordings".
+
+    Returns:
+        `wer`, the sum of errors over the sum of words (`nan` without any), and the lists `word_errors_values` and
+        `words_values`.
+    """
+    if references_are not in ("texts", "recordings"):
+        raise ValueError(f'`references_are` must be "texts" or "recordings", got {references_are!r}')
+    if references_are == "recordings":
+        references = [recogniser(read_mono(path)) for path in references]
+    count = WordErrorCounter(recogniser.language)
+    rows = [count(recogniser(read_mono(path)), text) for path, text in zip(predictions, references, strict=True)]
+    values = {name: [row[name] for row in rows] for name in ("word_errors", "words")}
+    words = sum(values["words"])
+    wer = sum(values["word_errors"]) / words if words else float("nan")
+    return {"wer": wer} | {f"{name}_values": counts for name, counts in values.items()}
 
 
 def model_path(model: str | None = None) -> str:

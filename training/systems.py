@@ -190,6 +190,9 @@ def make_system(name: str, num_threads: int = 1) -> System:
         num_threads: Threads of `dtln` and `nsnet2`, which run in ONNX Runtime. The others have no such setting and run on one
             thread.
 
+    Returns:
+        The system. If it has a method `prepare`, that loads what the next recording needs; call it before timing one.
+
     Raises:
         ImportError: if its package is missing or does not run on this platform; the message names the `pip` command.
     """
@@ -229,7 +232,6 @@ DEFAULT_SYSTEMS = tuple(name for name in SYSTEMS if name != "spectral_subtractio
 """Those that a report shows unless others are named."""
 LATENCY_MS: dict[str, float] = {
     "untouched": 0,
-    "spectral_gating": float("inf"),
     "spectral_subtraction": 32,
     "log_mmse": 20,
     "rnnoise": 30,
@@ -237,14 +239,13 @@ LATENCY_MS: dict[str, float] = {
     "nsnet2": 20,
     "dtln": 32,
     "deepfilternet3": 40,
-    "true_mel": float("inf"),
 }
 """Latency as designed, in ms: how late the output is plus one frame, which must arrive first; computing takes more.
 
 Spectral subtraction: windows of 512 samples. Log-MMSE: windows of 20 ms, half overlapped. RNNoise: 20 ms late in frames of
 10 ms, measured. WebRTC: 6 ms late in frames of 10 ms, measured. NSNet2: windows of 20 ms. DTLN: windows of 32 ms (its paper,
 section 2.3). DeepFilterNet3: windows of 20 ms and 20 ms of look-ahead (its paper, arXiv:2305.08227). noisereduce learns from
-the whole recording and has none (infinite); nor has the true mel.
+the whole recording and is not here, nor is the true mel.
 """
 
 
