@@ -60,8 +60,6 @@ def chosen(plan: ExamPlan, options: argparse.Namespace) -> dict[str, tuple[list[
     work = {}
     for name in names:
         systems = plan.systems_of(name) if options.systems is None else options.systems
-        if plan.main_system in systems:
-            systems = [*systems, *plan.variants()] if options.variants else systems
         judges = plan.judges_of(name) if options.judges is None else options.judges
         work[name] = [*systems, *dict(options.system)], judges
     return work
@@ -106,9 +104,15 @@ def main(arguments: list[str] | None = None) -> None:
             speed = measure_speed(options.plan, systems, options.repeats)
             write_report(f"{options.output}-speed", speed, speed_markdown(speed))
             return
-        runs = Runs(plan, Path(f"{options.output}.runs.jsonl"), options.limit, dict(options.system), judge_maker(options.asr_model))  # fmt: skip
+        runs = Runs(plan, Path(f"{options.output}.runs.jsonl"), options.limit, dict(options.system), judge_maker(options.asr_model), options.asr_model)  # fmt: skip
         take = runs.latest if options.report_only else runs.run
-        results = {name: take(name, *work) for name, work in chosen(plan, options).items()}
+        results = {}
+        for name, (systems, judges) in chosen(plan, options).items():
+            results[name] = take(name, systems, judges)
+            if options.variants and plan.main_system in systems:
+                asked = [judge for judge in judges if judge in plan.variant_judges]
+                tried = take(name, [plan.main_system, *plan.variants()], asked)
+                results[name] |= {system: tried[system] for system in plan.variants()}
     except (OSError, ValueError, RuntimeError) as error:
         parser.error(" ".join(str(error).split()))
     stored_speed = Path(f"{options.output}-speed.json")

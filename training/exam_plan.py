@@ -49,6 +49,7 @@ class ExamPlan:
             with.
         limits_db: Attenuation limits to try.
         mixes: Shares of the enhanced signal to try.
+        variant_judges: Judges of these limits and mixes, as far as the set has them.
         short_systems: Systems of the short table.
         short_set: The set whose PESQ, ESTOI and DNSMOS the short table shows.
         words_set: The set whose word error rate it shows.
@@ -65,6 +66,7 @@ class ExamPlan:
     words_set: str
     limits_db: list[float] = field(default_factory=list)
     mixes: list[float] = field(default_factory=list)
+    variant_judges: list[str] = field(default_factory=lambda: [SIGNAL, "dnsmos", "wer"])
     output_dir: str = "runs/exam"
 
     def __post_init__(self):

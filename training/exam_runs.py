@@ -33,6 +33,7 @@ class Runs:
         limit: Only this many pairs of each set.
         stored: Folders of outputs of further systems, by name.
         make_judge: Makes a judge other than `signal` by its name.
+        asr_model: Recogniser of the judge `wer`, if not the usual one.
     """
 
     plan: ExamPlan
@@ -40,6 +41,7 @@ class Runs:
     limit: int | None = None
     stored: dict[str, str] = field(default_factory=dict)
     make_judge: Callable[[str], Callable] | None = None
+    asr_model: str | None = None
     missing: dict[str, str] = field(default_factory=dict)
     """Systems and judges that are not available here, and the error."""
 
@@ -47,10 +49,14 @@ class Runs:
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
         self.lines = [json.loads(line) for line in lines]
         self._digests: dict[str, str] = {}
+        self._judges: dict[str, Callable] = {}
+        self._loaded: tuple[str, list[Pair]] = ("", [])
 
     def run(self, name: str, systems: list[str], judges: list[str]) -> dict[str, list[dict]]:
         """What the judges say of the systems on a set, one row for each file; no rows for a system that is missing."""
-        pairs = self.plan.load_set(name, self.limit)
+        if self._loaded[0] != name:
+            self._loaded = name, self.plan.load_set(name, self.limit)
+        pairs = self._loaded[1]
         made_by = {system: digest([self._pairs_digest(pairs), self._identity(name, system)]) for system in systems}
         self._make_outputs(name, pairs, made_by, judges)
         for judge in judges:
@@ -90,7 +96,9 @@ class Runs:
         if not left or judge in self.missing:
             return
         try:
-            ask = score if judge == SIGNAL else self.make_judge(judge)
+            if judge not in self._judges:  # kept, since it knows what it heard in the clean recordings
+                self._judges[judge] = score if judge == SIGNAL else self.make_judge(judge)
+            ask = self._judges[judge]
         except ImportError as error:
             self.missing[judge] = str(error)
             return
@@ -98,7 +106,13 @@ class Runs:
             print(f"… {name}: {judge} of {system}", file=sys.stderr)
             rows = ask(self._outputs(name, system, pairs, made_by), pairs)
             files = [described(pair) | row for pair, row in zip(pairs, rows, strict=True)]
-            line = {"set": name, "system": system, "judge": judge, "made_by": made_by[system], "files": files}
+            line = {
+                "set": name,
+                "system": system,
+                "judge": self._judge_name(judge),
+                "made_by": made_by[system],
+                "files": files,
+            }
             self.lines.append(line)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, "a", encoding="utf-8") as file:
@@ -125,9 +139,13 @@ class Runs:
         return Path(self.plan.output_dir) / name / f"{readable}-{identity[:12]}"
 
     def _line(self, name: str, system: str, judge: str, identity: str) -> dict | None:
-        wanted = (name, system, judge, identity)
+        wanted = (name, system, self._judge_name(judge), identity)
         keys = ("set", "system", "judge", "made_by")
         return next((line for line in self.lines if tuple(line[key] for key in keys) == wanted), None)
+
+    def _judge_name(self, judge: str) -> str:
+        """With the recogniser's name, where another one than the usual counts words."""
+        return f"{judge} by {self.asr_model}" if judge == "wer" and self.asr_model else judge
 
     def _rows(self, name: str, system: str, judges: list[str], identity: str) -> list[dict]:
         """What all judges say, file by file."""

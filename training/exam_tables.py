@@ -33,7 +33,7 @@ HOW_TO_READ = (
     "Every system went through the same code on the same pairs. Larger is better, except for WER, the share of wrong words. The best "
     "figure of a column is **bold** if its lead over the next best is sure: the 95 % interval of a bootstrap over files, paired by file, lies "
     "off 0. PESQ, ESTOI, SI-SDR and ViSQOL compare with the clean recording. DNSMOS and DistillMOS guess from the output alone what "
-    "listeners would say. WER is what a speech recogniser gets wrong. A copy of PESQ trained our models, so it cannot be the judge alone."
+    "listeners would say. WER is what a Whisper model gets wrong (tiny.en unless `--asr-model` says another). A copy of PESQ trained our models, so it cannot be the judge alone."
 )
 DIFFERENCES = "In tables of differences every one that is sure is bold."
 REFERENCES = {"transcript": "the transcript", "recogniser": "the recogniser's own text of the clean recording"}
@@ -127,7 +127,7 @@ def variants_table(plan: ExamPlan, name: str, variants: list[str], results: dict
     whole = results.get(plan.main_system, [])
     if not whole:
         return []
-    names = measured({plan.main_system: whole}, COMPARED)
+    names = [measure for measure in COMPARED if has(results[variants[0]], measure)]
     lines = [f"### {name}: what an attenuation limit or a mix changes of {plan.main_system}", ""]
     lines += header("change", [MEASURES[measure].heading for measure in names])
     for system in variants:
