@@ -29,16 +29,21 @@ class Evaluation:
         description: What the pairs are; after "N pairs: ".
         role: `validation` if choices were made by it, `exam` if not.
         dataset: Identifier for the card's metadata, a Hub id where there is one.
+        config: Configuration of that dataset, for the metadata.
         split: Split of that dataset, for the metadata.
         by: Field of the files to report apart, such as `speaker_id`.
+        benchmark_set: The set of `training/push_benchmark.py` that holds these pairs: what is published with `--benchmark`
+            names them as a part of that dataset.
     """
 
     results: str
     description: str
     role: str
     dataset: str
+    config: str | None = None
     split: str | None = None
     by: str | None = None
+    benchmark_set: str | None = None
 
     def __post_init__(self):
         if self.role not in ROLES:

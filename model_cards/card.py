@@ -109,6 +109,7 @@ def metadata(about: About, results: dict[str, dict], repo_id: str | None) -> Mod
                         task_name="Speech enhancement",
                         dataset_type=item.dataset,
                         dataset_name=f"{item.results} ({count} pairs, {item.role})",
+                        dataset_config=item.config,
                         dataset_split=item.split,
                         metric_type=name,
                         metric_name=heading,

@@ -21,6 +21,7 @@ if not __package__:  # run as a script: the repository is the import root
 
 from model_cards.about import About, load_about
 from model_cards.card import ROOT, render
+from model_cards.eval_results import eval_results, on_benchmark
 from model_cards.figures import Reports
 from model_cards.mel_stage import MelStageAbout, is_mel_stage, render_mel_stage
 from speech_enhance import DEFAULT_CHECKPOINT, MEL_STAGE_CHECKPOINT
@@ -45,6 +46,7 @@ def publish_model(
     results: Path,
     *,
     revision: str = "main",
+    benchmark: str | None = None,
     private: bool | None = None,
     output: Path | None = None,
     token: str | None = None,
@@ -58,6 +60,7 @@ def publish_model(
         about: What no results file knows.
         results: Folder of reports.
         revision: Branch, see [`publish_pipeline`].
+        benchmark: Dataset of `training/push_benchmark.py` that the figures are results of, in `.eval_results/`.
         private: See there.
         token: See there.
         output: Instead of publishing, write there what would be published.
@@ -69,10 +72,18 @@ def publish_model(
         ValueError, OSError: for what cannot be published, and where the Hub does not take it.
     """
     check_repo_id(repo_id)
+    if benchmark:
+        check_repo_id(benchmark)
+        about = on_benchmark(about, benchmark)
     reports = checked_reports(folder, about, results)
     pipeline = check_pipeline(folder)
     with tempfile.TemporaryDirectory() as work:
         files = report_files(about, results)
+        if benchmark:
+            path = Path(work) / "eval_results.yaml"
+            measured = {item.results: reports.results(item.results) for item in about.evaluations}
+            path.write_text(eval_results(about, measured, repo_id, revision), encoding="utf-8")
+            files[f".eval_results/{benchmark.replace('/', '-')}.yaml"] = path
         if isinstance(about, About):
             files |= sample_files(pipeline, Path(work))
         card = card_text(
@@ -190,6 +201,7 @@ def parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpars
     parser.add_argument("--about", type=Path, help="YAML file of the card's facts (default, of a checkpoint of this repository only: its own in model_cards/)")  # fmt: skip
     parser.add_argument("--results", type=Path, help="folder of reports (default, of a checkpoint of this repository only: training/results)")  # fmt: skip
     parser.add_argument("--revision", default="main", help="branch to publish on (default: %(default)s)")
+    parser.add_argument("--benchmark", metavar="USER/NAME", help="dataset of training/push_benchmark.py: publish the figures as its results, too, in .eval_results/")  # fmt: skip
     parser.add_argument("--private", action="store_true", default=None, help="make a new repository private")
     parser.add_argument("--dry-run", type=Path, metavar="FOLDER", help="publish nothing, write there what would be published")  # fmt: skip
     parser.add_argument("--card", action="store_true", help="only write README.md into the folder, with links into this repository")  # fmt: skip
@@ -201,6 +213,8 @@ def parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpars
             options.about, options.results = options.about or about, options.results or BASE_RESULTS
     if not options.about or not options.results:
         parser.error(f"{options.folder} is no checkpoint of this repository: give its --about and --results (model_cards/own.yaml is an example)")  # fmt: skip
+    if options.benchmark and (options.card or is_mel_stage(options.folder)):
+        parser.error("--benchmark is for publishing a model that enhances recordings")
     return parser, options
 
 
@@ -221,6 +235,7 @@ def main(arguments: list[str] | None = None) -> None:
                     about,
                     options.results,
                     revision=options.revision,
+                    benchmark=options.benchmark,
                     private=options.private,
                     output=options.dry_run,
                 )

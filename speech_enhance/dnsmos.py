@@ -1,15 +1,17 @@
-"""DNSMOS P.835: ratings of noisy or enhanced speech that need no clean reference, by a network you provide.
+"""DNSMOS P.835: ratings of noisy or enhanced speech that need no clean reference.
 
 Reddy, Gopal & Cutler, "DNSMOS P.835: A Non-Intrusive Perceptual Objective Speech Quality Metric to Evaluate Noise
 Suppressors", ICASSP 2022, arXiv:2110.01763. Segments, polynomials and averages are those of `dnsmos_local.py` in
-https://github.com/microsoft/DNS-Challenge; its network `DNSMOS/DNSMOS/sig_bak_ovr.onnx` is neither bundled nor
-downloaded. The package `speechmos` on PyPI has the same file: `pip download --no-deps speechmos` and unzip it.
+https://github.com/microsoft/DNS-Challenge. The network is `DNSMOS/DNSMOS/sig_bak_ovr.onnx` there, which the package
+`speechmos` of the same authors carries (both under the MIT licence).
 """
 
 import os
 from pathlib import Path
 
 import numpy as np
+
+from .optional_packages import import_package, package_file
 
 SAMPLING_RATE = 16000
 SEGMENT_SECONDS = 9.01
@@ -24,26 +26,30 @@ POLYNOMIALS = {
 
 
 class DNSMOS:
-    """The rater: `DNSMOS("sig_bak_ovr.onnx")(audio)` gives `{"sig": …, "bak": …, "ovrl": …}`, each about 1 to 5.
+    """The rater: `DNSMOS()(audio)` gives `{"sig": …, "bak": …, "ovrl": …}`, each about 1 to 5.
+
+    Digital silence gets what the network says of it, as in published figures: SIG 2.51, BAK 3.47, OVRL 1.84. That is more
+    than it says of speech in loud noise, so this rating alone does not tell that speech was removed.
 
     Args:
-        path: The network `sig_bak_ovr.onnx` of the DNS challenge.
+        path: The network `sig_bak_ovr.onnx` of the DNS challenge; by default the one in the package `speechmos`.
         num_threads: Threads of ONNX Runtime.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is no ONNX model of this interface: one input `input_1` `(batch, 144160)`, one output
             `(batch, 3)`.
-        ImportError: if `onnxruntime` is missing.
+        ImportError: if `onnxruntime` is missing, or `speechmos` where no file is given.
     """
 
-    def __init__(self, path: str | os.PathLike, num_threads: int = 1):
-        import onnxruntime
-
+    def __init__(self, path: str | os.PathLike | None = None, num_threads: int = 1):
+        onnxruntime = import_package("onnxruntime", "onnxruntime")
+        if path is None:
+            path = package_file("speechmos", "speechmos/dnsmos_models/sig_bak_ovr.onnx")
         if not Path(path).is_file():
             raise FileNotFoundError(
                 f"{path}: no such file; DNSMOS needs `sig_bak_ovr.onnx` (folder DNSMOS/DNSMOS of "
-                "https://github.com/microsoft/DNS-Challenge, or in the package speechmos on PyPI)"
+                "https://github.com/microsoft/DNS-Challenge); without a path, the package speechmos provides it"
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads

@@ -6,6 +6,7 @@ reference gets the measure's lowest value: silence must not raise a mean by stay
 do not depend on the level, however low or high it is.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -139,19 +140,30 @@ def score_files(predictions: list[str], references: list[str], metrics: tuple[st
     Returns:
         For every metric its [`mean_score`], and under `NAME_values` the list of every file's value.
     """
+    return rate_files(lambda estimate, reference: score(estimate, reference, metrics), metrics, predictions, references)
+
+
+def rate_files(rate: Callable[..., dict], names: tuple[str, ...], *paths: list[str]) -> dict:
+    """What a rater says of audio files, as [`score_files`] returns it.
+
+    Args:
+        rate: Function from 16 kHz audio, one `(samples,)` for each list of `paths`, to a dictionary that has `names`.
+        names: Values that are wanted.
+        paths: Lists of equal length of paths: of recordings alone, or of recordings and of their references.
+    """
     rows = []
-    for prediction, reference in zip(predictions, references, strict=True):
+    for files in zip(*paths, strict=True):
         try:
-            rows.append(score(_read(prediction), _read(reference), metrics))
+            rows.append(rate(*map(read_mono, files)))
         except ValueError as error:
-            raise ValueError(f"{prediction} against {reference}: {error}") from error
-    lists = {name: [row[name] for row in rows] for name in metrics}
-    return {name: mean_score(lists[name]) for name in metrics} | {f"{n}_values": lists[n] for n in metrics}
+            raise ValueError(f"{' against '.join(files)}: {error}") from error
+    lists = {name: [row[name] for row in rows] for name in names}
+    return {name: mean_score(lists[name]) for name in names} | {f"{n}_values": lists[n] for n in names}
 
 
 def module_path(name: str) -> str:
-    """Folder of one of our modules for Hugging Face Evaluate, `pesq`, `estoi`, `si_sdr` or `composite`:
-    `evaluate.load(module_path("si_sdr"))` needs no network."""
+    """Folder of one of our modules for Hugging Face Evaluate, `pesq`, `estoi`, `si_sdr`, `composite`, `dnsmos`, `visqol`,
+    `distillmos` or `wer`: `evaluate.load(module_path("si_sdr"))` needs no network."""
     folder = Path(__file__).parent / "evaluate_modules"
     names = sorted(path.name for path in folder.iterdir() if (path / f"{path.name}.py").is_file())
     if name not in names:
@@ -159,7 +171,8 @@ def module_path(name: str) -> str:
     return str(folder / name)
 
 
-def _read(path: str) -> np.ndarray:
+def read_mono(path: str) -> np.ndarray:
+    """An audio file mixed down to float `(samples,)` at 16 kHz."""
     import soxr
 
     from .audio_files import read_audio

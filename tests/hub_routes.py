@@ -7,7 +7,7 @@ import re
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from hub_store import File, Refused, Repository, is_large, metadata_errors
+from hub_store import File, Refused, Repository, benchmark_errors, is_large, metadata_errors
 
 TOKEN = "hf_loopbacktoken"
 USER = "user"
@@ -186,6 +186,9 @@ class Handler(BaseHTTPRequestHandler):
                 files = {path: file for path, file in files.items() if not path.startswith(value["path"])}
             else:
                 raise Refused(400, message=f"cannot do {entry['key']} of {value['path']}")
+        for path, file in files.items():
+            if errors := benchmark_errors(path, file.content, kind):
+                raise Refused(400, message="; ".join(errors))
         sha = repository.commit(revision, message, files)
         return 200, {"success": True, "commitOid": sha, "commitUrl": f"{self.hub.url}/{repo}/commit/{sha}"}
 

@@ -112,6 +112,12 @@ class Repository:
             "lastModified": "2026-01-01T00:00:00.000Z",
             "cardData": card or {},
             "siblings": [{"rfilename": path} for path in sorted(files)],
+            "evalResults": [
+                {"filename": path, "data": entry}
+                for path, file in sorted(files.items())
+                if is_result(path)
+                for entry in yaml.safe_load(file.content)
+            ],
         }
 
 
@@ -123,6 +129,38 @@ def front_matter(text: str) -> dict | None:
     """The metadata at the top of a card, `None` without."""
     found = re.match(r"\A\s*---\n(.*?)\n---\s*(\n|\Z)", text, flags=re.DOTALL)
     return yaml.safe_load(found.group(1)) if found else None
+
+
+def is_result(path: str) -> bool:
+    """Whether a file of a model's repository holds results of benchmarks."""
+    return re.fullmatch(r"\.eval_results/[^/]+\.yaml", path) is not None
+
+
+def benchmark_errors(path: str, content: bytes, kind: str) -> list[str]:
+    """What the Hub's validation would find wrong in a model's results or in the definition of a benchmark, as far as the
+    documentation says."""
+    if kind == "model" and is_result(path):
+        entries = yaml.safe_load(content)
+        for entry in entries if isinstance(entries, list) else [{}]:
+            dataset = entry.get("dataset", {})
+            if (
+                not re.fullmatch(r"[\w.\-]+/[\w.\-]+", str(dataset.get("id")))
+                or not dataset.get("task_id")
+                or "value" not in entry
+            ):
+                return [f"{path}: a result needs dataset.id, dataset.task_id and value"]
+            if "source" in entry and not entry["source"].get("url", "").startswith("http"):
+                return [f"{path}: a source needs a url"]
+    if kind == "dataset" and path == "eval.yaml":
+        definition = yaml.safe_load(content)
+        tasks = definition.get("tasks") or [{}]
+        if not all(definition.get(name) for name in ("name", "description", "evaluation_framework")):
+            return [f"{path}: a benchmark needs name, description and evaluation_framework"]
+        if not all(task.get(name) for task in tasks for name in ("id", "config", "split")):
+            return [f"{path}: a task needs id, config and split"]
+        if len({task["id"] for task in tasks}) < len(tasks):
+            return [f"{path}: two tasks have the same id"]
+    return []
 
 
 def metadata_errors(text: str, kind: str) -> list[str]:

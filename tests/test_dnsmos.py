@@ -61,6 +61,33 @@ def test_segments_are_those_of_the_published_script(seconds, starts):
     assert len(parts) == starts
 
 
+def test_without_a_file_the_network_of_speechmos_rates(sample_pair):
+    """Its scores are those with the file, and the published ones of silence."""
+    from importlib.metadata import distribution
+
+    noisy, clean = (np.resize(audio, SEGMENT_SAMPLES) for audio in sample_pair)  # one segment each
+    rater = DNSMOS()
+    scores = rater(clean)
+    path = distribution("speechmos").locate_file("speechmos/dnsmos_models/sig_bak_ovr.onnx")
+    assert DNSMOS(path)(clean) == scores
+    assert scores["ovrl"] > rater(noisy)["ovrl"] + 0.3
+    silence = rater(np.zeros(SEGMENT_SAMPLES))
+    assert silence == {
+        name: pytest.approx(value, abs=0.01) for name, value in zip(scores, (2.51, 3.47, 1.84), strict=True)
+    }
+
+
+def test_without_a_file_and_without_speechmos_the_command_is_named(monkeypatch):
+    from importlib import metadata
+
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "distribution", missing)
+    with pytest.raises(ImportError, match="speechmos is missing; install it: pip install speechmos"):
+        DNSMOS()
+
+
 def test_wrong_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone\.onnx: no such file; DNSMOS needs `sig_bak_ovr\.onnx`"):
         DNSMOS(tmp_path / "gone.onnx")

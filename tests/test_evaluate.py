@@ -1,4 +1,5 @@
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -116,6 +117,22 @@ def test_every_system_goes_through_the_same_code(paired_folders, tiny_pipeline, 
     )
     assert json.loads((tmp_path / "again.json").read_text())["saved"] == results["ours, fast"]
     assert len(saved) == 32000
+
+
+def test_a_system_whose_package_is_missing_gets_a_row_that_says_so(paired_folders, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pyrnnoise", None)
+    report = tmp_path / "report"
+    options = ["--pairs", str(paired_folders), "--presets", "--judges", "dnsmos", "--output", str(report)]
+    main([*options, "--systems", "rnnoise", "untouched"])
+    captured = capsys.readouterr()
+    assert "| rnnoise | not available here |" in captured.out
+    assert "rnnoise: not available here: the package pyrnnoise is missing" in captured.err
+    results = json.loads(report.with_suffix(".json").read_text())
+    assert results["rnnoise"]["files"] == []
+    assert results["untouched"]["summary"]["dnsmos_ovrl"]["mean"] > 1
+    with pytest.raises(SystemExit):
+        main([*options, "--systems", "rnnoise"])
+    assert "none of the systems is available here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

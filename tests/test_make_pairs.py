@@ -166,3 +166,31 @@ def test_report(sources, tiny_model, tmp_path):
     assert "| with noise (1 files) |" in (tmp_path / "r.md").read_text()
     with pytest.raises(SystemExit):
         measure_components(["--pairs", sources[1].replace("speech", "nothing"), "--model", str(tiny_model)])
+
+
+def test_words_have_every_clean_utterance_at_every_ratio(sources, tmp_path, capsys):
+    pairs = made(sources, "words", tmp_path)
+    assert "words.parquet: 25 pairs" in capsys.readouterr().out
+    assert list(pairs[0].info) == ["id", "utterance", "snr_db", "noise", "speaker_id", "duration", "licence"]
+    assert [pair.id for pair in pairs[4:6]] == ["words_000_17.5dB", "words_001_-2.5dB"]
+    speech = AudioSource(SourceConfig(sources[1]), RATE)
+    for row in range(5):  # the sixth utterance is not clean
+        of_utterance = [pair for pair in pairs if pair.info["utterance"] == f"words_{row:03d}"]
+        assert [pair.info["snr_db"] for pair in of_utterance] == [-2.5, 2.5, 7.5, 12.5, 17.5]
+        assert len({(pair.info["noise"], pair.info["speaker_id"], pair.info["licence"]) for pair in of_utterance}) == 1
+        for pair in of_utterance:
+            np.testing.assert_array_equal(pair.clean, of_utterance[0].clean)
+            assert snr_db(pair.clean, pair.noisy) == pytest.approx(pair.info["snr_db"], abs=0.1)
+            assert np.abs(pair.noisy).max() < 1
+        assert np.corrcoef(of_utterance[0].clean, speech[row])[0, 1] > 0.999
+        noises = [(pair.noisy - pair.clean) * 10 ** (pair.info["snr_db"] / 20) for pair in of_utterance]
+        assert all(np.corrcoef(noises[0], other)[0, 1] > 0.98 for other in noises)
+    first = (tmp_path / "words.parquet").read_bytes()
+    few = made(sources, "words", tmp_path, "--overwrite", "--number", "7")
+    assert [pair.id for pair in few] == [pair.id for pair in pairs[:7]]
+    np.testing.assert_array_equal(few[6].noisy, pairs[6].noisy)
+    made(sources, "words", tmp_path, "--overwrite")
+    assert (tmp_path / "words.parquet").read_bytes() == first
+    with pytest.raises(SystemExit):
+        made(sources, "words", tmp_path, "--overwrite", "--number", "26")
+    assert "5 clean utterances give 25 pairs, got --number 26" in capsys.readouterr().err.splitlines()[-1]

@@ -166,8 +166,53 @@ def test_evaluate_modules_load_offline_and_agree(module, names, tmp_path, offlin
         assert result[name] == pytest.approx(np.mean(expected[:2]), rel=1e-4)
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, sample_pair) -> list[str]:
+    """The paths of a clean recording and of silence, at 48 kHz and 16 kHz."""
+    speech = sample_pair[1][: 2 * 16000]
+    folder = tmp_path_factory.mktemp("files")
+    soundfile.write(folder / "speech.wav", np.repeat(speech, 3), 48000)
+    soundfile.write(folder / "silence.wav", 0 * speech, 16000)
+    return [str(folder / "speech.wav"), str(folder / "silence.wav")]
+
+
+def test_the_module_wer_pools_over_files(files, offline_evaluate, tmp_path):
+    module = load(offline_evaluate, tmp_path, "wer")
+    result = module.compute(predictions=files, references=[files[0]] * 2, references_are="recordings")
+    words = result["words_values"][0]
+    assert result == {"wer": 0.5, "word_errors_values": [0, words], "words_values": [words, words]}
+    texts = module.compute(predictions=[files[1]], references=["four words are here"])
+    assert texts == {"wer": 1.0, "word_errors_values": [4], "words_values": [4]}
+    with pytest.raises(ValueError, match='must be "texts" or "recordings"'):
+        module.compute(predictions=files, references=files, references_are="paths")
+
+
+def test_the_module_visqol_compares_files(files, offline_evaluate, tmp_path):
+    result = load(offline_evaluate, tmp_path, "visqol").compute(predictions=files, references=[files[0]] * 2)
+    assert result["visqol_values"][0] > 4
+    assert result["visqol_values"][1] == 1
+    assert result["visqol"] == pytest.approx(np.mean(result["visqol_values"]))
+
+
+def test_the_module_dnsmos_needs_no_reference(offline_evaluate, tmp_path):
+    from speech_enhance import DNSMOS
+
+    path, audio = str(tmp_path / "noise.wav"), noise(144160)
+    soundfile.write(path, audio, 16000, subtype="FLOAT")
+    result = load(offline_evaluate, tmp_path, "dnsmos").compute(predictions=[path])
+    expected = DNSMOS()(audio)
+    assert result["dnsmos_ovrl"] == pytest.approx(expected["ovrl"], abs=1e-4)
+    assert set(result) == {f"dnsmos_{name}{end}" for name in ("sig", "bak", "ovrl") for end in ("", "_values")}
+
+
+def load(offline_evaluate, tmp_path, name):
+    return offline_evaluate.load(module_path(name), cache_dir=str(tmp_path / "cache"))
+
+
 def test_unknown_modules_are_named():
-    with pytest.raises(ValueError, match="no module 'stoi'; there are composite, estoi, pesq, si_sdr"):
+    with pytest.raises(
+        ValueError, match="no module 'stoi'; there are composite, distillmos, dnsmos, estoi, pesq, si_sdr, visqol, wer"
+    ):
         module_path("stoi")
 
 

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import yaml
 from hub_client import client, command, tiny_model, tiny_reports
 from hub_routes import TOKEN
 from hub_store import front_matter
@@ -154,3 +155,26 @@ def test_a_dry_run_writes_what_would_be_published_and_asks_nobody(hub, published
     run = publish(hub, tmp_path / "home", published, "--dry-run", tmp_path / "out", token=None)
     assert run.returncode == 2
     assert "is not empty" in run.stderr
+
+
+@pytest.mark.slow
+def test_figures_are_published_as_results_of_a_benchmark(hub, published, tmp_path):
+    model, about, results = published
+    facts = yaml.safe_load(about.read_text())
+    facts["evaluations"][0]["benchmark_set"] = "pairs-valid"
+    (tmp_path / "about.yaml").write_text(yaml.safe_dump(facts))
+    known = (model, tmp_path / "about.yaml", results)
+    run = publish(hub, tmp_path / "home", known, "--benchmark", "user/benchmark", repo="user/measured")
+    assert run.returncode == 0, run.stderr
+    code = "from huggingface_hub import HfApi\nshow(found=[vars(item) for item in HfApi().model_info('user/measured', expand=['evalResults']).eval_results])"  # fmt: skip
+    found = {entry["task_id"]: entry for entry in client(hub, tmp_path / "home", code)["found"]}
+    mean = json.loads((results / "validation.json").read_text())["ours, balanced"]["summary"]["pesq"]["mean"]
+    assert found["pairs-valid_pesq"]["dataset_id"] == "user/benchmark"
+    assert found["pairs-valid_pesq"]["value"] == mean
+    card = front_matter(hub.repository("user/measured").files()["README.md"].content.decode())
+    dataset = card["model-index"][0]["results"][0]["dataset"]
+    assert (dataset["type"], dataset["config"], dataset["split"]) == ("user/benchmark", "pairs-valid", "test")
+    assert ".eval_results/user-benchmark.yaml" not in hub.repository("user/measured").files("remote-code")
+    run = publish(hub, tmp_path / "home", published, "--benchmark", "user/benchmark", repo="user/other-measured")
+    assert run.returncode == 2
+    assert "no evaluation of the card has a `benchmark_set`" in run.stderr.splitlines()[-1]

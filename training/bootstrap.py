@@ -23,14 +23,35 @@ def bootstrap_mean(values: list[float], seed: int = 0) -> Mean:
     Undefined values (`nan`) do not count; `count` says how many did. Infinite ones make the mean infinite and leave
     the interval undefined.
     """
-    values = np.asarray([value for value in values if not np.isnan(value)], dtype=float)
-    if not np.isfinite(values).all() or len(values) == 0:
-        mean = float(sum(values)) if len(values) else float("nan")
-        return Mean(mean, float("nan"), float("nan"), len(values))
-    rng = np.random.default_rng(seed)
-    means = values[rng.integers(len(values), size=(NUM_RESAMPLES, len(values)))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Mean(float(values.mean()), float(low), float(high), len(values))
+    return bootstrap_ratio(values, [1.0] * len(values), seed=seed)
+
+
+def bootstrap_ratio(
+    numerators: list[float], denominators: list[float], groups: list[str] | None = None, seed: int = 0
+) -> Mean:
+    """Sum of `numerators` over the sum of `denominators`, such as wrong words over words, with its 95 % interval.
+
+    Files of one group, such as one utterance in several noises, are drawn together; by default each file is a group.
+    Undefined files and infinite values count as in [`bootstrap_mean`]. A single group has no interval.
+    """
+    above, below = np.asarray(numerators, dtype=float), np.asarray(denominators, dtype=float)
+    defined = ~np.isnan(above) & ~np.isnan(below)
+    above, below = above[defined], below[defined]
+    count = len(above)
+    if not count or not below.sum():
+        return Mean(float("nan"), float("nan"), float("nan"), count)
+    mean = float(above.sum() / below.sum())
+    if not np.isfinite(above).all():
+        return Mean(mean, float("nan"), float("nan"), count)
+    if groups is not None:
+        group = np.unique(np.asarray(groups)[defined], return_inverse=True)[1]
+        above, below = np.bincount(group, above), np.bincount(group, below)
+    if len(above) < 2:  # one says nothing about another draw
+        return Mean(mean, float("nan"), float("nan"), count)
+    drawn = np.random.default_rng(seed).integers(len(above), size=(NUM_RESAMPLES, len(above)))
+    with np.errstate(invalid="ignore"):  # a draw without a word
+        low, high = np.nanpercentile(above[drawn].sum(axis=1) / below[drawn].sum(axis=1), [2.5, 97.5])
+    return Mean(mean, float(low), float(high), count)
 
 
 def bootstrap_gain(values: list[float], baseline: list[float], seed: int = 0) -> Mean:

@@ -9,7 +9,7 @@ Writes OUTPUT.json (every file, means with 95 % intervals) and OUTPUT.md (tables
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,27 +20,14 @@ if not __package__:  # run as a script: the repository, not this folder with its
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from speech_enhance import metrics
-from training.bootstrap import bootstrap_gain, bootstrap_mean
+from training.judges import JUDGES, Judge, JudgeOptions
 from training.reports import write_report
-from training.systems import SYSTEMS, System, diffusion, stored, vocoded
+from training.score_tables import GROUPS, UTTERANCE, markdown, summarise
+from training.systems import DEFAULT_SYSTEMS, SYSTEMS, System, diffusion, make_system, stored, vocoded
 from training.validation import Pair, load_pairs
 
 FRAME = 512
 SILENT_DB = 40
-COLUMNS = {
-    "pesq": ("PESQ", ".2f"),
-    "estoi": ("ESTOI", ".3f"),
-    "si_sdr": ("SI-SDR (dB)", ".1f"),
-    "csig": ("CSIG", ".2f"),
-    "cbak": ("CBAK", ".2f"),
-    "covl": ("COVL", ".2f"),
-    "dnsmos_sig": ("DNSMOS SIG", ".2f"),
-    "dnsmos_bak": ("DNSMOS BAK", ".2f"),
-    "dnsmos_ovrl": ("DNSMOS OVRL", ".2f"),
-    "noise_reduction_db": ("less noise in pauses (dB)", ".1f"),
-}
-GROUPS = ("snr_db", "condition", "reverberation_time", "speaker_id")
-COMPARED = ("pesq", "estoi", "si_sdr")
 
 
 def noise_reduction_db(output: np.ndarray, pair: Pair) -> float:
@@ -58,79 +45,38 @@ def noise_reduction_db(output: np.ndarray, pair: Pair) -> float:
     return float(10 * np.log10(noisy[silent].sum() / max(enhanced[silent].sum(), 1e-12)))
 
 
-def score(outputs: list[np.ndarray], pairs: list[Pair], dnsmos: Callable | None = None) -> list[dict]:
-    """One row of measures per file; `dnsmos` is a [`DNSMOS`] or `None`."""
+def described(pair: Pair) -> dict:
+    """What a row says of its file: the id, and by what files are grouped."""
+    return {"id": pair.id} | {field: pair.info[field] for field in (*GROUPS, UTTERANCE) if field in pair.info}
+
+
+def score(outputs: list[np.ndarray], pairs: list[Pair], judges: Sequence[Judge] = ()) -> list[dict]:
+    """One row of measures per file, with the columns of `judges` (see `judges.py`)."""
     rows = []
     for output, pair in zip(outputs, pairs, strict=True):
-        row = {"id": pair.id} | {field: pair.info[field] for field in GROUPS if field in pair.info}
-        row |= metrics.score(output, pair.clean)
-        if dnsmos:
-            row |= {f"dnsmos_{name}": value for name, value in dnsmos(output).items()}
+        row = described(pair) | metrics.score(output, pair.clean)
         rows.append(row | {"noise_reduction_db": noise_reduction_db(output, pair)})
+    for judge in judges:
+        rows = [row | columns for row, columns in zip(rows, judge(outputs, pairs), strict=True)]
     return rows
 
 
-def summarise(rows: list[dict]) -> dict[str, dict]:
-    """Mean of every measure with its interval, see [`bootstrap_mean`]."""
-    names = [name for name in COLUMNS if name in rows[0]]
-    return {name: asdict(bootstrap_mean([row[name] for row in rows])) for name in names}
-
-
-def markdown(results: dict[str, list[dict]], main_system: str, title: str) -> str:
-    """Means of every system, what the main one gains over the others, and means by group of files."""
-    names = [name for name in COLUMNS if name in next(iter(results.values()))[0]]
-    lines = [f"# {title}", "", "Means over files, with the 95 % interval of a bootstrap over files.", ""]
-    lines += _header("system", [COLUMNS[name][0] for name in names])
-    for system, rows in results.items():
-        summary = summarise(rows)
-        cells = [_with_interval(summary[name], COLUMNS[name][1]) for name in names]
-        lines.append(f"| {system} | {' | '.join(cells)} |")
-    if len(results) > 1:
-        lines += ["", f"## What {main_system} gains over the others, paired by file", ""]
-        lines += _header("over", [COLUMNS[name][0] for name in COMPARED])
-        ours = results[main_system]
-        for system, rows in results.items():
-            if system != main_system:
-                gains = [bootstrap_gain([r[n] for r in ours], [r[n] for r in rows]) for n in COMPARED]
-                cells = [_with_interval(asdict(g), f"+{COLUMNS[n][1]}") for n, g in zip(COMPARED, gains, strict=True)]
-                lines.append(f"| {system} | {' | '.join(cells)} |")
-    for field in GROUPS:
-        lines += _by_group(results, field)
-    return "\n".join(lines) + "\n"
-
-
-def _by_group(results: dict[str, list[dict]], field: str) -> list[str]:
-    """A table systems × groups of every compared measure; nothing if the files have one group or too many."""
-    first = next(iter(results.values()))
-    groups = sorted({row[field] for row in first if row.get(field) is not None})
-    if not 1 < len(groups) <= 10:
-        return []
-    lines = []
-    for name in COMPARED:
-        heading, form = COLUMNS[name]
-        counts = [sum(row.get(field) == group for row in first) for group in groups]
-        lines += ["", f"## {heading} by {field}", ""]
-        lines += _header("system", [f"{group} ({count} files)" for group, count in zip(groups, counts, strict=True)])
-        for system, rows in results.items():
-            means = [bootstrap_mean([row[name] for row in rows if row.get(field) == group]).mean for group in groups]
-            lines.append(f"| {system} | {' | '.join(f'{mean:{form}}' for mean in means)} |")
-    return lines
-
-
-def _header(first: str, columns: list[str]) -> list[str]:
-    return [f"| {first} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-
-
-def _with_interval(summary: dict, form: str) -> str:
-    mean, low, high = (f"{summary[name]:{form}}" for name in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]" if np.isfinite(summary["low"]) else mean
+def chosen_judges(options: argparse.Namespace) -> list[Judge]:
+    """The judges that `--judges` and `--dnsmos` name; one whose package is missing is left out with a warning."""
+    chosen, judges = JudgeOptions(asr_model=options.asr_model, dnsmos_path=options.dnsmos), []
+    for name in dict.fromkeys([*(["dnsmos"] if options.dnsmos else []), *options.judges]):
+        try:
+            judges.append(JUDGES[name](chosen))
+        except ImportError as error:
+            print(f"{name}: not available here: {error}", file=sys.stderr)
+    return judges
 
 
 def chosen_systems(options: argparse.Namespace) -> dict[str, Callable[[], System]]:
     """By name what makes each system: checkpoints are loaded one after the other."""
     from speech_enhance import PRESETS
 
-    systems = {name: partial(SYSTEMS.get, name) for name in options.systems}
+    systems = {name: partial(make_system, name) for name in options.systems}
     systems |= {name: partial(stored, folder) for name, folder in options.system}
     settings = asdict(PRESETS[main_preset(options.presets)])
     systems |= {name: partial(diffusion, model, **settings) for name, model in options.other_model}
@@ -163,7 +109,7 @@ def save_outputs(folder: Path, outputs: list[np.ndarray], pairs: list[Pair]) -> 
         write_audio(folder / f"{pair.id}.wav", output[None], 16000, subtype="FLOAT")
 
 
-def _named(text: str) -> tuple[str, str]:
+def named(text: str) -> tuple[str, str]:
     name, _, value = text.partition("=")
     if not name or not value:
         raise argparse.ArgumentTypeError(f"expected NAME=PATH, got {text!r}")
@@ -183,28 +129,39 @@ def parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpars
     parser.add_argument("--presets", nargs="*", choices=PRESETS, default=list(PRESETS))
     parser.add_argument("--scheduler", choices=SCHEDULERS, default="ddim", help="for --steps")
     parser.add_argument("--steps", type=int, nargs="*", default=[])
-    parser.add_argument("--systems", nargs="*", choices=SYSTEMS, help="existing approaches; all of them for --pairs")
+    parser.add_argument(
+        "--systems",
+        nargs="*",
+        choices=SYSTEMS,
+        help="existing approaches; by default all but spectral_subtraction for --pairs",
+    )
     parser.add_argument(
         "--other-model",
-        type=_named,
+        type=named,
         action="append",
         default=[],
         metavar="NAME=MODEL",
         help="another pipeline, with the preset balanced if that is among --presets, else the last of them, else fast",
     )
     parser.add_argument(
-        "--system", type=_named, action="append", default=[], metavar="NAME=FOLDER",
+        "--system", type=named, action="append", default=[], metavar="NAME=FOLDER",
         help="stored output of any other system, one audio file per pair named by its id",
     )  # fmt: skip
     parser.add_argument(
         "--vocoder", metavar="FOLDER", help="a vocoder of the model's mel: score what it makes of that, too"
     )
-    parser.add_argument("--dnsmos", metavar="FILE", help="sig_bak_ovr.onnx of the DNS challenge, for DNSMOS P.835")
+    parser.add_argument(
+        "--judges", nargs="*", choices=JUDGES, default=[], help="further measures; see training/judges.py"
+    )
+    parser.add_argument("--asr-model", metavar="MODEL", help="Whisper model of the judge wer, name or folder")
+    parser.add_argument(
+        "--dnsmos", metavar="FILE", help="the judge dnsmos with this sig_bak_ovr.onnx of the DNS challenge"
+    )
     parser.add_argument("--save", metavar="FOLDER", help="write every output there, one folder per system")
     parser.add_argument("--output", help="path of the report without extension")
     options = parser.parse_args(arguments)
     if options.systems is None:
-        options.systems = list(SYSTEMS) if options.pairs else ["untouched"]
+        options.systems = list(DEFAULT_SYSTEMS) if options.pairs else ["untouched"]
     return parser, options
 
 
@@ -217,20 +174,25 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         columns = ("audio",) if options.clean else ("noisy", "clean")
         pairs = load_pairs(options.clean or options.pairs, options.limit, split=options.split, columns=columns)
-        dnsmos = None
-        if options.dnsmos:
-            from speech_enhance.dnsmos import DNSMOS
-
-            dnsmos = DNSMOS(options.dnsmos)
+        judges = chosen_judges(options)
         for name, make in systems.items():
             print(f"… {name}", file=sys.stderr)
-            outputs = make()(pairs)
+            try:
+                system = make()
+            except ImportError as error:
+                print(f"{name}: not available here: {error}", file=sys.stderr)
+                results[name] = []
+                continue
+            outputs = system(pairs)
             if options.save:
                 save_outputs(Path(options.save) / name.replace("/", "-"), outputs, pairs)
-            results[name] = score(outputs, pairs, dnsmos)
+            results[name] = score(outputs, pairs, judges)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    main_system = f"ours, {main_preset(options.presets)}" if options.presets else list(results)[-1]
+    available = [name for name, rows in results.items() if rows]
+    if not available:
+        parser.error("none of the systems is available here")
+    main_system = f"ours, {main_preset(options.presets)}" if options.presets else available[-1]
     report = markdown(results, main_system, f"{options.clean or options.pairs} ({len(pairs)} files)")
     stored_results = {name: {"summary": summarise(rows), "files": rows} for name, rows in results.items()}
     write_report(options.output, stored_results, report)

@@ -3,6 +3,7 @@
     python training/make_pairs.py second --output runs/pairs-second.parquet
     python training/make_pairs.py talkers --output runs/pairs-talkers.parquet
     python training/make_pairs.py rooms --output runs/pairs-rooms.parquet
+    python training/make_pairs.py words --output runs/pairs-words.parquet
 
 second: 100 pairs like those of `pairs-valid`, same columns, ratios and share of babble, of other utterances and other
 recordings of noise. Which ones `--exclude` holds is found by correlation, since names and ids differ between sets.
@@ -10,6 +11,7 @@ What remains in common are the talkers, the kinds of noise, and the voices of ba
 only as one of several voices of a babble may occur.
 talkers: 40 pairs of two talkers who overlap, every second one with noise (see `talker_pairs.py`).
 rooms: 60 pairs in simulated rooms of 0.2 to 1.2 s (see `room_pairs.py`).
+words: every clean utterance whole, in a recorded noise, at each of the ratios of `pairs-valid` (see `word_pairs.py`).
 
 Each writes one Parquet file; the same sources and seed give the same bytes, and a pair does not depend on how many are
 made.
@@ -33,9 +35,10 @@ from training.recurrence import recurring_rows
 from training.room_pairs import room_rows
 from training.talker_pairs import talker_rows
 from training.validation import load_pairs
+from training.word_pairs import word_rows
 
-NUMBERS = {"second": 100, "talkers": 40, "rooms": 60}
-SEEDS = {"second": 1, "talkers": 0, "rooms": 0}  # `pairs-valid` has 0, whose draws `second` must not repeat
+NUMBERS = {"second": 100, "talkers": 40, "rooms": 60, "words": None}
+SEEDS = {"second": 1, "talkers": 0, "rooms": 0, "words": 0}  # `pairs-valid` has 0, whose draws `second` must not repeat
 BABBLE_SHARE = 1 / 6
 COMPARED_RATE = 4000  # at which recordings are recognised, for speed
 
@@ -72,21 +75,32 @@ def rooms(options: argparse.Namespace) -> tuple[Iterator[dict], Features]:
     return room_rows(open_speech(options), open_noise(options), options.number, options.seed), features
 
 
+def words(options: argparse.Namespace) -> tuple[Iterator[dict], Features]:
+    """Rows and columns of the set `words`."""
+    return word_rows(open_speech(options), open_noise(options), options.number, options.seed), pair_features(
+        SAMPLING_RATE, "utterance"
+    )
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("set", choices=NUMBERS)
     add_arguments(parser)
-    parser.add_argument("--number", type=int, help="pairs (default: 100 of second, 40 of talkers, 60 of rooms)")
+    parser.add_argument(
+        "--number",
+        type=int,
+        help="pairs (default: 100 of second, 40 of talkers, 60 of rooms, of words all that there are)",
+    )
     parser.add_argument("--seed", type=int, help="of all draws (default: 1 for second, else 0)")
     parser.add_argument("--exclude", default="data/pairs-valid-*.parquet", help="pairs whose recordings second must not hold (default: %(default)s)")  # fmt: skip
     options = parser.parse_args(arguments)
     options.number = NUMBERS[options.set] if options.number is None else options.number
     options.seed = SEEDS[options.set] if options.seed is None else options.seed
-    if options.number < 1 or options.seed < 0:
+    if (options.number is not None and options.number < 1) or options.seed < 0:
         parser.error(f"--number must be at least 1 and --seed at least 0, got {options.number} and {options.seed}")
     check_output(parser, options)
     try:
-        rows, features = {"second": second, "talkers": talkers, "rooms": rooms}[options.set](options)
+        rows, features = {"second": second, "talkers": talkers, "rooms": rooms, "words": words}[options.set](options)
         count = write_set(options, rows, features)
     except (ValueError, OSError, DatasetsError, soundfile.SoundFileError) as error:
         parser.error(" ".join(str(error).split()))

@@ -44,13 +44,15 @@ def find_parts(folder: Path) -> dict[tuple[str, str], list[str]]:
     return parts
 
 
-def load_part(files: list[str]) -> Dataset:
-    """The rows of some Parquet files.
+def load_part(files: list[str], licence: str | None = None) -> Dataset:
+    """The rows of some Parquet files; `licence` is that of the rows if they have no such column.
 
     Raises:
         ValueError: if one of them has no licence.
     """
     dataset = load_dataset("parquet", data_files=files, split="train")
+    if licence and "licence" not in dataset.column_names:
+        dataset = dataset.add_column("licence", [licence] * len(dataset))
     licences = dataset["licence"] if "licence" in dataset.column_names else [None]
     if not all(licences):
         raise ValueError(f"{files[0]}: rows without a licence (column `licence`) are not published")
@@ -97,15 +99,27 @@ def card_text(repo: str, parts: dict[tuple[str, str], Dataset]) -> str:
 def push(folder: Path, repo: str, private: bool | None, languages: list[str]) -> str:
     """Push every part, then the card; gives the dataset's address. Doing it again replaces what was there."""
     parts = {key: load_part(files) for key, files in find_parts(folder).items()}
-    for (kind, split), dataset in parts.items():
-        dataset.push_to_hub(repo, config_name=kind, split=split, private=private, commit_message=f"{kind}, {split}")
+    push_parts(parts, repo, private)
+    return describe(repo, card_text(repo, parts), languages, ["speech-enhancement", "audio"])
+
+
+def push_parts(parts: dict[tuple[str, str], Dataset], repo: str, private: bool | None) -> None:
+    """Push the splits of every configuration."""
+    for (name, split), dataset in parts.items():
+        dataset.push_to_hub(repo, config_name=name, split=split, private=private, commit_message=f"{name}, {split}")
+
+
+def describe(repo: str, text: str, languages: list[str], tags: list[str], files: dict[str, str] | None = None) -> str:
+    """Push `files`, texts by their path in the repository, then the card with the body `text`; gives the dataset's address."""
     api = HfApi()
+    for path, content in (files or {}).items():
+        api.upload_file(path_or_fileobj=content.encode(), path_in_repo=path, repo_id=repo, repo_type="dataset")
     card = DatasetCard.load(repo)  # has what datasets wrote there about configurations and columns
     card.data.license = "other"
     card.data.language = languages
     card.data.task_categories = ["audio-to-audio"]
-    card.data.tags = ["speech-enhancement", "audio"]
-    card.text = "\n" + card_text(repo, parts)
+    card.data.tags = tags
+    card.text = "\n" + text
     card.push_to_hub(repo, commit_message="Card")
     return f"{api.endpoint}/datasets/{repo}"
 

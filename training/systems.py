@@ -6,13 +6,16 @@ the noisy recording and aligned with it. Settings are the packages' defaults unl
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from speech_enhance.audio_datasets import audio_extensions
+from speech_enhance.optional_packages import import_package
 
 from . import validation
+from .neural_systems import DeepFilterNet3, Dtln, NsNet2
 from .validation import Pair
 
 System = Callable[[list[Pair]], list[np.ndarray]]
@@ -179,16 +182,71 @@ def stored(folder: str) -> System:
     return lambda pairs: [_read_stored(Path(folder), pair) for pair in pairs]
 
 
-SYSTEMS: dict[str, System] = {
-    "untouched": untouched,
-    "spectral_gating": spectral_gating,
-    "spectral_subtraction": spectral_subtraction,
-    "log_mmse": log_mmse,
-    "rnnoise": rnnoise,
-    "webrtc": webrtc,
-    "true_mel": true_mel,
+def make_system(name: str, num_threads: int = 1) -> System:
+    """Load a system that needs no checkpoint, apart from running it.
+
+    Args:
+        name: One of [`SYSTEMS`].
+        num_threads: Threads of `dtln` and `nsnet2`, which run in ONNX Runtime. The others have no such setting and run on one
+            thread.
+
+    Returns:
+        The system. If it has a method `prepare`, that loads what the next recording needs; call it before timing one.
+
+    Raises:
+        ImportError: if its package is missing or does not run on this platform; the message names the `pip` command.
+    """
+    if name in PACKAGES:
+        with np.errstate():  # importing logmmse changes numpy's error state for the whole process; this puts it back
+            import_package(*PACKAGES[name])
+    return MAKERS[name](num_threads)
+
+
+def _run(name: str, pairs: list[Pair]) -> list[np.ndarray]:
+    return make_system(name)(pairs)
+
+
+PACKAGES = {
+    "spectral_gating": ("noisereduce", "noisereduce"),
+    "spectral_subtraction": ("pyroomacoustics", "pyroomacoustics"),
+    "log_mmse": ("logmmse", "logmmse"),
+    "rnnoise": ("pyrnnoise", "pyrnnoise"),
+    "webrtc": ("webrtc_noise_gain", "webrtc-noise-gain"),
 }
-"""The systems that need no checkpoint, by name."""
+"""Module and name on PyPI of the packages that the functions above import."""
+MAKERS: dict[str, Callable[[int], System]] = {
+    "untouched": lambda num_threads: untouched,
+    "spectral_gating": lambda num_threads: spectral_gating,
+    "spectral_subtraction": lambda num_threads: spectral_subtraction,
+    "log_mmse": lambda num_threads: log_mmse,
+    "rnnoise": lambda num_threads: rnnoise,
+    "webrtc": lambda num_threads: webrtc,
+    "nsnet2": NsNet2,
+    "dtln": Dtln,
+    "deepfilternet3": lambda num_threads: DeepFilterNet3(),
+    "true_mel": lambda num_threads: true_mel,
+}
+SYSTEMS: dict[str, System] = {name: partial(_run, name) for name in MAKERS}
+"""The systems that need no checkpoint, by name; each call loads the system. See [`make_system`]."""
+DEFAULT_SYSTEMS = tuple(name for name in SYSTEMS if name != "spectral_subtraction")
+"""Those that a report shows unless others are named."""
+LATENCY_MS: dict[str, float] = {
+    "untouched": 0,
+    "spectral_subtraction": 32,
+    "log_mmse": 20,
+    "rnnoise": 30,
+    "webrtc": 16,
+    "nsnet2": 20,
+    "dtln": 32,
+    "deepfilternet3": 40,
+}
+"""Latency as designed, in ms: how late the output is plus one frame, which must arrive first; computing takes more.
+
+Spectral subtraction: windows of 512 samples. Log-MMSE: windows of 20 ms, half overlapped. RNNoise: 20 ms late in frames of
+10 ms, measured. WebRTC: 6 ms late in frames of 10 ms, measured. NSNet2: windows of 20 ms. DTLN: windows of 32 ms (its paper,
+section 2.3). DeepFilterNet3: windows of 20 ms and 20 ms of look-ahead (its paper, arXiv:2305.08227). noisereduce learns from
+the whole recording and is not here, nor is the true mel.
+"""
 
 
 def _dithered(audio: np.ndarray, padding: int = 0) -> np.ndarray:

@@ -30,6 +30,7 @@ def load_pairs(
     sampling_rate: int = 16000,
     split: str = "test",
     columns: tuple[str, ...] = ("noisy", "clean"),
+    name: str | None = None,
 ) -> list[Pair]:
     """Pairs of a dataset with columns `clean` and `noisy` (Parquet pattern, folder or Hub name).
 
@@ -39,8 +40,9 @@ def load_pairs(
         sampling_rate: The pairs are resampled to it.
         split: Split of a folder or Hub dataset.
         columns: Those of the noisy and the clean recording; one alone is clean speech as its own noisy version.
+        name: Configuration of a Hub dataset.
     """
-    dataset = load_audio_dataset(path, split, list(columns))
+    dataset = load_audio_dataset(path, split, list(columns), name)
     indices = range(len(dataset))
     if limit is not None and limit < len(dataset):
         indices = np.linspace(0, len(dataset) - 1, limit).round().astype(int)

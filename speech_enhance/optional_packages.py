@@ -1,0 +1,57 @@
+"""Packages of other people's networks: imports and files of them that are missing are named, with the command that brings them."""
+
+import importlib
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+
+
+def import_package(module: str, package: str) -> ModuleType:
+    """A module of a package that is not always installed.
+
+    Raises:
+        ImportError: if it is missing, or does not load on this machine.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise _missing(package, f" (no module {error.name!r})") from error
+    except (ImportError, OSError) as error:
+        raise ImportError(f"the package {package} cannot be loaded here ({str(error).splitlines()[0]})") from error
+
+
+def package_file(package: str, path: str, pip_options: str = "") -> Path:
+    """A file of an installed package, of which nothing is imported.
+
+    Args:
+        package: Name on PyPI.
+        path: Path inside the folder that packages are installed in.
+        pip_options: Options of the `pip install` that the error names, with a space after them.
+
+    Raises:
+        ImportError: if the package is missing or has no such file.
+    """
+    try:
+        file = Path(metadata.distribution(package).locate_file(path))
+    except metadata.PackageNotFoundError as error:
+        raise _missing(package, pip_options=pip_options) from error
+    if not file.is_file():
+        raise _missing(package, f" (its file {path} is not there)", pip_options)
+    return file
+
+
+def onnx_session(path: Path, num_threads: int):
+    """A network in ONNX Runtime, on the CPU.
+
+    Raises:
+        ImportError: if `onnxruntime` is missing.
+    """
+    onnxruntime = import_package("onnxruntime", "onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _missing(package: str, why: str = "", pip_options: str = "") -> ImportError:
+    return ImportError(f"the package {package} is missing{why}; install it: pip install {pip_options}{package}")

@@ -1,0 +1,196 @@
+"""Tables of scores: means over files with intervals, the best system, differences paired by file, means by group.
+
+A result is a list of rows, one for each file, as `score` of `evaluate.py` and the judges give them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from .bootstrap import Mean, bootstrap_ratio
+
+Rows = list[dict]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column of a report.
+
+    Args:
+        heading: Its name.
+        form: Format of its numbers.
+        counted: Column of what is counted, such as wrong words; by default the column of the measure's own name.
+        among: Column of how many there are: the measure is the sum of `counted` over the sum of these. By default it is
+            the mean over files.
+        smaller_is_better: Whether the best system has the smallest value.
+    """
+
+    heading: str
+    form: str
+    counted: str | None = None
+    among: str | None = None
+    smaller_is_better: bool = False
+
+
+MEASURES = {
+    "pesq": Measure("PESQ", ".2f"),
+    "estoi": Measure("ESTOI", ".3f"),
+    "si_sdr": Measure("SI-SDR (dB)", ".1f"),
+    "csig": Measure("CSIG", ".2f"),
+    "cbak": Measure("CBAK", ".2f"),
+    "covl": Measure("COVL", ".2f"),
+    "dnsmos_sig": Measure("DNSMOS SIG", ".2f"),
+    "dnsmos_bak": Measure("DNSMOS BAK", ".2f"),
+    "dnsmos_ovrl": Measure("DNSMOS OVRL", ".2f"),
+    "distillmos": Measure("DistillMOS", ".2f"),
+    "visqol": Measure("ViSQOL", ".2f"),
+    "wer": Measure("WER", ".3f", counted="word_errors", among="words", smaller_is_better=True),
+    "noise_reduction_db": Measure("less noise in pauses (dB)", ".1f"),
+}
+GROUPS = ("snr_db", "condition", "reverberation_time", "speaker_id")
+UTTERANCE = "utterance"
+"""Column of the utterance, where several files hold the same one: a bootstrap draws them together."""
+COMPARED = ("pesq", "estoi", "si_sdr", "dnsmos_ovrl", "distillmos", "visqol", "wer")
+
+
+def has(rows: Rows, name: str) -> bool:
+    """Whether rows have what a measure needs."""
+    return bool(rows) and (MEASURES[name].counted or name) in rows[0]
+
+
+def measured(results: dict[str, Rows], names: Sequence[str] = tuple(MEASURES)) -> list[str]:
+    """Those of `names` that some result has."""
+    return [name for name in names if any(has(rows, name) for rows in results.values())]
+
+
+def average(rows: Rows, name: str) -> Mean:
+    """A measure over all files, with its 95 % interval; `nan` where the rows lack it."""
+    return _bootstrapped(rows, _counted(rows, name), name)
+
+
+def difference(rows: Rows, others: Rows, name: str) -> Mean:
+    """A measure less that of another system, paired by file, with its 95 % interval."""
+    values = zip(_counted(rows, name), _counted(others, name), strict=True)
+    return _bootstrapped(rows, [value - other for value, other in values], name)
+
+
+def _counted(rows: Rows, name: str) -> list[float]:
+    return [row.get(MEASURES[name].counted or name, float("nan")) for row in rows]
+
+
+def _bootstrapped(rows: Rows, values: list[float], name: str) -> Mean:
+    among = MEASURES[name].among
+    weights = [row.get(among, float("nan")) if among else 1.0 for row in rows]
+    groups = [row[UTTERANCE] for row in rows] if rows and UTTERANCE in rows[0] else None
+    return bootstrap_ratio(values, weights, groups)
+
+
+def sure(value: Mean) -> bool:
+    """Whether the interval of a difference lies off 0."""
+    return value.low > 0 or value.high < 0
+
+
+def better(value: Mean, name: str) -> bool:
+    """Whether a difference is an improvement."""
+    return (value.mean < 0) == MEASURES[name].smaller_is_better and value.mean != 0
+
+
+def best_system(results: dict[str, Rows], name: str) -> str | None:
+    """The system whose measure is better than the next one's, with a paired interval off 0; `None` if there is none."""
+    sign = -1 if MEASURES[name].smaller_is_better else 1
+    means = {system: sign * average(rows, name).mean for system, rows in results.items()}
+    ranked = sorted((system for system in means if np.isfinite(means[system])), key=means.get, reverse=True)
+    if len(ranked) < 2:
+        return None
+    gain = difference(results[ranked[0]], results[ranked[1]], name)
+    return ranked[0] if sure(gain) else None
+
+
+def summarise(rows: Rows) -> dict[str, dict]:
+    """Every measure over all files with its interval."""
+    return {name: asdict(average(rows, name)) for name in measured({"": rows})}
+
+
+def markdown(results: dict[str, Rows], main_system: str, title: str) -> str:
+    """Means of every system, what the main one gains over the others, and means by group of files."""
+    lines = [f"# {title}", "", "Means over files, with the 95 % interval of a bootstrap over files.", ""]
+    lines += overview(results, measured(results), with_interval)
+    if len(results) > 1:
+        lines += ["", f"## What {main_system} gains over the others, paired by file", ""]
+        lines += gains(results, main_system, measured(results, COMPARED))
+    for field in GROUPS:
+        for name in measured(results, COMPARED):
+            lines += by_group(results, field, name)
+    return "\n".join(lines) + "\n"
+
+
+def overview(results: dict[str, Rows], names: list[str], cell, mark_best: bool = False) -> list[str]:
+    """A table systems × measures; `cell` makes text of a mean and a format. The best system can be bold, see
+    [`best_system`]. A system without rows is not available here."""
+    best = {name: best_system(results, name) if mark_best else None for name in names}
+    lines = header("system", [MEASURES[name].heading for name in names])
+    for system, rows in results.items():
+        texts = [cell(average(rows, name), MEASURES[name].form) if has(rows, name) else "–" for name in names]
+        cells = [f"**{text}**" if best[name] == system else text for name, text in zip(names, texts, strict=True)]
+        lines.append(row_text(system, cells if rows else ["not available here", *[""] * (len(names) - 1)]))
+    return lines
+
+
+def gains(results: dict[str, Rows], main_system: str, names: list[str], mark_sure: bool = False) -> list[str]:
+    """A table of what the main system's measures differ by from those of every other one; those that are sure can be
+    bold."""
+    lines = header("over", [MEASURES[name].heading for name in names])
+    for system, rows in results.items():
+        if system != main_system and rows:
+            values = {name: difference(results[main_system], rows, name) for name in names}
+            lines.append(row_text(system, difference_cells(values, mark_sure)))
+    return lines
+
+
+def difference_cells(values: dict[str, Mean], mark_sure: bool = False) -> list[str]:
+    """The text of differences by measure."""
+    texts = {name: with_interval(value, f"+{MEASURES[name].form}") for name, value in values.items()}
+    return [f"**{text}**" if mark_sure and sure(values[name]) else text for name, text in texts.items()]
+
+
+def by_group(results: dict[str, Rows], field: str, name: str) -> list[str]:
+    """A table systems × groups of files of one measure; nothing if the files have one group or too many."""
+    results = {system: rows for system, rows in results.items() if has(rows, name)}
+    first = next(iter(results.values()), [])
+    groups = sorted({row[field] for row in first if row.get(field) is not None})
+    if not 1 < len(groups) <= 10:
+        return []
+    counts = [sum(row.get(field) == group for row in first) for group in groups]
+    lines = ["", f"## {MEASURES[name].heading} by {field}", ""]
+    lines += header("system", [f"{group} ({count} files)" for group, count in zip(groups, counts, strict=True)])
+    for system, rows in results.items():
+        means = [average(of_group(rows, field, group), name).mean for group in groups]
+        lines.append(row_text(system, [f"{mean:{MEASURES[name].form}}" for mean in means]))
+    return lines
+
+
+def of_group(rows: Rows, field: str, group) -> Rows:
+    """The rows of one group."""
+    return [row for row in rows if row.get(field) == group]
+
+
+def header(first: str, columns: list[str]) -> list[str]:
+    """The two lines that a table begins with."""
+    return [row_text(first, columns), "|---" * (len(columns) + 1) + "|"]
+
+
+def row_text(first: str, cells: list[str]) -> str:
+    """A line of a table."""
+    return f"| {first} | {' | '.join(cells)} |"
+
+
+def plain(value: Mean, form: str) -> str:
+    """A mean without its interval; `–` where undefined."""
+    return "–" if np.isnan(value.mean) else f"{value.mean:{form}}"
+
+
+def with_interval(value: Mean, form: str) -> str:
+    """A mean with its interval, where it has one."""
+    mean, low, high = (f"{number:{form}}" for number in (value.mean, value.low, value.high))
+    return f"{mean} [{low}, {high}]" if np.isfinite(value.low) else mean
