@@ -125,7 +125,7 @@ def serve(folder: Path) -> None:
         max_threads=limits.concurrent_runs + 6,  # every thread that has computed keeps memory; six for short answers
         state_session_capacity=100,  # some kilobytes each, and nothing is kept in them
         ssr_mode=False,
-        footer_links=["api", "settings"],
+        footer_links=["settings"],  # the API has a tab of its own, on phones too
     )
 
 

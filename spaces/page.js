@@ -77,14 +77,12 @@ window.speechPage = (() => {
     return `about ${Math.round(seconds / 60)} min`;
   }
 
-  // New labels of the presets, `[name, title, evaluations]` each, and whether to offer a preview.
+  // New labels of the presets, `[name, title, purpose, evaluations]` each, and whether to offer a preview.
   async function presets(all, audio, speeds, model) {
     const seconds = await duration(audio);
     const speed = JSON.parse(speeds || "{}")[model];
-    const choices = all.map(([name, title, evaluations]) => {
-      let cost = "not timed yet";
-      if (speed && seconds) cost = about(0.5 + seconds * evaluations * speed);
-      else if (speed) cost = `${about(60 * evaluations * speed)} a minute`;
+    const choices = all.map(([name, title, purpose, evaluations]) => {
+      const cost = speed && seconds ? about(0.5 + seconds * evaluations * speed) : purpose;
       return [`${title}\n${cost}`, name];
     });
     return [{ __type__: "update", choices }, { __type__: "update", visible: seconds > LONG }];

@@ -17,12 +17,14 @@ from speech_enhance.schedulers import PRESETS, SCHEDULERS
 from speech_enhance.serving import Limits, Settings
 
 EXAMPLES = {
-    "workshop": "Workshop\nfan and keyboard",
+    "workshop": "Workshop\nfan and keys",
     "street": "Street\ntraffic, stereo",
     "telephone": "Telephone\nhiss and hum",
 }
+PLAIN = {"apply_default_css": False}  # the styles of HTML are those of page.css alone
 STEPS = [1, 2, 4, 8, 16]
 ESTIMATES = [1, 3, 6, 12]
+PURPOSES = {"fast": "quickest", "balanced": "for most", "best": "slowest"}  # shown until there is a recording
 DEFAULT = "balanced"
 HINT = "Take an example, or upload or record speech and press Enhance."
 COMPARE_HINT = "Choose what to compare, then press Compare."
@@ -39,26 +41,25 @@ def build_page(handlers: Handlers, limits: Limits, folder: Path, model: str | No
     with Page(
         title="Speech enhancement by diffusion", analytics_enabled=False, delete_cache=(min(age, 60), age)
     ) as demo:
-        gr.HTML(texts.intro(model, code_url, os.environ.get("SPACE_ID")), elem_id="intro")
+        gr.HTML(texts.intro(model, code_url, os.environ.get("SPACE_ID")), elem_id="intro", **PLAIN)
         client = gr.Textbox(visible=False)
         script = (folder / "player.js").read_text(encoding="utf-8")
         with gr.Row(elem_id="content"):
             with gr.Column(scale=2, min_width=340, elem_id="input"):
                 audio, examples = recording_input(limits)
                 chosen, controls = enhance_controls(handlers, limits, audio, demo)
-                gr.HTML(texts.privacy(limits), elem_classes="small")
+                gr.HTML(texts.privacy(limits), elem_classes="small", **PLAIN)
             with gr.Column(scale=4, min_width=340, elem_id="output"), gr.Tabs(elem_id="tabs") as tabs:
                 with gr.Tab("Listen", id="listen"):
-                    player = gr.HTML(ready_value(folder / "examples" / "ready"), html_template="", js_on_load=script, elem_id="player")  # fmt: skip
-                    download = gr.DownloadButton("Download", visible=False, elem_id="download")
-                    table = gr.HTML("", elem_id="facts")
+                    player = gr.HTML(ready_value(folder / "examples" / "ready"), html_template="", js_on_load=script, elem_id="player", **PLAIN)  # fmt: skip
+                    table = gr.HTML("", elem_id="facts", **PLAIN)
                 with gr.Tab("Compare", id="compare"):
                     compare_tab(handlers, limits, script, audio, chosen[0], client)
                 with gr.Tab("API", id="api"):
-                    gr.HTML(texts.snippets(), js_on_load=texts.FILL_ADDRESS)
+                    gr.HTML(texts.snippets(), js_on_load=texts.FILL_ADDRESS, **PLAIN)
                 with gr.Tab("About", id="about"):
-                    gr.HTML(texts.about(limits, model, code_url))
-        status, start, cancel, speeds = controls
+                    gr.HTML(texts.about(limits, model, code_url), **PLAIN)
+        status, download, start, cancel, speeds = controls
         event = {"fn": handlers.show_enhanced, "inputs": [audio, *chosen, client], "js": tell_client("#player")}
 
         def runs(trigger) -> None:
@@ -80,7 +81,7 @@ def recording_input(limits: Limits) -> tuple[gr.Audio, dict[str, gr.Button]]:
         label="Original", sources=["upload", "microphone"], type="filepath", buttons=[], elem_id="recording",
         waveform_options=gr.WaveformOptions(waveform_color="#a8a29e", waveform_progress_color="#c2410c"),
     )  # fmt: skip
-    gr.HTML(texts.intake(limits), elem_id="intake")
+    gr.HTML(texts.intake(limits), elem_id="intake", **PLAIN)
     with gr.Row(elem_id="examples"):
         examples = {
             name: gr.Button(label, size="sm", min_width=90, elem_classes="card") for name, label in EXAMPLES.items()
@@ -89,7 +90,8 @@ def recording_input(limits: Limits) -> tuple[gr.Audio, dict[str, gr.Button]]:
 
 
 def enhance_controls(handlers: Handlers, limits: Limits, audio: gr.Audio, demo: gr.Blocks):
-    """Settings of one run, as inputs of the handler from the model to the preview; then status, start, cancel, speeds."""
+    """Settings of one run, as inputs of the handler from the model to the preview; then status, download,
+    start, cancel, speeds."""
     titles = {name: name.capitalize() for name in PRESETS}
     preset = gr.Radio(
         [(title, name) for name, title in titles.items()], value=DEFAULT, label="Preset", elem_id="preset"
@@ -100,7 +102,8 @@ def enhance_controls(handlers: Handlers, limits: Limits, audio: gr.Audio, demo: 
     with gr.Row(elem_id="start"):
         start = gr.Button("Enhance", variant="primary", elem_id="enhance", min_width=120, scale=3)
         cancel = gr.Button("Cancel", elem_id="cancel", interactive=False, min_width=90, scale=1)
-    status = gr.HTML(message("hint", HINT), elem_id="status")
+    status = gr.HTML(message("hint", HINT), elem_id="status", **PLAIN)
+    download = gr.DownloadButton("Download", visible=False, elem_id="download")
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         models = list(handlers.models.sources)
         model = gr.Radio(models, value=FIRST, label="Model", info="the large one is better and slower", visible=len(models) > 1, elem_id="model")  # fmt: skip
@@ -113,11 +116,14 @@ def enhance_controls(handlers: Handlers, limits: Limits, audio: gr.Audio, demo: 
     values = {name: astuple(item) for name, item in PRESETS.items()}
     fill = f"(name) => ({json.dumps(values)})[name]"
     preset.input(None, preset, [scheduler, steps, estimates], js=fill, api_visibility="private")
-    costs = [[name, titles[name], item.num_inference_steps * item.num_estimates] for name, item in PRESETS.items()]
+    costs = [
+        [name, titles[name], PURPOSES[name], item.num_inference_steps * item.num_estimates]
+        for name, item in PRESETS.items()
+    ]
     label = f"(...values) => window.speechPage.presets({json.dumps(costs)}, ...values)"
     seen = [audio.change, speeds.change, model.change, demo.load]
     gr.on(seen, None, [audio, speeds, model], [preset, preview], js=label, api_visibility="private")
-    return [model, scheduler, steps, estimates, seed, limit, mix, preview], (status, start, cancel, speeds)
+    return [model, scheduler, steps, estimates, seed, limit, mix, preview], (status, download, start, cancel, speeds)
 
 
 def program_interface(handlers: Handlers, inputs: list) -> None:
@@ -155,7 +161,9 @@ def compare_tab(
     gr.HTML(
         "<p>Everything that a preset is made of can be compared: the scheduler, which decides at which noise levels the "
         "network is asked; its steps; and estimates that are averaged. One step is the same with every scheduler. "
-        f"Comparisons hear the first {limits.compare_seconds} s, with at most {limits.max_comparisons} settings.</p>"
+        f"Comparisons hear the first {limits.compare_seconds} s, with at most {limits.max_comparisons} settings.</p>",
+        elem_classes="small",
+        **PLAIN,
     )
     presets = gr.CheckboxGroup(
         [(name.capitalize(), name) for name in PRESETS],
@@ -172,9 +180,9 @@ def compare_tab(
     with gr.Row():
         start = gr.Button("Compare", variant="primary", elem_id="compare", min_width=120, scale=3)
         cancel = gr.Button("Cancel", elem_id="compare-cancel", interactive=False, min_width=90, scale=1)
-    status = gr.HTML(message("hint", COMPARE_HINT), elem_id="compare-status")
-    player = gr.HTML(None, html_template="", js_on_load=script, elem_id="compare-player")
-    table = gr.HTML("", elem_id="compare-table")
+    status = gr.HTML(message("hint", COMPARE_HINT), elem_id="compare-status", **PLAIN)
+    player = gr.HTML(None, html_template="", js_on_load=script, elem_id="compare-player", **PLAIN)
+    table = gr.HTML("", elem_id="compare-table", **PLAIN)
     inputs = [audio, model, presets, schedulers, steps, estimates, seed, client]
     event = {"fn": handlers.show_comparison, "inputs": inputs, "js": tell_client("#compare-status")}
     wire(start.click, event, [status, player, table], start, cancel, handlers)

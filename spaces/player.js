@@ -43,7 +43,6 @@ function build(value) {
   const { tracks, duration } = value;
   const picture = pictureOf(value);
   const root = tag("section", "player", null, { "aria-label": "Compare by ear" });
-  if (value.title) tag("p", "title", root).textContent = value.title;
   const audios = tracks.map((track) => {
     const audio = new Audio(track.file.url);
     audio.preload = "auto";
@@ -54,7 +53,10 @@ function build(value) {
   let halfway = false; // whether to change over from the first version to the second in the middle
   const heard = () => audios[current];
 
-  const choices = tag("div", "choices", root, { role: "radiogroup", "aria-label": "Version that is heard" });
+  const bar = tag("div", "bar", root);
+  const play = tag("button", "play", bar, { type: "button" });
+  play.addEventListener("click", () => (heard().paused ? start() : stop()));
+  const choices = tag("div", "choices", bar, { role: "radiogroup", "aria-label": "Version that is heard" });
   const buttons = tracks.map((track, index) => {
     const button = tag("button", "", choices, { type: "button", role: "radio" });
     button.textContent = track.label;
@@ -65,8 +67,6 @@ function build(value) {
   });
 
   const transport = tag("div", "transport", root);
-  const play = tag("button", "play", transport, { type: "button" });
-  play.addEventListener("click", () => (heard().paused ? start() : stop()));
   const position = tag("input", "", transport, { type: "range", min: 0, max: duration, step: 0.01, value: 0 });
   position.setAttribute("aria-label", "Position in seconds");
   position.addEventListener("input", () => seek(Number(position.value)));
@@ -91,7 +91,7 @@ function build(value) {
   const image = tag("img", "", figure, { src: picture.url, alt: value.alt });
   if (picture.span) image.addEventListener("click", (event) => seekTo(event, image, left, right));
   const head = tag("div", "playhead", picture.span ? stack : lanes);
-  tag("p", "note", root).textContent = value.note;
+  tag("p", "note", root).textContent = value.title ? `${value.title}. ${value.note}` : value.note;
   root.append(...audios);
   element.append(root);
 

@@ -23,6 +23,7 @@ MAX_BOOST = 4.0
 REMOVED = "Removed"  # the version that is what was taken away
 LANE_COLUMNS = 300  # of a waveform
 PICTURE_COLUMNS = 600  # at least, as many as a page has pixels at most
+DARK_GROUND = "#211d1a"  # of the page's blocks
 NARROW = 600  # pixels; below, pictures stand above each other and letters are larger
 
 
@@ -165,7 +166,9 @@ def draw(strips: dict[str, Strip], names: list[str], path: Path, client: str | N
     for axis in figure.axes:
         title = axis.get_title("left")
         axis.set_title(
-            {"recording": original, "gain applied": "Gain applied"}.get(title, title), loc="left", fontsize=9
+            {"recording": original, "gain applied": "Gain applied", "waveform": "Waveform"}.get(title, title),
+            loc="left",
+            fontsize=9,
         )
     if columns == 1:  # the page draws the waveforms
         wave = next(axis for axis in figure.axes if axis.get_label() == "waveform")
@@ -173,7 +176,9 @@ def draw(strips: dict[str, Strip], names: list[str], path: Path, client: str | N
         wave.remove()
         for axis in shown[:-1]:
             axis.tick_params(labelbottom=False)
-        figure.set_size_inches(figure.get_figwidth(), 0.3 + 0.92 * len(shown))
+        figure.set_size_inches(figure.get_figwidth(), 0.3 + 0.82 * len(shown))
+    if dark:
+        figure.set_facecolor(DARK_GROUND)
     figure.savefig(path, dpi=200 if narrow else 150, pil_kwargs={"quality": 85})
     box = shown[0].get_position()
     return {"span": [float(box.x0), float(box.x1)] if columns == 1 else None}
