@@ -23,7 +23,7 @@ MODULES = (
     "app.py", "calls.py", "comparisons.py", "fair_queue.py", "files.py", "guard.py", "handlers.py", "models.py", "page.py",
     "results.py", "texts.py", "visitors.py",
 )  # fmt: skip
-FILES = (*MODULES, "page.js", "player.js", "page.css", "examples")
+FILES = (*MODULES, "page.js", "player.js", "page.css", "packages.txt", "examples")
 PICTURE = ROOT / "docs" / "demo.png"
 
 
