@@ -129,5 +129,12 @@ window.speechPage = (() => {
     setTimeout(() => (button.textContent = label), 1500);
   });
 
+  // The calls to copy name this server, once they are in the page.
+  new MutationObserver(() => {
+    for (const code of document.querySelectorAll("code[id^=code-]"))
+      if (code.textContent.includes("SERVER"))
+        code.textContent = code.textContent.replace("SERVER", location.origin + location.pathname.replace(/\/$/, ""));
+  }).observe(document.documentElement, { childList: true, subtree: true });
+
   return { presets, refusal, client };
 })();

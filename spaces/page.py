@@ -56,7 +56,7 @@ def build_page(handlers: Handlers, limits: Limits, folder: Path, model: str | No
                 with gr.Tab("Compare", id="compare"):
                     compare_tab(handlers, limits, script, audio, chosen[0], client)
                 with gr.Tab("API", id="api"):
-                    gr.HTML(texts.snippets(), js_on_load=texts.FILL_ADDRESS, **PLAIN)
+                    gr.HTML(texts.snippets(), **PLAIN)
                 with gr.Tab("About", id="about"):
                     gr.HTML(texts.about(limits, model, code_url), **PLAIN)
         status, download, start, cancel, speeds = controls

@@ -115,7 +115,3 @@ def snippets() -> str:
         "<code>mix</code> 1.</p>"
     )
     return f'<article class="about">{"".join(parts)}</article>'
-
-
-FILL_ADDRESS = """const server = location.origin + location.pathname.replace(/\\/$/, "");
-element.querySelectorAll("code[id]").forEach((code) => (code.textContent = code.textContent.replace("SERVER", server)));"""
