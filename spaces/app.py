@@ -1,7 +1,7 @@
 """The web demo: `python spaces/app.py`, then open the address it prints.
 
 Settings are environment variables: GRADIO_SERVER_NAME and GRADIO_SERVER_PORT; MODEL_ID, a pipeline folder or Hub id
-(default: the model in the package); CODE_URL, where the code lives; ALLOWED_HOSTS, further names of the server with commas
+(default: the model in the package); LARGE_MODEL_ID, a second one to choose; CODE_URL, where the code lives; ALLOWED_HOSTS, further names of the server with commas
 between; GRADIO_TEMP_DIR, a folder in which the demo makes its own; and the limits of `speech_enhance.serving.Limits`.
 """
 
@@ -19,6 +19,7 @@ from calls import Calls
 from fair_queue import FairQueue
 from guard import Guard, tame_gradio
 from handlers import Handlers
+from models import Models
 from page import build_page
 from visitors import Disk, Listeners
 
@@ -36,14 +37,46 @@ def setting(name: str) -> str | None:
 
 
 def theme() -> gr.themes.Base:
-    """Gradio's Soft with fonts of the visitor's system, so nothing is fetched, and grey text dark enough to read."""
-    soft = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    # `set` forgets the background that Soft has chosen
-    return soft.set(
-        background_fill_primary="*neutral_50",
+    """Paper, ink and one accent, with fonts of the visitor's system, so nothing is fetched; `page.css` does the rest."""
+    base = gr.themes.Base(
+        primary_hue="orange", neutral_hue="stone", radius_size="md", font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )  # fmt: skip
+    return base.set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_400",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_300",
+        button_primary_text_color="white",
+        button_primary_text_color_dark="*neutral_950",
+        button_primary_border_color="transparent",
+        button_primary_border_color_dark="transparent",
+        color_accent="*primary_700",
+        slider_color="*primary_700",
+        slider_color_dark="*primary_400",
+        body_background_fill="#faf8f5",
+        body_background_fill_dark="#171412",
+        background_fill_primary="white",
+        background_fill_primary_dark="#211d1a",
+        block_background_fill="white",
+        block_background_fill_dark="#211d1a",
+        block_border_width="1px",
+        block_label_text_color="*neutral_700",
+        block_label_text_color_dark="*neutral_300",
+        block_title_text_weight="600",
+        checkbox_label_background_fill_selected="*primary_700",
+        checkbox_label_background_fill_selected_dark="*primary_400",
+        checkbox_label_text_color_selected="white",
+        checkbox_label_text_color_selected_dark="*neutral_950",
         body_text_color_subdued="*neutral_600",
         block_info_text_color="*neutral_600",
     )
+
+
+def large_model() -> str | None:
+    """Where the large model is: the setting LARGE_MODEL_ID, else the folder of the code's repository, if it is there."""
+    beside = FOLDER.parent / "checkpoints" / "large"
+    return setting("LARGE_MODEL_ID") or (str(beside) if (beside / "model_index.json").is_file() else None)
 
 
 def own_hosts() -> set[str]:
@@ -52,15 +85,21 @@ def own_hosts() -> set[str]:
     return {name.strip().lower() for name in names if name.strip()}
 
 
+def own_text(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
 def serve(folder: Path) -> None:
     """Run the page until the process is told to end; temporary files go to `folder`."""
     model, code_url = setting("MODEL_ID"), setting("CODE_URL")
     try:
         limits = Limits.from_environment()
         disk = Disk(limits)
-        handlers = Handlers(model, limits, folder, disk)
+        models = Models(model, large_model())
+        handlers = Handlers(models, limits, folder, disk)
     except (ValueError, UserError) as error:
         sys.exit(f"app.py: error: {error}")
+    models.measure()
     tame_gradio(folder)
     demo = build_page(handlers, limits, FOLDER, model, code_url)
     # nothing computes but what has waited in the queue
@@ -79,14 +118,14 @@ def serve(folder: Path) -> None:
 
     demo.launch(
         theme=theme(),
-        head=f"<style>{(FOLDER / 'page.css').read_text(encoding='utf-8')}</style>",
+        head=f"<style>{own_text('page.css')}</style><script>{own_text('page.js')}</script>",
         allowed_paths=[str(FOLDER / "examples")],
         max_file_size=limits.max_file_mb * 10**6,
         app_kwargs={"lifespan": guarded},
         max_threads=limits.concurrent_runs + 6,  # every thread that has computed keeps memory; six for short answers
         state_session_capacity=100,  # some kilobytes each, and nothing is kept in them
         ssr_mode=False,
-        footer_links=["api", "settings"],
+        footer_links=["settings"],  # the API has a tab of its own, on phones too
     )
 
 

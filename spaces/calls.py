@@ -140,6 +140,8 @@ def problem_of(block: gr.components.Component, value) -> str | None:
     if isinstance(block, (gr.Dropdown, gr.Radio)):
         known = [choice for _, choice in block.choices]
         return None if isinstance(value, str) and value in known else f"must be one of {', '.join(known)}"
+    if isinstance(block, gr.Checkbox):
+        return None if isinstance(value, bool) else "must be true or false"
     return None if isinstance(value, str) and len(value) <= 1000 else "must be a short text"
 
 

@@ -19,8 +19,11 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
 sys.path.append(str(ROOT))
-MODULES = ("app.py", "calls.py", "fair_queue.py", "guard.py", "handlers.py", "page.py", "results.py", "visitors.py")
-FILES = (*MODULES, "player.js", "page.css", "examples")
+MODULES = (
+    "app.py", "calls.py", "comparisons.py", "fair_queue.py", "files.py", "guard.py", "handlers.py", "models.py", "page.py",
+    "results.py", "texts.py", "visitors.py",
+)  # fmt: skip
+FILES = (*MODULES, "page.js", "player.js", "page.css", "packages.txt", "examples")
 PICTURE = ROOT / "docs" / "demo.png"
 
 

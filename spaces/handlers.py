@@ -2,28 +2,29 @@
 
 import functools
 import importlib
+import json
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import gradio as gr
-from results import comparison, facts, message, player
+from comparisons import comparisons
+from files import preview_of, save
+from models import Models
+from results import REMOVED, comparison, facts, message, player
 from visitors import Disk, visitor_of
 
-from speech_enhance.audio_files import AudioFile, AudioFileError
-from speech_enhance.audio_writer import AudioWriter
+from speech_enhance.audio_files import AudioFile
 from speech_enhance.serving import (
-    Enhancer,
     Limits,
     RequestError,
     Run,
     Settings,
     Stopped,
-    checked_blocks,
     delete_old_files,
     open_upload,
     return_memory,
@@ -56,65 +57,74 @@ def frees_memory(function):
 
 
 class Handlers:
-    """Answers to events, around one model that all visitors share.
+    """Answers to events, around models that all visitors share.
 
     Args:
-        model: Folder or Hub id, `None` for the bundled one.
+        models: What enhances.
         limits: What is accepted.
         folder: Where Gradio keeps temporary files; what is written below it is served to those who know its name.
         disk: What visitors may write.
     """
 
-    def __init__(self, model: str | None, limits: Limits, folder: Path, disk: Disk):
+    def __init__(self, models: Models, limits: Limits, folder: Path, disk: Disk):
         self.limits = limits
         self.disk = disk
         self.folder = folder
-        self._on_gpu = zero_gpu(self._run)  # first: ZeroGPU prepares the process for a model that is loaded later
-        self.enhancer = Enhancer(model)
+        self.models = models
+        self._on_gpu = zero_gpu(self._run)
         self.running: dict[Path, str] = {}  # session of every run, by the path that stops it
         folder.mkdir(parents=True, exist_ok=True)
         threading.Thread(target=self.keep_deleting, daemon=True).start()
 
     @frees_memory
-    def show_enhanced(self, path, scheduler, steps, estimates, seed, limit_db, mix, client, request: gr.Request):
+    def show_enhanced(
+        self, path, model, scheduler, steps, estimates, seed, limit_db, mix, preview, client, request: gr.Request
+    ):
         """Values of status, player, facts and download."""
         try:
             with self.stoppable(request) as stop_file, self.new_folder(request) as folder:
                 settings = self.settings(scheduler, steps, estimates, seed, limit_db, mix)
                 check = stop_check(stop_file)
                 recording = open_upload(path, self.limits, check)
-                self.enhancer.check_work(recording.audio.shape[1] / recording.sampling_rate, [settings], self.limits)
-                run = self.run(recording.audio, recording.sampling_rate, settings, stop_file, "Enhancing", (0, 1))
+                source, start = Path(path), 0.0
+                if preview:
+                    recording, start = preview_of(recording, check)
+                    source = source.with_stem(f"{source.stem[:70]}-preview")
+                run = self.run_checked(recording, model, settings, stop_file)
                 folder.mkdir(0o700)
-                versions = {"Original": recording.audio, "Enhanced": run.audio}
+                versions = {"Original": recording.audio, "Enhanced": run.audio, REMOVED: recording.audio - run.audio}
                 shown = player(versions, recording.sampling_rate, folder, client, columns=1, check=check)
-                target = save(Path(path), recording, run, folder, check)
+                target = save(source, recording, run, folder, check)
                 table = facts(recording, run, settings, check)
         except (RequestError, Stopped) as reason:
             return refusal(reason), None, "", gr.DownloadButton(visible=False)
         seconds = recording.audio.shape[1] / recording.sampling_rate
-        text = f"Done: {seconds:.1f} s of audio in {run.seconds:.1f} s. Switch between the two while it plays."
+        part = f" Preview from {start // 60:.0f}:{start % 60:02.0f} on; untick it to enhance all." if preview else ""
+        text = f"Done: {seconds:.1f} s of audio in {run.seconds:.1f} s.{part}"
         button = gr.DownloadButton(f"Download {target.name}", value=str(target), visible=True)
         return message("done", text), shown, table, button
 
     @frees_memory
-    def show_comparison(self, path, schedulers, steps, seed, client, request: gr.Request):
+    def show_comparison(
+        self, path, model, presets, schedulers, steps, estimates, seed, client, request: gr.Request
+    ):  # fmt: skip
         """Values of status, player and table."""
         try:
             with self.stoppable(request) as stop_file, self.new_folder(request) as folder:
-                all_settings = self.comparisons(schedulers, steps, seed)
+                all_settings = comparisons(presets, schedulers, steps, estimates, _whole(seed), self.limits)
                 check = stop_check(stop_file)
                 recording = open_upload(path, self.limits, check)
                 rate = recording.sampling_rate
                 audio = recording.audio[:, : self.limits.compare_seconds * rate]
-                self.enhancer.check_work(audio.shape[1] / rate, list(all_settings.values()), self.limits)
+                enhancer = self.models.get(model)
+                enhancer.check_work(audio.shape[1] / rate, list(all_settings.values()), self.limits)
                 runs = {}
                 for index, (name, settings) in enumerate(all_settings.items()):
                     part = (index, len(all_settings))
-                    runs[name] = self.run(audio, rate, settings, stop_file, name, part)
+                    runs[name] = self.run(audio, rate, model, settings, stop_file, name, part)
                 folder.mkdir(0o700)
                 versions = {"Original": audio} | {name: run.audio for name, run in runs.items()}
-                columns = 2 if len(runs) == 3 else 3
+                columns = 2 if len(runs) in (2, 3) else 3
                 shown = player(versions, rate, folder, client, columns=columns, check=check)
         except (RequestError, Stopped) as reason:
             return refusal(reason), None, ""
@@ -133,17 +143,15 @@ class Handlers:
                 settings = self.settings(scheduler, num_inference_steps, num_estimates, seed, attenuation_limit_db, mix)
                 check = stop_check(stop_file)
                 recording = open_upload(audio, self.limits, check)
-                self.enhancer.check_work(recording.audio.shape[1] / recording.sampling_rate, [settings], self.limits)
-                run = self.run(recording.audio, recording.sampling_rate, settings, stop_file, "Enhancing", (0, 1))
+                run = self.run_checked(recording, None, settings, stop_file)
                 folder.mkdir(0o700)
                 target = save(Path(audio), recording, run, folder, check)
         except RequestError as error:
             raise gr.Error(str(error), print_exception=False) from None
         except Stopped:
             raise gr.Error(STOPPED, print_exception=False) from None
-        seconds = recording.audio.shape[1] / recording.sampling_rate
         return str(target), {
-            "duration": seconds,
+            "duration": recording.audio.shape[1] / recording.sampling_rate,
             "sampling_rate": recording.sampling_rate,
             "channels": len(recording.audio),
             "scheduler": settings.scheduler,
@@ -152,6 +160,10 @@ class Handlers:
             "evaluations": run.evaluations,
             "seconds": run.seconds,
         }
+
+    def speeds(self) -> str:
+        """Seconds of computing for a second of sound and an evaluation of the network, by models, as JSON for the page."""
+        return json.dumps(self.models.speeds)
 
     def stop(self, request: gr.Request) -> None:
         """The visitor pressed cancel or closed the page."""
@@ -168,30 +180,40 @@ class Handlers:
         self.stop(request)
         return message("hint", STOPPED), gr.Button(interactive=True), gr.Button(interactive=False)
 
-    def run(self, *arguments) -> Run:
+    def run_checked(self, recording: AudioFile, model: str | None, settings: Settings, stop_file: Path) -> Run:
+        """[`run`] a whole recording, if that is no more work than a request may ask for."""
+        rate = recording.sampling_rate
+        self.models.get(model).check_work(recording.audio.shape[1] / rate, [settings], self.limits)
+        return self.run(recording.audio, rate, model, settings, stop_file, "Enhancing", (0, 1))
+
+    def run(self, audio, sampling_rate: int, model: str | None, *arguments) -> Run:
         """[`_run`], on ZeroGPU in a process of its own; raises the reason it gives."""
-        result = self._on_gpu(*arguments)
+        result = self._on_gpu(audio, sampling_rate, model, *arguments)
         if isinstance(result, Exception):
             raise result
+        self.models.note(model, audio.shape[1] / sampling_rate, result)
         return result
 
     def _run(
-        self, audio, sampling_rate: int, settings: Settings, stop_file: Path, desc: str, part: tuple[int, int]
-    ) -> Run | Exception:
+        self, audio, sampling_rate: int, model: str | None, settings: Settings, stop_file: Path, desc: str,
+        part: tuple[int, int],
+    ) -> Run | Exception:  # fmt: skip
         """Enhance as `part` (index, of how many) of a request, with progress in the page, until `stop_file` exists.
 
         For ZeroGPU's sake a process of its own must do: it shares files, not memory, with the one that serves the page,
         and exceptions do not get through, so the reason for no result is returned.
         """
-        progress = gr.Progress()
+        progress, started = gr.Progress(), time.monotonic()
         index, parts = part
         progress(index / parts, desc=desc)
 
         def on_step(done: int, total: int) -> None:
-            progress((index + done / total) / parts, desc=desc)
+            left = (time.monotonic() - started) * (total - done) / done
+            told = f"{desc}, about {left:.0f} s left" if left >= 2 else desc
+            progress((index + done / total) / parts, desc=told)
 
         try:
-            return self.enhancer.enhance(audio, sampling_rate, settings, on_step, stop_check(stop_file))
+            return self.models.get(model).enhance(audio, sampling_rate, settings, on_step, stop_check(stop_file))
         except (RequestError, Stopped) as reason:
             return reason
 
@@ -237,25 +259,6 @@ class Handlers:
         settings.check(self.limits)
         return settings
 
-    def comparisons(self, schedulers: list[str], steps: list[int], seed) -> dict[str, Settings]:
-        """Settings to compare by their names; one step is the same with every scheduler and stands there once."""
-        named = {}
-        for count in sorted(steps or []):
-            for scheduler in schedulers or []:
-                name = f"{scheduler}, {count} steps" if count > 1 else "any scheduler, 1 step"
-                named.setdefault(name, Settings(scheduler, _whole(count), 1, _whole(seed)))
-        if len(named) < 2:
-            raise RequestError(
-                "Choose at least two settings: two step counts, or two schedulers with more than one step."
-            )
-        if len(named) > self.limits.max_comparisons:
-            raise RequestError(
-                f"These are {len(named)} settings; at most {self.limits.max_comparisons} can be compared at once."
-            )
-        for settings in named.values():
-            settings.check(self.limits)
-        return named
-
 
 def stop_check(stop_file: Path) -> Callable[[], None]:
     """A `check` (see [`go_on`]) that ends the request as soon as `stop_file` exists."""
@@ -270,19 +273,6 @@ def stop_check(stop_file: Path) -> Callable[[], None]:
 def refusal(reason: Exception) -> str:
     """The message for a request that was not served."""
     return message("hint" if isinstance(reason, Stopped) else "error", str(reason))
-
-
-def save(source: Path, recording: AudioFile, run: Run, folder: Path, check: Callable[[], None]) -> Path:
-    """Write the result in the format of the upload, or as WAV where libsndfile cannot write that format."""
-    rate, (num_channels, num_samples) = recording.sampling_rate, run.audio.shape
-    for suffix in (source.suffix.lower(), ".wav"):
-        target = folder / f"{source.stem[:80]}-enhanced{suffix}"
-        encoding = {"subtype": recording.subtype, "num_samples": num_samples}
-        with suppress(AudioFileError), AudioWriter(target, rate, num_channels, **encoding) as writer:
-            for block in checked_blocks(run.audio, rate, check):
-                writer.write(block)
-            break
-    return target
 
 
 def _whole(value) -> int | float | None:

@@ -1,8 +1,12 @@
 """Make the examples of the page: synthetic speech in synthetic noise, so nobody else has rights in them.
 
-Needs the program `espeak-ng`. Usage: `python spaces/make_examples.py`.
+    python spaces/make_examples.py          # the recordings; needs the program `espeak-ng`
+    python spaces/make_examples.py --ready  # what the page plays before anybody has run anything: one of them, enhanced
+
+The second is made with the bundled model: repeat it when that changes.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -12,6 +16,7 @@ import soxr
 
 if not __package__:  # run as a script: the repository is the import root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path.append(str(Path(__file__).resolve().parent))
 
 from samples.make_samples import SAMPLING_RATE, speak, workshop_noise
 
@@ -55,7 +60,36 @@ def telephone(rng: np.random.Generator) -> np.ndarray:
     return mix(voice, line / line.std() + 0.5 * hum, 5)
 
 
+def make_ready(example: str = "workshop") -> None:
+    """Write the value of the page's player for `example`, with a picture for every kind of page."""
+    from results import REMOVED, player
+
+    from speech_enhance.serving import Enhancer, Limits, Settings, go_on, open_upload
+
+    folder = FOLDER / "ready"
+    folder.mkdir(exist_ok=True)
+    recording = open_upload(FOLDER / f"{example}.flac", Limits())
+    rate = recording.sampling_rate
+    run = Enhancer(device="cpu").enhance(recording.audio, rate, Settings())
+    versions = {"Original": recording.audio, "Enhanced": run.audio, REMOVED: recording.audio - run.audio}
+    pictures = {}
+    for size, width in (("wide", 780), ("narrow", 350)):
+        for mode in ("light", "dark"):
+            value = player(versions, rate, folder, f"{width},{mode}", columns=1, check=go_on)
+            name = f"{size}-{mode}.webp"
+            (folder / "picture.webp").replace(folder / name)
+            pictures[f"{size}-{mode}"] = {"file": name, "span": value["picture"]["span"]}
+    del value["picture"]
+    tracks = [track | {"file": Path(track["file"]["path"]).name} for track in value["tracks"]]
+    title = f"Example: {example}, enhanced by the bundled model"
+    value |= {"title": title, "tracks": tracks, "pictures": pictures}
+    (folder / "value.json").write_text(json.dumps(value) + "\n", encoding="utf-8")
+
+
 def main() -> None:
+    if sys.argv[1:] == ["--ready"]:
+        make_ready()
+        return
     FOLDER.mkdir(exist_ok=True)
     voice = speak("Good morning. Can you hear me over the fan? The new parts arrive on Thursday at nine.")
     workshop = mix(voice, workshop_noise(len(voice), np.random.default_rng(0)), 4)

@@ -1,9 +1,13 @@
 """What the page shows of a result: the player's files and picture, tables, sentences."""
 
 import html
+import json
 import math
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import soundfile
@@ -16,7 +20,10 @@ from speech_enhance.strips import Strip
 
 PREVIEW_RATE_RANGE = 8000, 48000
 MAX_BOOST = 4.0
+REMOVED = "Removed"  # the version that is what was taken away
+LANE_COLUMNS = 300  # of a waveform
 PICTURE_COLUMNS = 600  # at least, as many as a page has pixels at most
+DARK_GROUND = "#211d1a"  # of the page's blocks
 NARROW = 600  # pixels; below, pictures stand above each other and letters are larger
 
 
@@ -28,12 +35,15 @@ def message(kind: str, text: str) -> str:
 
 def table(rows: list[list[str]], heading: list[str] | None = None) -> str:
     """HTML table; without a heading the first column holds the names of the rows."""
-    lines = []
+    lines, names = [], [html.escape(cell) for cell in heading or []]
     if heading:
         lines.append("".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in heading))
     for first, *others in rows:
-        name = f'<th scope="row">{html.escape(first)}</th>'
-        lines.append(name + "".join(f'<td class="number">{html.escape(cell)}</td>' for cell in others))
+        cells = [f"<td>{html.escape(cell)}</td>" for cell in others]
+        if heading:
+            told = zip(names[1:], others, strict=True)
+            cells = [f'<td data-name="{name}">{html.escape(cell)}</td>' for name, cell in told]
+        lines.append(f'<th scope="row">{html.escape(first)}</th>{"".join(cells)}')
     return f'<div class="facts"><table>{"".join(f"<tr>{line}</tr>" for line in lines)}</table></div>'
 
 
@@ -47,24 +57,32 @@ def facts(recording: AudioFile, run: Run, settings: Settings, check: Callable[[]
     pauses, speech = level_change_db(recording.audio, run.audio, recording.sampling_rate, check)
     channels = {1: "mono", 2: "stereo"}.get(len(recording.audio), f"{len(recording.audio)} channels")
     rows = {
-        "Recording": f"{seconds:.1f} s, {recording.sampling_rate / 1000:g} kHz, {channels}",
+        "Original": f"{seconds:.1f} s, {recording.sampling_rate / 1000:g} kHz, {channels}",
         "Scheduler": f"{settings.scheduler}, steps: {settings.num_inference_steps}, estimates: {settings.num_estimates}",
         "Evaluations of the network": f"{run.evaluations} per window of the recording",
         "Computing time": f"{run.seconds:.2f} s, {seconds / run.seconds:.3g} times real time",
         "Level in the pauses": decibel(pauses),
         "Level of the speech": decibel(speech),
     }
-    return table([list(row) for row in rows.items()])
+    return f"<details><summary>Figures of this run</summary>{table([list(row) for row in rows.items()])}</details>"
 
 
 def comparison(audio: np.ndarray, sampling_rate: int, runs: dict[str, Run]) -> str:
-    """Table of several runs on the same `audio` `(channels, samples)`, by their names."""
+    """Table of several runs on the same `audio` `(channels, samples)`, by their names. On a phone every row is a card, in
+    which each cell says what it is."""
     rows = []
     for name, run in runs.items():
         speed = audio.shape[1] / sampling_rate / run.seconds
         levels = [decibel(value) for value in level_change_db(audio, run.audio, sampling_rate)]
         rows.append([name, str(run.evaluations), f"{run.seconds:.2f} s", f"{speed:.3g} ×", *levels])
-    heading = ["Setting", "Network evaluations", "Time", "Times real time", "Level in pauses", "Level of speech"]
+    heading = [
+        "Setting",
+        "Evaluations",
+        "Computing time",
+        "Times real time",
+        "Level in the pauses",
+        "Level of the speech",
+    ]
     return table(rows, heading)
 
 
@@ -78,54 +96,104 @@ def player(
     versions: dict[str, np.ndarray], sampling_rate: int, folder: Path, client: str | None, *, columns: int,
     check: Callable[[], None],
 ) -> dict:  # fmt: skip
-    """Value of the player: `versions` `(channels, samples)` by name, the recording first, at equal loudness.
+    """Value of the player: `versions` `(channels, samples)` by name, the original first, at equal loudness; what was
+    [`REMOVED`] is as loud as it is in the original.
 
     Writes their files into `folder`, and a picture with so many `columns`, drawn for the page of `client` (see
     [`parse_client`]); `check` may end that, see [`go_on`].
     """
-    width, dark = parse_client(client)
-    recording, *others = versions
-    duration = versions[recording].shape[1] / sampling_rate
-    scales = loudness_scales(list(versions.values()), sampling_rate, check)
-    tracks = []
+    original, *others = versions
+    others = [name for name in others if name != REMOVED]
+    duration = versions[original].shape[1] / sampling_rate
+    scales = loudness_scales(versions, sampling_rate, check)
+    tracks, strips = [], {}
     for index, (name, audio) in enumerate(versions.items()):
         path = folder / f"{index}.flac"
-        write_preview(path, audio, scales[index], sampling_rate, check)
-        tracks.append({"label": name, "file": _file(path)})
-
-    strips = {name: Strip(sampling_rate, PICTURE_COLUMNS) for name in versions}
-    for name, strip in strips.items():
-        for block in checked_blocks(versions[name], sampling_rate, check):
-            strip.push(block)
-        strip.finish()
-    narrow = width < NARROW
-    columns = 1 if narrow else columns
-    shown, results = strips[recording], {name: strips[name] for name in others}
-    figure = draw_comparison(shown, results, sampling_rate, columns=columns, width=max(width / 100, 4.2), dark=dark)
+        write_preview(path, audio, scales[name], sampling_rate, check)
+        strips[name] = Strip(sampling_rate, PICTURE_COLUMNS)
+        for block in checked_blocks(audio, sampling_rate, check):
+            strips[name].push(block)
+        strips[name].finish()
+        tracks.append({"label": name, "file": _file(path), "peaks": peaks(strips[name], scales[name])})
+    loudness = ", ".join(f"{name} {decibel(20 * math.log10(scales[name] / scales[original]))}" for name in others)
+    picture = draw(strips, [original, *others], folder / "picture.webp", client, columns)
     check()
-    figure.savefig(folder / "picture.png", dpi=160 if narrow else 110)
-    span = None
-    if columns == 1:
-        box = next(axis for axis in figure.axes if axis.get_label() == "waveform").get_position()
-        span = [float(box.x0), float(box.x1)]
-    matched = ", ".join(decibel(20 * math.log10(scales[i + 1] / scales[0])) for i in range(len(others)))
     return {
         "tracks": tracks,
-        "picture": _file(folder / "picture.png"),
-        "span": span,
+        "picture": picture | {"file": _file(folder / "picture.webp")},
         "duration": duration,
-        "alt": f"Spectrograms from 0 to {sampling_rate / 2000:g} kHz over {duration:.1f} seconds of the recording and of "
-        f"{', '.join(others)}, with the gain that was applied",
-        "note": f"Played at equal loudness (changed by {matched}). The keys 1, 2, … switch too.",
+        "alt": f"Spectrograms from 0 to {sampling_rate / 2000:g} kHz over {duration:.1f} seconds: {original}, "
+        f"{', '.join(others)}, and the gain that was applied",
+        "note": f"Played at equal loudness ({loudness}).",
     }
 
 
-def loudness_scales(versions: list[np.ndarray], sampling_rate: int, check: Callable[[], None]) -> list[float]:
-    """Factors that bring every version to the active level of the first, all lowered together if one would clip."""
-    levels = active_levels(versions, sampling_rate, check)
-    scales = [min(levels[0] / level, MAX_BOOST) if level > 1e-6 else 1.0 for level in levels]
-    peak = max(scale * float(np.abs(item).max()) for scale, item in zip(scales, versions, strict=True))
-    return [scale / max(peak, 1.0) for scale in scales]
+def ready_value(folder: Path) -> dict | None:
+    """Value of the player for the ready-made result in `folder`, see `make_examples.py`; the files are served from where
+    they are, as nobody's recording is among them. `None` if there is none."""
+    if not (folder / "value.json").is_file():
+        return None
+    value = json.loads((folder / "value.json").read_text(encoding="utf-8"))
+    with suppress(ValueError):  # another drive
+        folder = Path(os.path.relpath(folder))
+    address = f"gradio_api/file={quote(folder.as_posix())}"
+    for track in value["tracks"]:
+        track["file"] = {"url": f"{address}/{track['file']}"}
+    for picture in value["pictures"].values():
+        picture["url"] = f"{address}/{picture.pop('file')}"
+    return value
+
+
+def peaks(strip: Strip, scale: float) -> list[int]:
+    """Largest magnitude in each column of a waveform, in per cent of full scale."""
+    magnitude = scale * np.abs(strip.envelope).max(axis=0)
+    edges = np.linspace(0, len(magnitude), min(LANE_COLUMNS, len(magnitude)), endpoint=False, dtype=int)
+    return [min(round(100 * float(value)), 100) for value in np.maximum.reduceat(magnitude, edges)]
+
+
+def draw(strips: dict[str, Strip], names: list[str], path: Path, client: str | None, columns: int) -> dict:
+    """Draw the spectrograms of `names`, the original first, into `path`; returns `span`, the shares of the picture's width
+    at which its time begins and ends, if all of it stands above each other, else `None`."""
+    width, dark = parse_client(client)
+    narrow = width < NARROW
+    columns = 1 if narrow else columns
+    original, *others = names
+    figure = draw_comparison(
+        strips[original], {name: strips[name] for name in others}, strips[original].sampling_rate,
+        columns=columns, width=max(width / 100, 3.6), dark=dark,
+    )  # fmt: skip
+    shown = [axis for axis in figure.axes if axis.get_label() in ("level", "gain")]
+    for axis in figure.axes:
+        title = axis.get_title("left")
+        axis.set_title(
+            {"recording": original, "gain applied": "Gain applied", "waveform": "Waveform"}.get(title, title),
+            loc="left",
+            fontsize=9,
+        )
+    if columns == 1:  # the page draws the waveforms
+        wave = next(axis for axis in figure.axes if axis.get_label() == "waveform")
+        wave.get_gridspec().set_height_ratios([1e-6 if row == 0 else 1 for row in range(1 + len(shown))])
+        wave.remove()
+        for axis in shown[:-1]:
+            axis.tick_params(labelbottom=False)
+        figure.set_size_inches(figure.get_figwidth(), 0.3 + 0.82 * len(shown))
+    if dark:
+        figure.set_facecolor(DARK_GROUND)
+    figure.savefig(path, dpi=200 if narrow else 150, pil_kwargs={"quality": 85})
+    box = shown[0].get_position()
+    return {"span": [float(box.x0), float(box.x1)] if columns == 1 else None}
+
+
+def loudness_scales(versions: dict[str, np.ndarray], sampling_rate: int, check: Callable[[], None]) -> dict[str, float]:
+    """Factors that bring every version to the active level of the first, all lowered together if one would clip. What was
+    [`REMOVED`] gets the factor of the first."""
+    first, *_ = versions
+    levels = dict(zip(versions, active_levels(list(versions.values()), sampling_rate, check), strict=True))
+    scales = {name: min(levels[first] / level, MAX_BOOST) if level > 1e-6 else 1.0 for name, level in levels.items()}
+    if REMOVED in scales:
+        scales[REMOVED] = scales[first]
+    peak = max(scales[name] * float(np.abs(audio).max()) for name, audio in versions.items())
+    return {name: scale / max(peak, 1.0) for name, scale in scales.items()}
 
 
 def write_preview(path: Path, audio: np.ndarray, scale: float, sampling_rate: int, check: Callable[[], None]) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from . import ffmpeg
 from .audio_files import AudioFile, AudioFileError, AudioReader, open_audio, read_audio
 from .schedulers import make_scheduler
 from .serving_limits import Limits, RequestError, Settings
@@ -92,12 +93,24 @@ def open_upload(path: str | os.PathLike | None, limits: Limits, check: Callable[
 
     try:
         reader = check_header(path, limits)
-        recording = read_audio(path, after_block, may_use_ffmpeg=False)
+        recording = read_audio(path, after_block, may_use_ffmpeg=_is_mp4(path))
     except AudioFileError as error:
         raise RequestError(str(error).replace(str(path), f"“{path.name}”", 1) + ".") from error
     if not recording.audio.any():
         raise RequestError(f"“{path.name}” holds nothing but digital silence: there is no speech to enhance.")
     return recording
+
+
+def formats() -> str:
+    """The formats that [`open_upload`] reads on this machine, in words."""
+    return "WAV, FLAC, Ogg, Opus, MP3, AIFF and M4A" if ffmpeg.installed() else "WAV, FLAC, Ogg, Opus, MP3 and AIFF"
+
+
+def _is_mp4(path: Path) -> bool:
+    """Whether a file is of the MP4 family, such as a phone's voice memo (M4A). Only these are given to ffmpeg, which would
+    read more formats than the page promises."""
+    with open(path, "rb") as file:
+        return file.read(8)[4:] == b"ftyp" and ffmpeg.installed()
 
 
 def check_header(path: Path, limits: Limits) -> AudioReader:
@@ -114,13 +127,12 @@ def check_header(path: Path, limits: Limits) -> AudioReader:
     if size > limits.max_file_mb * 10**6:
         raise RequestError(f"{name} has {size / 1e6:.0f} MB; the limit of this page is {limits.max_file_mb} MB.")
     try:
-        reader = open_audio(path, may_use_ffmpeg=False)
+        reader = open_audio(path, may_use_ffmpeg=_is_mp4(path))
     except AudioFileError as error:
         if not isinstance(error.__context__, soundfile.SoundFileError):
             raise
         raise RequestError(
-            f"{name} cannot be read as audio. This page takes WAV, FLAC, Ogg, Opus, MP3 and AIFF; other formats, such as "
-            "M4A or a video, need to be converted first."
+            f"{name} cannot be read as audio. This page takes {formats()}; other files need to be converted first."
         ) from error
     if reader.num_channels > limits.max_channels:
         raise RequestError(
@@ -138,8 +150,8 @@ def check_length(reader: AudioReader, num_samples: int, limits: Limits) -> None:
     name, seconds = f"“{reader.path.name}”", num_samples / reader.sampling_rate
     if seconds > limits.max_seconds:
         raise RequestError(
-            f"{name} is {_duration(seconds)} long; the limit of this page is {_duration(limits.max_seconds)}. "
-            "The command line has no limit."
+            f"{name} is {_duration(seconds, limits.max_seconds)} long; the limit of this page is "
+            f"{_duration(limits.max_seconds)}. The command line has no limit."
         )
     if num_samples * reader.num_channels > limits.max_seconds * FULL_SCALE_RATE:
         raise RequestError(f"{name} holds too many samples in all its channels; shorten it or lower its sampling rate.")
@@ -241,7 +253,15 @@ class Enhancer:
         return -(-windows * num_estimates // WINDOW_BATCH_SIZE)
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+def _duration(seconds: float, other: float | None = None) -> str:
+    """A length in words, with as many digits as tell it from `other` seconds."""
+    for digits in range(6):
+        rounded = round(seconds, digits)
+        if rounded < 120:
+            text = f"{seconds:.{3 + digits}g} s"
+        else:
+            parts = {"h": rounded // 3600, "min": rounded % 3600 // 60, "s": round(rounded % 60, digits)}
+            text = " ".join(f"{value:g} {unit}" for unit, value in parts.items() if value)
+        if other is None or text != _duration(other):
+            break
+    return text

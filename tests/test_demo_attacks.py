@@ -200,19 +200,25 @@ def join(server, index: int, data: list, session: str) -> str:
 def test_wrong_values_from_the_page(server):
     """Functions that programs are not shown can be called all the same."""
     good = upload(server, flac(noise(800)))
-    compare = functions(server, 5)[-1]
+    compare, show = functions(server, 8)[-1], functions(server, 10)[-1]
+    none = [good, None, []]  # no preset
     for index, data in [
-        (compare, [good, "ddim", [1], 0, ""]),
-        (compare, [good, ["ddim"] * 5000, [1] * 5000, 0, ""]),
-        (compare, [good, ["ddim", ["ddim"]], [1, True, "1"], 0, ""]),
-        (compare, [good, ["ddim"], [1, 4], 0, {"a": "b"}]),
-        (compare, [good, ["ddim"], [1, 4], 0, "x" * 5000]),
-        (functions(server, 8)[-1], [good, *GOOD, []]),
+        (compare, [*none, "ddim", [1], [1], 0, ""]),
+        (compare, [*none, ["ddim"] * 5000, [1] * 5000, [1] * 5000, 0, ""]),
+        (compare, [*none, ["ddim", ["ddim"]], [1, True, "1"], [1], 0, ""]),
+        (compare, [*none, ["ddim"], [1, 4], [1, 1.5], 0, ""]),
+        (compare, [*none, ["ddim"], [1, 4], [1], 0, {"a": "b"}]),
+        (compare, [*none, ["ddim"], [1, 4], [1], 0, "x" * 5000]),
+        (compare, [good, None, ["worst", "fast"], ["ddim"], [1, 4], [1], 0, ""]),
+        (compare, [good, "../../model", ["fast", "best"], [], [], [], 0, ""]),
+        (show, [good, None, *GOOD, False, []]),
+        (show, [good, "user/model", *GOOD, False, ""]),
+        (show, [good, None, *GOOD, "yes", ""]),
     ]:
         answer = join(server, index, data, "page")
         assert '"success":false' in answer
         assert "Traceback" not in answer
-    assert "at least two settings" in join(server, compare, [good, ["ddim"], [1], 0, "980,dark"], "page")
+    assert "at least two settings" in join(server, compare, [*none, ["ddim"], [1], [1], 0, "980,dark"], "page")
 
 
 def test_uploads_that_are_none(server):
@@ -292,7 +298,8 @@ def test_work_without_end_is_refused(server):
     assert answer["error"].startswith("10 s of sound, 800 times through the network, is too much for this page")
     event, answer = call(server, [recording, "heun", 50, 1, 0, 60, 1], "192.0.2.30")
     assert "99 times" in answer["error"], "twice in every step"
-    answer = join(server, functions(server, 5)[-1], [recording, ["ddim", "heun"], [8, 16], 0, ""], "much")
+    compare = [recording, None, [], ["ddim", "heun"], [8, 16], [1], 0, ""]
+    answer = join(server, functions(server, 8)[-1], compare, "much")
     assert "is too much for this page" in answer
 
 

@@ -1,3 +1,4 @@
+import subprocess
 import threading
 import time
 
@@ -94,14 +95,48 @@ def test_what_cannot_be_served_is_told_in_a_sentence(tmp_path):
 
 
 def test_length_is_judged_before_anything_is_decoded(tmp_path):
-    """Ten hours of FLAC silence are a small file and 2 GB decoded."""
+    """Ten hours of FLAC silence are a small file, and 144 MB decoded even at 1,000 Hz."""
     path = tmp_path / "day.flac"
-    with soundfile.SoundFile(path, "w", 16000, 1, "PCM_16") as file:
+    with soundfile.SoundFile(path, "w", 1000, 1, "PCM_16") as file:
         for _ in range(600):
-            file.write(np.zeros(16000 * 60, np.int16))
+            file.write(np.zeros(1000 * 60, np.int16))
     assert path.stat().st_size < 10**7
-    with pytest.raises(RequestError, match=r"10.0 h long; the limit of this page is 5 min"):
+    with pytest.raises(RequestError, match=r"10 h long; the limit of this page is 5 min"):
         open_upload(path, Limits())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "limit", "told"),
+    [(303, 300, "5 min 3 s"), (300.02, 300, "5 min 0.02 s"), (2.002, 2, "2.002 s"), (7203, 7200, "2 h 3 s"), (90, 60, "90 s"), (3660, 300, "1 h 1 min"), (120.6, 120, "2 min 1 s")],
+)  # fmt: skip
+def test_a_length_differs_from_the_limit_that_it_exceeds(tmp_path, seconds, limit, told):
+    """“5 min long; the limit is 5 min” says nothing."""
+    path = write(tmp_path / "a.wav", np.full((1, round(seconds * 1000)), 0.1), 1000, subtype="PCM_U8")
+    with pytest.raises(RequestError, match=f" is {told} long; the limit of this page is "):
+        open_upload(path, Limits(max_seconds=limit))
+
+
+@pytest.mark.skipif(not ffmpeg.installed(), reason="needs ffmpeg")
+def test_a_voice_memo_is_read_by_ffmpeg_and_nothing_else_is(tmp_path, monkeypatch):
+    """M4A is known by its content. Its length is limited as that of every file, and a broken one is refused."""
+    write(tmp_path / "a.wav", 0.1 * noise(16000 * 3, channels=1))
+    for name in ("memo.m4a", "track.mka", "list.m4a"):
+        command = ["ffmpeg", "-v", "error", "-i", tmp_path / "a.wav", "-c:a", "aac"]
+        subprocess.run([*command, "-f", "matroska" if name == "track.mka" else "mp4", tmp_path / name], check=True)
+    assert open_upload(tmp_path / "memo.m4a", Limits()).audio.shape[1] == pytest.approx(48000, abs=2048)
+    with pytest.raises(RequestError, match=r"“memo\.m4a” is 3.* s long; the limit of this page is 2 s"):
+        open_upload(tmp_path / "memo.m4a", Limits(max_seconds=2))
+    content = (tmp_path / "memo.m4a").read_bytes()
+    (tmp_path / "broken.m4a").write_bytes(content[: len(content) // 2])
+    (tmp_path / "list.m4a").write_text("#EXTM3U\n#EXTINF:3,\nmemo.m4a\n")
+    for name in ("broken.m4a", "list.m4a", "track.mka"):
+        with pytest.raises(RequestError, match=f"“{name}”:? cannot be read as audio") as caught:
+            open_upload(tmp_path / name, Limits())
+        assert str(tmp_path) not in str(caught.value)
+        assert "\n" not in str(caught.value)
+    monkeypatch.setattr(ffmpeg, "installed", lambda: False)
+    with pytest.raises(RequestError, match="This page takes WAV, FLAC, Ogg, Opus, MP3 and AIFF;"):
+        open_upload(tmp_path / "memo.m4a", Limits())
 
 
 def test_a_length_that_no_header_tells_is_limited_while_reading(tmp_path, monkeypatch):

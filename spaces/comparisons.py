@@ -1,0 +1,56 @@
+"""What the page compares: presets, and all combinations of schedulers, steps and estimates."""
+
+from collections.abc import Iterator, Sequence
+
+from speech_enhance.schedulers import PRESETS
+from speech_enhance.serving import Limits, RequestError, Settings
+
+
+def comparisons(
+    presets: Sequence[str] | None, schedulers: Sequence[str] | None, steps: Sequence[int] | None,
+    estimates: Sequence[int] | None, seed: int | None, limits: Limits,
+) -> dict[str, Settings]:  # fmt: skip
+    """Settings to compare by their names. What gives the same result stands there once: one step is the same with every
+    scheduler.
+
+    Raises:
+        RequestError: if there are fewer than two or more than `limits` allow, or one is beyond them.
+    """
+    named: dict[str, Settings] = {}
+    chosen = [*_presets(presets or [], seed), *_combinations(schedulers or [], steps or [], estimates or [], seed)]
+    for name, settings in chosen:
+        if settings not in named.values():
+            named[name] = settings
+    if len(named) < 2:
+        raise RequestError(
+            "Choose at least two settings that differ: two presets, or one and a scheduler with its steps."
+        )
+    if len(named) > limits.max_comparisons:
+        raise RequestError(
+            f"These are {len(named)} settings; at most {limits.max_comparisons} can be compared at once."
+        )
+    for settings in named.values():
+        settings.check(limits)
+    return named
+
+
+def _presets(names: Sequence[str], seed: int | None) -> Iterator[tuple[str, Settings]]:
+    for name, preset in PRESETS.items():
+        if name in names:
+            scheduler = preset.scheduler if preset.num_inference_steps > 1 else Settings.scheduler
+            yield name.capitalize(), Settings(scheduler, preset.num_inference_steps, preset.num_estimates, seed)
+
+
+def _combinations(
+    schedulers: Sequence[str], steps: Sequence[int], estimates: Sequence[int], seed: int | None
+) -> Iterator[tuple[str, Settings]]:
+    for num_steps in sorted(steps):
+        for num_estimates in sorted(estimates):
+            for scheduler in schedulers:
+                counts = f"{counted(num_steps, 'step')}, {counted(num_estimates, 'estimate')}"
+                name = f"{scheduler}, {counts}" if num_steps > 1 else counts
+                yield name, Settings(scheduler if num_steps > 1 else Settings.scheduler, num_steps, num_estimates, seed)
+
+
+def counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
