@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from .excerpts import busiest
 from .mel import frame_power, level_frame, level_of_power
 from .serving import go_on
 
@@ -45,17 +46,13 @@ def level_change_db(
 
 
 def busiest_part(audio: np.ndarray, sampling_rate: int, seconds: float, check: Callable[[], None] = go_on) -> slice:
-    """The samples of the part of `audio` `(channels, samples)`, `seconds` long, in which most 32 ms frames are loud, as
-    speech is: above the middle, in dB, between the 10th and the 95th of 100 frames. The first of several such parts; all of
-    `audio` if it is shorter."""
+    """The samples of the part of `audio` `(channels, samples)`, `seconds` long, with most speech (see [`busiest`]); all of `audio`
+    if it is shorter."""
     length = round(seconds * sampling_rate)
     if audio.shape[1] <= length:
         return slice(0, audio.shape[1])
     powers = frame_powers(audio, sampling_rate, check).numpy()
-    threshold = np.sqrt(np.quantile(powers, 0.1) * np.quantile(powers, 0.95))
-    loud = np.concatenate([[0], np.cumsum(powers > threshold)])
     frame = level_frame(sampling_rate)
-    count = length // frame
-    start = int(np.argmax(loud[count:] - loud[: len(loud) - count])) * frame
+    start = busiest(powers, length // frame) * frame
     start = min(start, audio.shape[1] - length)
     return slice(start, start + length)

@@ -20,6 +20,7 @@ if not __package__:  # run as a script: the repository, not this folder with its
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from speech_enhance import metrics
+from speech_enhance.folders import counted
 from training.judges import JUDGES, Judge, JudgeOptions
 from training.reports import write_report
 from training.score_tables import GROUPS, UTTERANCE, markdown, summarise
@@ -82,7 +83,7 @@ def chosen_systems(options: argparse.Namespace) -> dict[str, Callable[[], System
     systems |= {name: partial(diffusion, model, **settings) for name, model in options.other_model}
     for steps in options.steps:
         settings = {"num_inference_steps": steps, "num_estimates": 1}
-        systems[f"ours, {options.scheduler}, {steps} step(s)"] = partial(
+        systems[f"ours, {options.scheduler}, {counted(steps, 'step')}"] = partial(
             diffusion, options.model, options.scheduler, **settings
         )
     if options.vocoder:

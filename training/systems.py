@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from speech_enhance.audio_datasets import audio_extensions
+from speech_enhance.folders import counted
 from speech_enhance.optional_packages import import_package
 
 from . import validation
@@ -141,7 +142,7 @@ def load_measured(parser: argparse.ArgumentParser, options: argparse.Namespace) 
         system = diffusion(options.model, options.scheduler, num_inference_steps=options.steps, num_estimates=1)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    return pairs, system, f"{options.pairs} ({len(pairs)} files), {options.scheduler}, {options.steps} step(s)"
+    return pairs, system, f"{options.pairs} ({len(pairs)} files), {options.scheduler}, {counted(options.steps, 'step')}"
 
 
 def vocoded(model: str, vocoder: str, from_true_mel: bool = False) -> System:
