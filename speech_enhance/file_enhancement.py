@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +14,11 @@ from .audio_files import AudioFileError, AudioReader, open_audio, reason
 from .audio_writer import AudioWriter
 from .pending_file import PendingFile
 from .strips import Strip
+
+if TYPE_CHECKING:
+    import torch
+
+    from .pipeline import SpeechEnhancementPipeline
 
 
 class UserError(Exception):
@@ -41,13 +47,13 @@ class FileReport:
 
 
 def enhance_file(
-    pipeline,
-    source: str | os.PathLike,
-    target: str | os.PathLike,
-    generator=None,
+    pipeline: "SpeechEnhancementPipeline",
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    generator: "torch.Generator | None" = None,
     on_progress: Callable[[str, float, float], None] | None = None,
-    picture: str | os.PathLike | None = None,
-    **settings,
+    picture: str | os.PathLike[str] | None = None,
+    **settings: Any,
 ) -> FileReport:
     """Enhance the recording `source` into `target`, block by block, in memory that does not grow with its length.
 
