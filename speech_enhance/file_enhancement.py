@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +17,11 @@ from .excerpts import Excerpt, excerpt_with_speech
 from .pending_file import PendingFile
 from .removed_sound import with_removed
 from .strips import Strip
+
+if TYPE_CHECKING:
+    import torch
+
+    from .pipeline import SpeechEnhancementPipeline
 
 
 class UserError(Exception):
@@ -46,15 +52,15 @@ class FileReport:
 
 
 def enhance_file(
-    pipeline,
-    source: str | os.PathLike,
-    target: str | os.PathLike,
-    generator=None,
+    pipeline: "SpeechEnhancementPipeline",
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    generator: "torch.Generator | None" = None,
     on_progress: Callable[[str, float, float], None] | None = None,
-    picture: str | os.PathLike | None = None,
-    removed: str | os.PathLike | None = None,
+    picture: str | os.PathLike[str] | None = None,
+    removed: str | os.PathLike[str] | None = None,
     preview_seconds: float | None = None,
-    **settings,
+    **settings: Any,
 ) -> FileReport:
     """Enhance the recording `source` into `target`, block by block, in memory that does not grow with its length.
 

@@ -1,12 +1,12 @@
 """`SpeechEnhancementPipeline`: a noisy recording in, the same recording with the noise turned down out."""
 
-import copy
 import functools
 import inspect
-import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 import torch
@@ -16,17 +16,16 @@ from diffusers.utils import BaseOutput
 from .front_end import FrontEnd
 from .inputs import check_output, is_batch, join_batch, split_batch
 from .mel_stage import check_source, join_mels, resynthesise
-from .noise_schedule import NoiseSchedule
 from .recording import Analysis, RecordingStream, Resynthesis
 from .safe_loading import check_folder, fetch_folder
-from .schedulers import check_scheduler, try_scheduler
+from .sampler import WindowSampler
+from .schedulers import check_preset, check_scheduler, try_scheduler
 from .settings import EnhancementSettings, check_sampling_rate
 from .survey import Blocks, array_blocks, survey
 from .trained_settings import record_settings, takes_recorded_settings
 from .unet import ConditionalUNet2DModel
 from .vocoding import check_vocoder
-from .weight_files import check_loaded
-from .windows import step_generator, window_noise
+from .weight_files import check_loaded, variant_to_load
 
 
 @dataclass
@@ -41,11 +40,19 @@ class SpeechEnhancementOutput(BaseOutput):
             normalised, as a tensor on the CPU. With a `mel_layout`, `(frames, num_mel_bins)` in that layout instead.
     """
 
-    audios: np.ndarray | torch.Tensor | list | None = None
+    audios: np.ndarray | torch.Tensor | list[np.ndarray] | list[torch.Tensor] | None = None
     mels: torch.Tensor | list[torch.Tensor] | None = None
 
 
-class SpeechEnhancementPipeline(DiffusionPipeline):
+if TYPE_CHECKING:
+
+    class ArrayOutput(SpeechEnhancementOutput):
+        """What type checkers know of an array's output: it is one too."""
+
+        audios: np.ndarray
+
+
+class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
     r"""Enhance noisy speech: a diffusion model, conditioned on the noisy mel, generates the clean one, and what it
     says is applied to the recording as a bounded spectral gain.
 
@@ -86,7 +93,6 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
 
     model_cpu_offload_seq = "unet->vocoder"
     _optional_components = ["vocoder"]  # noqa: RUF012 - Diffusers' own is a list
-    _callback_tensor_inputs = ("latents", "condition", "clean_estimate")
 
     @takes_recorded_settings
     def __init__(
@@ -176,13 +182,50 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         if vocoder is not None:
             check_vocoder(vocoder, self.mel_port.outer)
 
+    @overload
+    def __call__(
+        self,
+        audio: np.ndarray,
+        sampling_rate: int,
+        *,
+        output_type: Literal["np"] = "np",
+        return_dict: Literal[True] = True,
+        **named: Any,
+    ) -> "ArrayOutput": ...
+
+    @overload
+    def __call__(
+        self,
+        audio: np.ndarray | torch.Tensor | list | None = None,
+        sampling_rate: int | None = None,
+        num_inference_steps: int | None = None,
+        num_estimates: int | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        attenuation_limit_db: float | None = None,
+        mix: float = 1.0,
+        max_gain: float = 1.0,
+        independent_channels: bool = False,
+        window_batch_size: int = EnhancementSettings.window_batch_size,
+        output_type: str = "np",
+        return_dict: Literal[True] = True,
+        callback_on_step_end=None,
+        callback_on_step_end_tensor_inputs: list[str] | tuple[str, ...] = ("latents",),
+        mel: np.ndarray | torch.Tensor | list | None = None,
+        use_vocoder: bool = False,
+        dereverb: float = 0.0,
+        preset: str | None = None,
+    ) -> SpeechEnhancementOutput: ...
+
+    @overload
+    def __call__(self, *arguments: Any, return_dict: Literal[False], **named: Any) -> tuple[Any, ...]: ...
+
     @torch.no_grad()
     def __call__(
         self,
         audio: np.ndarray | torch.Tensor | list | None = None,
         sampling_rate: int | None = None,
-        num_inference_steps: int = EnhancementSettings.num_inference_steps,
-        num_estimates: int = EnhancementSettings.num_estimates,
+        num_inference_steps: int | None = None,
+        num_estimates: int | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         attenuation_limit_db: float | None = None,
         mix: float = 1.0,
@@ -196,6 +239,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         mel: np.ndarray | torch.Tensor | list | None = None,
         use_vocoder: bool = False,
         dereverb: float = 0.0,
+        preset: str | None = None,
     ) -> SpeechEnhancementOutput | tuple:
         r"""Enhance one recording or a batch, or mels that have no recording.
 
@@ -204,10 +248,11 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
                 Floating-point samples, full scale ±1: `(samples,)`, `(channels, samples)`, a batch
                 `(batch, channels, samples)`, or a list of recordings of any lengths.
             sampling_rate (`int`): Samples per second of `audio`; the output has the same.
-            num_inference_steps (`int`): Steps of the scheduler. One step is the model's direct estimate.
-            num_estimates (`int`): Clean mels that are generated and averaged, each from noise of its own, in the pipeline's
+            num_inference_steps (`int`, *optional*): Steps of the scheduler. One step is the model's direct estimate. The
+                default is that of the preset.
+            num_estimates (`int`, *optional*): Clean mels that are generated and averaged, each from noise of its own, in the pipeline's
                 views in turn (`num_views`), then in windows that begin some frames earlier, so that the network's
-                patches fall elsewhere.
+                patches fall elsewhere. The default is that of the preset.
             generator (`torch.Generator` or one per recording): Source of the noise. Without one the result is that of
                 `torch.Generator().manual_seed(0)`: the same call gives the same bytes.
             attenuation_limit_db (`float`, *optional*): No band is turned down by more than this.
@@ -219,7 +264,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             output_type (`str`): `"np"`, `"pt"` or `"mel"` (see [`SpeechEnhancementOutput`]).
             return_dict (`bool`): Return a [`SpeechEnhancementOutput`] instead of a tuple.
             callback_on_step_end (`Callable`, *optional*): Called as `callback(pipe, step, timestep, tensors)` after
-                every step of every batch of windows, with `step` counting through. Raise in it to stop.
+                every step of every batch of windows, with `step` counting through. Raise in it to stop, or see
+                [`~SpeechEnhancementPipeline.interrupt`].
             callback_on_step_end_tensor_inputs (`list[str]`): Which of `latents`, `condition` and `clean_estimate` (of this
                 step) the callback gets in `tensors`; the ones it returns in a dict replace them.
             mel (`np.ndarray`, `torch.Tensor` or a list of either): Instead of `audio`: `(frames, num_mel_bins)` in the
@@ -229,6 +275,9 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
                 down what is noise in it. Phase and fine structure are then not the recording's.
             dereverb (`float`): How much of the late reverberation is to go: 0 keeps the room, 1 asks for the direct sound
                 and the first 50 ms. Needs a model that was trained for it (`with_dereverb`).
+            preset (`str`, *optional*): One of [`PRESETS`], `"fast"`, `"balanced"` or `"best"`: steps and estimates by one
+                name, of which those that are given as well take the place. It needs the scheduler that it is made for, and
+                changes nothing for later calls. Without one, steps and estimates are those of `"balanced"`.
 
         Returns:
             [`SpeechEnhancementOutput`], or a tuple with its one field. Audio is float32; of mels it has
@@ -241,7 +290,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         # 1. Check inputs
         settings = EnhancementSettings(
             num_inference_steps, num_estimates, attenuation_limit_db, mix, max_gain, independent_channels,
-            window_batch_size, dereverb,
+            window_batch_size, dereverb, preset,
         )  # fmt: skip
         self.check_inputs(settings, callback_on_step_end_tensor_inputs)
         if output_type not in ("np", "pt", "mel"):
@@ -308,7 +357,7 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
             callback_on_step_end (`Callable`, *optional*): Likewise.
             callback_on_step_end_tensor_inputs (`list[str]`): Likewise.
             settings: The call's `num_inference_steps`, `num_estimates`, `attenuation_limit_db`, `mix`, `max_gain`,
-                `independent_channels`, `window_batch_size` and `dereverb`.
+                `independent_channels`, `window_batch_size`, `dereverb` and `preset`.
 
         Yields:
             float32 blocks `(channels, samples)` of the enhanced recording, as many samples in all as it has: the same
@@ -351,6 +400,8 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
                 f"the network expects {self.unet.condition_channels} condition channels, the pipeline has {num_channels}"
             )
         check_scheduler(self.scheduler)
+        if settings.preset is not None:
+            check_preset(settings.preset, self.scheduler)
         try_scheduler(self.scheduler, num_inference_steps)
 
     @staticmethod
@@ -386,88 +437,22 @@ class SpeechEnhancementPipeline(DiffusionPipeline):
         """The stream of a mel that has no recording."""
         return RecordingStream(self.mel_port.read(mel, self._execution_device), None, self, settings)
 
-    def prepare_latents(self, seed: int, start: int) -> torch.Tensor:
-        """Initial noise `(1, num_mel_bins, window_frames)` of the window that starts at frame `start`."""
-        noise = window_noise(seed, start, self.config.window_frames, self.config.num_mel_bins)
-        return self.config.initial_noise_scale * noise[None].to(self._execution_device)
-
-    def process(
-        self, streams: list[RecordingStream], seeds: list[int], settings: EnhancementSettings, callback,
-        callback_inputs,
-    ) -> Iterator[tuple[int, np.ndarray | torch.Tensor]]:  # fmt: skip
-        """Run every window of all streams through the network, batch by batch; yields `(number of the stream, output)`
-        as soon as it is known."""
-        windows = (
-            (number, start, seeds[number] + estimate, condition)  # every estimate has noise of its own
-            for number, stream in enumerate(streams)
-            for start, estimate, condition in stream.windows()
-        )
-        num_windows = settings.num_estimates * sum(len(stream.starts) * stream.num_groups for stream in streams)
-        num_batches = -(-num_windows // settings.window_batch_size)
-        num_evaluations = len(self.prepare_scheduler(settings.num_inference_steps).timesteps)
-        stride = self.config.window_frames - self.config.overlap_frames
-        with self.progress_bar(total=num_evaluations * num_batches) as progress_bar:
-            after_step = self.step_callback(progress_bar, callback, callback_inputs)
-            while batch := list(itertools.islice(windows, settings.window_batch_size)):
-                latents = torch.stack([self.prepare_latents(seed, start) for _, start, seed, _ in batch])
-                condition = torch.stack([item for *_, item in batch])
-                generators = [step_generator(seed, start // stride) for _, start, seed, _ in batch]
-                denoised = self.denoise(latents, condition, generators, settings.num_inference_steps, after_step)
-                for (number, *_), sample in zip(batch, denoised, strict=True):
-                    output = streams[number].accept(sample[0])
-                    if output is not None:
-                        yield number, output
-
-    def step_callback(self, progress_bar, callback, callback_inputs):
-        """What happens after every step: progress, and the user's callback, which may replace the tensors."""
-        steps = itertools.count()
-
-        def after_step(timestep, *tensors):
-            step = next(steps)
-            progress_bar.update()
-            if callback is None:
-                return tensors
-            named = dict(zip(self._callback_tensor_inputs, tensors, strict=True))
-            replaced = callback(self, step, timestep, {name: named[name] for name in callback_inputs}) or {}
-            return tuple(replaced.get(name, tensor) for name, tensor in named.items())
-
-        return after_step
-
-    def prepare_scheduler(self, num_inference_steps: int):
-        """A copy of the scheduler set to `num_inference_steps`: its steps are state that no two requests may share."""
-        scheduler = copy.deepcopy(self.scheduler)
-        scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
-        return scheduler
-
-    def denoise(self, latents, condition, generators, num_inference_steps: int, after_step) -> torch.Tensor:
-        """Run the scheduler over one batch of windows `(windows, 1, num_mel_bins, window_frames)`."""
-        scheduler = self.prepare_scheduler(num_inference_steps)
-        takes_generator = "generator" in inspect.signature(scheduler.step).parameters
-        step_kwargs = {"generator": generators} if takes_generator else {}
-        schedule = NoiseSchedule(scheduler.config.trained_betas, scheduler.config.prediction_type)
-        clean_estimate = torch.zeros_like(latents)
-        latents = latents * scheduler.init_noise_sigma
-        for timestep in scheduler.timesteps:
-            model_input = scheduler.scale_model_input(latents, timestep)
-            shown = torch.cat([condition, clean_estimate], dim=1) if self.config.self_conditioning else condition
-            dtype = self.unet.dtype
-            prediction = self.unet(model_input.to(dtype), timestep, shown.to(dtype), return_dict=False)[0].float()
-            clean_estimate = schedule.clean_estimate(model_input, prediction, timestep)
-            latents = scheduler.step(prediction, timestep, latents, **step_kwargs, return_dict=False)[0]
-            latents, condition, clean_estimate = after_step(timestep, latents, condition, clean_estimate)
-        return latents
-
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Self:
         """Load a pipeline from a folder or the Hub; safetensors only, a pickle is refused, and so is a folder that names
         other classes than ours.
 
-        See [`~DiffusionPipeline.from_pretrained`] for the arguments.
+        See [`~DiffusionPipeline.from_pretrained`] for the arguments. `variant="fp16"` also loads plain files that are in half
+        precision already. Weights are computed with in single precision, unless `dtype` says another.
         """
         if "torch_dtype" not in kwargs:  # files may be in half precision; a vocoder would stay in it
             kwargs.setdefault("dtype", torch.float32)
         if kwargs.setdefault("use_safetensors", True) is not True:
             raise ValueError("weights are loaded from safetensors only: `use_safetensors` must be True")
+        if kwargs.get("variant") is not None:
+            if not os.path.isdir(pretrained_model_name_or_path):
+                pretrained_model_name_or_path = cls.download(pretrained_model_name_or_path, **kwargs)
+            kwargs["variant"] = variant_to_load(Path(pretrained_model_name_or_path), kwargs["variant"])
         if os.path.isdir(pretrained_model_name_or_path):
             check_folder(pretrained_model_name_or_path, **kwargs)
         pipeline = super().from_pretrained(pretrained_model_name_or_path, **kwargs)

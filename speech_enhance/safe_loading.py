@@ -45,7 +45,7 @@ def fetch_folder(repo_id: str, variant: str | None = None, **options) -> str:
 
     Args:
         repo_id: `user/name`.
-        variant: Of the weights, such as `fp16`; without, no variant is fetched.
+        variant: Of the weights, such as `fp16`; without, no variant is fetched, and without a file of it, the plain ones are.
         options: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download` as in `snapshot_download`; others
             are left out.
 
@@ -58,12 +58,15 @@ def fetch_folder(repo_id: str, variant: str | None = None, **options) -> str:
     names = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies")
     options = {name: options[name] for name in names if name in accepted and options.get(name) is not None}
     weights = f"*/*.{variant}*.safetensors" if variant else "*/*.safetensors"
-    return snapshot_download(
+    folder = snapshot_download(
         repo_id,
         allow_patterns=["model_index.json", "*/config.json", "*/scheduler_config.json", weights],
         ignore_patterns=None if variant else "*.*.safetensors",
         **options,
     )
+    if variant and not any(Path(folder).glob(weights)):
+        return fetch_folder(repo_id, None, **options)
+    return folder
 
 
 def check_folder(folder: str | Path, variant: str | None = None, trust_remote_code: bool = False, **passed) -> None:

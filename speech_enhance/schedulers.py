@@ -59,6 +59,20 @@ def make_scheduler(name: str, config):
     return getattr(diffusers, SCHEDULERS[name]).from_config(config)
 
 
+DEFAULT_PRESET = "balanced"
+
+
+def find_preset(name: str) -> Preset:
+    """The preset of a name.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if not isinstance(name, str) or name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; choose from {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
 def preset_settings(preset: str, config) -> tuple[object, dict[str, int]]:
     """`(scheduler, arguments)` of a preset (see [`PRESETS`]): the scheduler on the noise schedule of `config`, and the
     arguments `num_inference_steps` and `num_estimates` for the pipeline's call.
@@ -66,11 +80,23 @@ def preset_settings(preset: str, config) -> tuple[object, dict[str, int]]:
     Raises:
         ValueError: for an unknown preset.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"unknown preset {preset!r}; choose from {', '.join(PRESETS)}")
-    chosen = PRESETS[preset]
+    chosen = find_preset(preset)
     arguments = {"num_inference_steps": chosen.num_inference_steps, "num_estimates": chosen.num_estimates}
     return make_scheduler(chosen.scheduler, config), arguments
+
+
+def check_preset(preset: str, scheduler) -> None:
+    """Refuse a preset that names another scheduler than the one that is to run: one of the two would be ignored.
+
+    Raises:
+        ValueError: if their classes differ.
+    """
+    wanted, found = SCHEDULERS[find_preset(preset).scheduler], type(scheduler).__name__
+    if wanted != found:
+        raise ValueError(
+            f"`preset` {preset!r} is made for a {wanted}, and this pipeline's scheduler is a {found}: leave out `preset`, or "
+            f"set pipe.scheduler = {wanted}.from_config(pipe.scheduler.config)"
+        )
 
 
 def check_scheduler(scheduler) -> None:

@@ -3,27 +3,34 @@
 from dataclasses import dataclass
 from numbers import Integral, Real
 
-from .schedulers import PRESETS
+from .schedulers import DEFAULT_PRESET, find_preset
 
 
 @dataclass(frozen=True)
 class EnhancementSettings:
     """Settings of one request; [`SpeechEnhancementPipeline`] says what each means.
 
+    Steps and estimates that are not given are those of the preset, or of [`DEFAULT_PRESET`].
+
     Raises:
         ValueError, TypeError: for a value out of range or of another type, named with the value received.
     """
 
-    num_inference_steps: int = PRESETS["balanced"].num_inference_steps
-    num_estimates: int = PRESETS["balanced"].num_estimates
+    num_inference_steps: int | None = None
+    num_estimates: int | None = None
     attenuation_limit_db: float | None = None
     mix: float = 1.0
     max_gain: float = 1.0
     independent_channels: bool = False
     window_batch_size: int = 4
     dereverb: float = 0.0
+    preset: str | None = None
 
     def __post_init__(self):
+        preset = find_preset(DEFAULT_PRESET if self.preset is None else self.preset)
+        for name in ("num_inference_steps", "num_estimates"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, getattr(preset, name))
         for name in ("num_inference_steps", "num_estimates", "window_batch_size"):
             value = getattr(self, name)
             if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:

@@ -1,6 +1,7 @@
 """The network: a Diffusers UNet on patches of the mel, conditioned on the recording by concatenation."""
 
 import inspect
+import logging
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,15 @@ class ConditionalUNet2DModel(UNet2DModel):
     def __init__(self, *args, patch_bands: int | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         self.register_to_config(patch_bands=patch_bands)
+
+    def to(self, *args, **kwargs):
+        """As [`~torch.nn.Module.to`]. Diffusers 0.42 warns of modules that should stay in float32 also where it knows none."""
+        logger = logging.getLogger("diffusers.models.modeling_utils")
+        logger.addFilter(_names_modules)
+        try:
+            return super().to(*args, **kwargs)
+        finally:
+            logger.removeFilter(_names_modules)
 
     @property
     def patch_size(self) -> tuple[int, int]:
@@ -94,6 +104,10 @@ _patch_bands = inspect.Parameter("patch_bands", inspect.Parameter.KEYWORD_ONLY, 
 ConditionalUNet2DModel.__init__.__signature__ = _parents.replace(
     parameters=[*_parents.parameters.values(), _patch_bands]
 )
+
+
+def _names_modules(record: logging.LogRecord) -> bool:
+    return "should be kept in float32: []" not in record.getMessage()
 
 
 def fold_patches(maps: torch.Tensor, patch_size: tuple[int, int]) -> torch.Tensor:

@@ -73,6 +73,24 @@ def _weight_files(folder: Path, variant: str | None) -> list[Path]:
     return files
 
 
+def variant_to_load(folder: Path, variant: str | None) -> str | None:
+    """The variant that loaders are to look for in a pipeline's folder: `None` instead of `"fp16"` where there are no such
+    files, but the plain ones are in half precision already."""
+    if variant != "fp16" or any(folder.glob(f"*/*.{variant}.safetensors")):
+        return variant
+    plain = [folder / name / f"{stem}.safetensors" for name, stem in WEIGHT_FILES.items()]
+    types = {kind for path in plain if path.exists() for kind in read_types(path)}
+    return None if types == {"F16"} else variant
+
+
+def read_types(path: Path) -> set[str]:
+    """Types of the tensors in a safetensors file, such as `F16`."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as weights:
+        return {weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118 - it is no dict
+
+
 def read_header(path: Path) -> dict[str, list[int]]:
     """Shapes of the tensors in a safetensors file, by name.
 

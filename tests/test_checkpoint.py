@@ -86,6 +86,7 @@ def test_the_wheel_works_in_a_clean_environment(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "speech_enhance/checkpoints/base/unet/diffusion_pytorch_model.safetensors" in names
+    assert "speech_enhance/py.typed" in names
     assert not [name for name in names if name.startswith(("tests", "training", "samples"))]
     run(sys.executable, "-m", "venv", tmp_path / "venv")
     python = tmp_path / "venv" / "bin" / "python"

@@ -65,19 +65,23 @@ show(commit=digest(load("user/tiny", revision="{old}")), main=digest(load("user/
 
 @pytest.mark.slow
 def test_half_precision_variant(hub, published_digest, tmp_path):
-    """The variant alone is fetched where it is asked for, and not where it is not."""
+    """The variant alone is fetched where it is asked for, and not where it is not. Plain files that are half already are it."""
     folder = tiny_model(tmp_path / "model")
     SpeechEnhancementPipeline.from_pretrained(folder).save_pretrained(tmp_path / "both")
     shutil.copy(folder / "unet" / "diffusion_pytorch_model.safetensors", tmp_path / "both" / "unet" / "diffusion_pytorch_model.fp16.safetensors")  # fmt: skip
     hub.put("user/both", tmp_path / "both")
+    SpeechEnhancementPipeline.from_pretrained(folder).save_pretrained(tmp_path / "single")
+    hub.put("user/single", tmp_path / "single")
     code = """
 pipe = load("user/both", variant="fp16")
-show(digest=digest(pipe), plain=failure(lambda: load("user/tiny", variant="fp16")))
+show(digest=digest(pipe), plain=digest(load("user/tiny", variant="fp16")),
+     single=failure(lambda: load("user/single", variant="fp16")))
 """
     with hub.recorded() as requests:
         got = client(hub, tmp_path / "home", code)
     assert got["digest"] == published_digest
-    assert "variant=fp16" in got["plain"]
+    assert got["plain"] == published_digest
+    assert "variant=fp16" in got["single"]
     fetched = {path for method, path in requests if "/user/both/resolve/" in path}
     assert [path.rsplit("/", 1)[1] for path in fetched if path.endswith(".safetensors")] == ["diffusion_pytorch_model.fp16.safetensors"]  # fmt: skip
     with hub.recorded() as requests:

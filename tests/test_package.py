@@ -1,5 +1,7 @@
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,3 +22,12 @@ def test_unknown_names_fail_as_usual():
 def test_importing_the_package_imports_nothing_heavy():
     code = "import sys, speech_enhance; print([m for m in ('torch', 'diffusers', 'numpy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_type_checkers_see_every_public_name():
+    """They read the block under `TYPE_CHECKING`, in which each name stands again as itself: so a typed package exports."""
+    tree = ast.parse(Path(speech_enhance.__file__).read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    imports = {alias.name: (node.module, alias.asname) for node in block.body for alias in node.names}
+    assert imports == {name: (module, name) for name, module in speech_enhance._EXPORTS.items()}
+    assert Path(speech_enhance.__file__).with_name("py.typed").is_file()

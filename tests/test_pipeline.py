@@ -7,7 +7,14 @@ import pytest
 import torch
 from conftest import TINY_LAYOUT, TINY_UNET, noise, quiet
 
-from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
+from speech_enhance import (
+    DEFAULT_CHECKPOINT,
+    MEL_STAGE_CHECKPOINT,
+    PRESETS,
+    SCHEDULERS,
+    ConditionalUNet2DModel,
+    SpeechEnhancementPipeline,
+)
 from speech_enhance.mel import analyse
 from speech_enhance.schedulers import training_scheduler
 
@@ -39,6 +46,18 @@ def test_half_precision_folder_loads_in_single_precision(tiny_pipeline, tmp_path
     assert np.isfinite(loaded(noise(9000), 16000).audios).all()
 
 
+def test_the_half_precision_variant_is_the_plain_file_where_that_is_half(tiny_pipeline, tmp_path):
+    audio = noise(9000)
+    tiny_pipeline.to(torch.float16).save_pretrained(tmp_path / "half")
+    expected = quiet(SpeechEnhancementPipeline.from_pretrained(tmp_path / "half"))(audio, 16000).audios
+    loaded = quiet(SpeechEnhancementPipeline.from_pretrained(tmp_path / "half", variant="fp16"))
+    np.testing.assert_array_equal(loaded(audio, 16000).audios, expected)
+    tiny_pipeline.to(torch.float32).save_pretrained(tmp_path / "single")
+    for folder, variant in (("single", "fp16"), ("half", "bf16")):
+        with pytest.raises(ValueError, match=f"variant={variant}"):
+            SpeechEnhancementPipeline.from_pretrained(tmp_path / folder, variant=variant)
+
+
 def test_bfloat16_network(tiny_pipeline):
     audio = noise(9000)
     expected = tiny_pipeline(audio, 16000).audios
@@ -62,6 +81,43 @@ def test_dict_and_tuple_outputs_are_equal(tiny_pipeline):
     assert isinstance(as_tuple, tuple)
     assert len(as_tuple) == 1
     np.testing.assert_array_equal(as_tuple[0], tiny_pipeline(audio, 16000).audios)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_is_its_steps_and_estimates(tiny_pipeline, preset):
+    audio, before = noise(9000), tiny_pipeline.scheduler
+    chosen = PRESETS[preset]
+    expected = tiny_pipeline(audio, 16000, chosen.num_inference_steps, chosen.num_estimates).audios
+    np.testing.assert_array_equal(tiny_pipeline(audio, 16000, preset=preset).audios, expected)
+    blocks = tiny_pipeline.stream(lambda: iter([audio[None]]), 16000, preset=preset)
+    np.testing.assert_allclose(np.concatenate(list(blocks), axis=1)[0], expected, atol=1e-6)
+    assert tiny_pipeline.scheduler is before
+    mel = np.full((80, 50), 0.5, np.float32)
+    arguments = {"mel": mel, "output_type": "mel"}
+    expected = tiny_pipeline(**arguments, num_inference_steps=1, num_estimates=chosen.num_estimates).mels
+    torch.testing.assert_close(tiny_pipeline(**arguments, preset=preset).mels, expected)
+
+
+def test_what_is_given_beside_a_preset_takes_the_place_of_its_part(tiny_pipeline):
+    audio = noise(9000)
+    expected = tiny_pipeline(audio, 16000, 2, 1).audios
+    np.testing.assert_array_equal(tiny_pipeline(audio, 16000, 2, preset="fast").audios, expected)
+    expected = tiny_pipeline(audio, 16000, 1, 2).audios
+    np.testing.assert_array_equal(tiny_pipeline(audio, 16000, num_estimates=2, preset="best").audios, expected)
+
+
+def test_a_preset_and_another_scheduler_contradict_each_other(tiny_pipeline):
+    from speech_enhance import make_scheduler
+
+    tiny_pipeline.scheduler = make_scheduler("unipc", tiny_pipeline.scheduler.config)
+    with pytest.raises(ValueError, match=r"`preset` 'fast' is made for a DDIMScheduler, .* is a UniPC.*: leave out"):
+        tiny_pipeline(noise(3000), 16000, preset="fast")
+
+
+def test_every_preset_is_made_for_the_scheduler_of_the_bundled_models():
+    for folder in (DEFAULT_CHECKPOINT, MEL_STAGE_CHECKPOINT):
+        config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+        assert {SCHEDULERS[preset.scheduler] for preset in PRESETS.values()} == {config["_class_name"]}
 
 
 def test_batch_equals_single(tiny_pipeline):
@@ -156,6 +212,43 @@ def test_a_callback_can_stop_the_run(tiny_pipeline):
 
     with pytest.raises(Stop):
         tiny_pipeline(noise(3000), 16000, callback_on_step_end=callback)
+
+
+@pytest.mark.parametrize("way", ["call", "stream"])
+def test_an_interrupt_ends_the_run_early(tiny_pipeline, way):
+    steps = []
+
+    def callback(pipe, step, timestep, tensors):
+        steps.append(step)
+        pipe._interrupt = step == 1
+
+    def run(**options):
+        if way == "call":
+            return tiny_pipeline(audio, 16000, 3, 1, window_batch_size=1, **options).audios
+        options |= {"num_inference_steps": 3, "num_estimates": 1, "window_batch_size": 1}
+        return np.concatenate(list(tiny_pipeline.stream(lambda: iter([audio[None]]), 16000, **options)), axis=1)[0]
+
+    audio = noise(20000)
+    assert (tiny_pipeline.interrupt, tiny_pipeline.num_timesteps) == (False, 0)
+    whole = run()
+    stopped = run(callback_on_step_end=callback)
+    assert steps == [0, 1]
+    assert tiny_pipeline.interrupt
+    assert tiny_pipeline.num_timesteps == 3
+    assert stopped.shape == whole.shape
+    assert np.isfinite(stopped).all()
+    assert not np.array_equal(stopped, whole)
+    np.testing.assert_array_equal(run(), whole)  # the next call is not interrupted
+    assert not tiny_pipeline.interrupt
+
+
+def test_num_timesteps_are_the_evaluations_of_the_scheduler(tiny_pipeline):
+    from speech_enhance import make_scheduler
+
+    tiny_pipeline.scheduler = make_scheduler("heun", tiny_pipeline.scheduler.config)
+    seen = []
+    tiny_pipeline(noise(3000), 16000, 3, 1, callback_on_step_end=lambda pipe, *_: seen.append(pipe.num_timesteps) or {})
+    assert seen == [5] * 5
 
 
 def test_progress_bar_counts_every_step_of_every_batch(tiny_pipeline, capsys):
@@ -376,6 +469,8 @@ def test_attenuation_limit_and_mix(oracle_pipeline):
         ({"mix": 1.5}, ValueError, "`mix`"),
         ({"mix": float("nan")}, ValueError, "`mix`"),
         ({"max_gain": 0.5}, ValueError, "`max_gain`"),
+        ({"preset": "turbo"}, ValueError, "unknown preset 'turbo'; choose from fast, balanced, best"),
+        ({"preset": ["fast"]}, ValueError, "unknown preset"),
         ({"output_type": "wav"}, ValueError, "`output_type`"),
         ({"generator": [torch.Generator(), torch.Generator()]}, ValueError, "list of 2 for 1"),
         ({"generator": 42}, TypeError, "`generator` must be a torch.Generator.*42"),

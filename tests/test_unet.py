@@ -90,3 +90,17 @@ def test_save_and_load(tiny_unet, tmp_path):
 def test_wrong_shapes_are_named(tiny_unet, sample, condition):
     with pytest.raises(ValueError, match="must be"):
         tiny_unet(torch.zeros(sample), 0, torch.zeros(condition))
+
+
+def test_a_change_of_type_brings_no_warning_of_an_empty_list(tiny_unet, caplog):
+    from diffusers.utils import logging
+
+    logging.enable_propagation()
+    try:
+        assert tiny_unet.to(torch.bfloat16).dtype == torch.bfloat16
+        assert not caplog.records
+        tiny_unet._keep_in_fp32_modules = ["time_proj"]
+        tiny_unet.to(torch.float32)
+        assert "time_proj" in caplog.text
+    finally:
+        logging.disable_propagation()
