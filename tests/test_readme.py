@@ -5,6 +5,7 @@ import shlex
 
 import numpy as np
 import pytest
+import soundfile
 from conftest import ROOT
 
 
@@ -12,12 +13,20 @@ def blocks() -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
 
 
-def test_the_examples_of_the_pipeline_and_its_schedulers(monkeypatch):
-    monkeypatch.chdir(ROOT)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_examples_of_the_pipeline_and_its_schedulers(monkeypatch, tmp_path, channels):
+    (tmp_path / "samples").mkdir()
+    audio, rate = soundfile.read(ROOT / "samples" / "noisy.wav", dtype="float32")
+    audio = np.stack([audio] * channels, axis=1)
+    soundfile.write(tmp_path / "samples" / "noisy.wav", audio, rate)
+    monkeypatch.chdir(tmp_path)
     names = {}
     loading = next(block for block in blocks() if "from_pretrained(DEFAULT_CHECKPOINT)" in block)
     exec(loading, names)
-    assert names["enhanced"].shape == names["audio"].T.shape
+    info = soundfile.info("enhanced.wav")
+    assert (info.frames, info.channels, info.samplerate) == (*audio.shape, rate)
+    if channels == 2:
+        return
     before = names["enhanced"]
     swaps = [block for block in blocks() if "pipe.scheduler =" in block]
     assert swaps
@@ -38,6 +47,15 @@ def test_other_schedulers_go_in_the_same_way_after_loading(name, tmp_path):
     pipe = quiet(SpeechEnhancementPipeline.from_pretrained(tiny_model(tmp_path / "model")))
     pipe.scheduler = getattr(diffusers, name).from_config(pipe.scheduler.config)
     assert np.isfinite(pipe(noise(9000), 16000, num_inference_steps=2).audios).all()
+
+
+def test_the_error_of_diffusers_own_class_is_the_one_that_the_page_quotes(tmp_path):
+    from diffusers import DiffusionPipeline
+    from hub_client import tiny_model
+
+    with pytest.raises(AttributeError) as error:
+        DiffusionPipeline.from_pretrained(tiny_model(tmp_path / "model"))
+    assert f"AttributeError: {error.value}" in (ROOT / "docs" / "troubleshooting.md").read_text()
 
 
 def section(title: str) -> str:
