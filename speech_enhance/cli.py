@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import math
+import sys
 from pathlib import Path
 
 from .cli_runs import run
@@ -23,28 +24,39 @@ def main(arguments: list[str] | None = None) -> int:
     reader of stdout has left."""
 
     def work() -> int:
-        options = build_parser().parse_intermixed_args(arguments)  # options may stand between several inputs
+        options = parse(arguments)
         return run(options, pipeline_choice(options))
 
     return run_command(work, "interrupted, no file is left half-written")
 
 
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The options, with `input`, a list, and `output`. They may stand between the inputs; after `--` all are names of files."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = build_parser()
+    options = parser.parse_intermixed_args(arguments[:end])
+    paths = options.paths + arguments[end + 1 :]
+    if len(paths) < 2:
+        parser.error("expected INPUT and OUTPUT")
+    options.input, options.output = paths[:-1], paths[-1]
+    return options
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog="speech-enhance",
+        usage="speech-enhance INPUT [INPUT ...] OUTPUT [options]",
         description="Turn down the noise in a recording of speech. The output has the input's sampling rate, "
         "channels, length, level and tags.",
     )
     parser.add_argument(
-        "input",
-        metavar="INPUT",
-        nargs="+",
-        help="audio file (WAV, FLAC, Ogg, Opus, MP3, …), or several; with ffmpeg also others, and videos; a folder of them; - for stdin",
-    )
-    parser.add_argument(
-        "output",
-        metavar="OUTPUT",
-        help="file to write, its extension chooses the format; a folder for a folder, for several files, or for the same name; - for stdout",
+        "paths",
+        metavar="INPUT [INPUT ...] OUTPUT",
+        nargs="*",
+        help="INPUT: audio file (WAV, FLAC, Ogg, Opus, MP3, …), or several; with ffmpeg also others, and videos; a folder of them; "
+        "- for stdin. OUTPUT: file to write, its extension chooses the format; a folder for a folder, for several files, or "
+        "for the same name; - for stdout",
     )
     add_pipeline_options(parser)
     parser.add_argument(

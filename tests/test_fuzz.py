@@ -246,7 +246,7 @@ def test_reports_that_a_folder_job_goes_on_from():
     fuzz_reports(0, 6000 * FACTOR)
 
 
-WORDS = ["--preset", "best", "--scheduler", "lcm", "--steps", "2", "0", "--estimates", "--seed", "-1", "1e9", "--mix", "nan", "--attenuation-limit", "--model", "--device", "cpu", "--workers", "--format", "flac", "--plot", "x.png", "--", "-", "in.wav", "out.wav", ".", "/dev/null", "", "\n", "--no"]  # fmt: skip
+WORDS = ["--preset", "best", "--quiet", "--preview", "--save-removed", "--scheduler", "lcm", "--steps", "2", "0", "--estimates", "--seed", "-1", "1e9", "--mix", "nan", "--attenuation-limit", "--model", "--device", "cpu", "--workers", "--format", "flac", "--plot", "x.png", "--", "-", "in.wav", "out.wav", ".", "/dev/null", "", "\n", "--no"]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -256,7 +256,7 @@ def test_command_lines(words):
     """Up to the point where files are touched."""
     with contextlib.redirect_stdout(io.StringIO()):
         try:
-            options = cli.build_parser().parse_args(words)
+            options = cli.parse(words)
         except UserError as error:
             check_message(error)
         except SystemExit:  # --help, --version

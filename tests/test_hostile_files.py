@@ -226,7 +226,7 @@ def test_a_folder_that_cannot_be_looked_into_is_a_failure(tmp_path):
         assert plan.unreadable == {"closed": "Permission denied"}
         (outcome,) = job.run(dataclasses.replace(plan, files=[], waiting=[]))
         assert (outcome.file, outcome.status) == ("closed", "failed")
-        assert "closed: cannot be read (Permission denied)" in outcome.error
+        assert outcome.error == "cannot be read (Permission denied)"
 
 
 def test_a_name_with_a_line_break_has_its_error_in_one_line(tmp_path, tiny_model, capsys):
