@@ -196,7 +196,9 @@ def _open_with_libsndfile(path: Path, descriptor: int, layout: Layout, may_use_f
             notes.append(f"the recording is damaged; the last of the {number} that it joins cannot be read")
     kinds = list(dict.fromkeys((rate, channels) for rate, channels, *_ in facts))
     if len(kinds) > 1:
-        several = " and ".join(f"{rate} Hz with {channels} channel(s)" for rate, channels in kinds)
+        several = " and ".join(
+            f"{rate} Hz with {channels} channel{'' if channels == 1 else 's'}" for rate, channels in kinds
+        )
         raise AudioFileError(f"{path}: joins recordings of {several}; split it")
     rate, channels, format_name, subtype, tags = facts[0]
     tags, lost = _readable_tags(tags)

@@ -5,6 +5,7 @@ import contextlib
 import os
 from pathlib import Path
 
+from . import ffmpeg
 from .audio_files import AudioFileError, check_input, open_audio
 from .audio_writer import FORMATS, check_output
 from .file_enhancement import FileReport, PipelineChoice, UserError, check_places, enhance_file
@@ -60,19 +61,19 @@ def run_files(options: argparse.Namespace, choice: PipelineChoice) -> int:
     if options.workers > 1:
         raise UserError("--workers is for a folder: put the files into one")
     folder = Path(options.output)
-    if not folder.is_dir():
-        if folder.exists() or folder.suffix.lower() in FORMATS:
-            raise UserError(f"{folder}: is no folder; the last name is where {len(options.input)} files are to go")
-        try:
-            folder.mkdir()
-        except OSError as error:
-            raise UserError(f"{folder}: cannot be made ({error.strerror})") from error
-    targets = {}
+    if not folder.is_dir() and (folder.exists() or folder.suffix.lower() in {*FORMATS, *ffmpeg.CONTAINERS}):
+        raise UserError(f"{folder}: is no folder; the last name is where {len(options.input)} files are to go")
+    targets, names = {}, {}
     for name in options.input:
-        target = place_for(name, options.output)
-        if target in targets:
-            raise UserError(f"{targets[target]} and {name} would both become {target}")
+        target = folder / os.path.basename(name)
+        other = names.setdefault(target.name.casefold(), name)  # some systems do not tell a.wav from A.wav
+        if other != name or target in targets:
+            raise UserError(f"{other} and {name} would both become {target}")
         targets[target] = name
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror})") from error
     say_loading(options.quiet)
     pipeline, settings = choice.load()
     failed = 0
@@ -155,7 +156,11 @@ def tell(report: FileReport, name: str, pipeline, settings: dict, quiet: bool = 
         show(f"{number}{name}: {loss}") if number else say(loss)
     if quiet:
         return
-    part = f", from {clock_time(report.start)} to {clock_time(report.start + report.duration)}" if report.start else ""
+    part = (
+        f", from {clock_time(report.start)} to {clock_time(report.start + report.duration)}"
+        if report.start is not None
+        else ""
+    )
     steps, estimates = settings["num_inference_steps"], settings["num_estimates"]
     show(
         f"{number}{name}: {time_taken(report)}{part} ({type(pipeline.scheduler).__name__}, {counted(steps, 'step')}, "
@@ -179,7 +184,9 @@ def losses(report: FileReport | Outcome, extension: str) -> list[str]:
     """What of a recording could not be read or kept in a file of this extension, a sentence each."""
     sentences = list(report.notes)
     if report.num_limited:
-        sentences.append(f"{report.num_limited} samples over full scale were limited")
+        sentences.append(
+            f"{counted(report.num_limited, 'sample')} over full scale {'was' if report.num_limited == 1 else 'were'} limited"
+        )
     if report.lost_tags:
         sentences.append(f"tags that {extension} cannot hold were left out: {', '.join(report.lost_tags)}")
     return sentences

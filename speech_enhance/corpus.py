@@ -25,6 +25,7 @@ from .cli import OneLineParser, add_pipeline_options, number, pipeline_choice
 from .corpus_output import LAYOUTS, CorpusOutput, totals
 from .corpus_shard import Row, RowEnhancer
 from .file_enhancement import UserError, first_line
+from .folders import counted
 from .standard_streams import run_command, say
 
 if TYPE_CHECKING:
@@ -91,7 +92,9 @@ def run(options: argparse.Namespace) -> int:
             worked = True
             say(f"{process.name}: shard {shard + 1} of {corpus.num_shards}: {totals(report)}")
     if missing := output.num_missing():
-        say(f"{process.name}: the {missing} shards left are with others; if one of them dies, the same command goes on")
+        say(
+            f"{process.name}: {counted(missing, 'shard')} left with others; if one of them dies, the same command goes on"
+        )
     elif worked or process.rank == 0:
         report = output.conclude(corpus.num_rows)
         say(f"complete: {totals(report)} ({output.folder})")

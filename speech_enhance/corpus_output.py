@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .corpus_shard import EnhancedRow
 from .file_enhancement import UserError, first_line
+from .folders import counted
 from .pending_file import PendingFile
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def totals(report: list[dict]) -> str:
     """The sum of a report in words."""
     failed = sum(line["status"] == "failed" for line in report)
     duration, seconds = (sum(line[name] for line in report) for name in ("duration", "seconds"))
-    return f"{len(report)} rows, {failed} failed, {duration:.1f} s of audio in {seconds:.1f} s"
+    return f"{counted(len(report), 'row')}, {failed} failed, {duration:.1f} s of audio enhanced in {seconds:.1f} s"
 
 
 def write_lines(path: Path, lines: list[dict]) -> None:

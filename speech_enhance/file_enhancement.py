@@ -39,7 +39,7 @@ class FileReport:
         num_limited: Samples beyond full scale that had to be limited.
         lost_tags: Tags of the recording that the new file's format cannot hold.
         notes: What else of the recording could not be read or kept, a sentence each.
-        start: Seconds from the recording's beginning at which the new file begins: that of a preview.
+        start: Of a preview, the seconds from the recording's beginning at which it begins; `None` for a whole recording.
     """
 
     target: Path
@@ -48,7 +48,7 @@ class FileReport:
     num_limited: int
     lost_tags: list[str]
     notes: list[str] = field(default_factory=list)
-    start: float = 0.0
+    start: float | None = None
 
 
 def enhance_file(
@@ -102,6 +102,7 @@ def enhance_file(
 
     passes = iter([watched(reader.blocks(), "measuring", before), reader.blocks()])
     enhanced = pipeline.stream(lambda: next(passes), rate, generator, **settings)
+    enhanced = _unless_interrupted(enhanced, pipeline, target)
     with contextlib.ExitStack() as stack:
         if removed:
             writer = stack.enter_context(_writer_like(reader, removed))
@@ -111,8 +112,14 @@ def enhance_file(
             report.notes.append(f"{removed}: {writer.num_limited} samples over full scale were limited")
     if picture:
         draw_picture(before.finish(), after.finish(), Path(picture))
-    start = reader.first / rate if isinstance(reader, Excerpt) else 0.0
+    start = reader.first / rate if isinstance(reader, Excerpt) else None
     return replace(report, seconds=time.perf_counter() - started, start=start)
+
+
+def _unless_interrupted(blocks: Iterable[np.ndarray], pipeline, target: str | os.PathLike) -> Iterator[np.ndarray]:
+    yield from blocks
+    if pipeline.interrupt:
+        raise AudioFileError(f"{target}: is not written, since the pipeline was interrupted")
 
 
 def write_recording(reader: AudioReader, target: str | os.PathLike, blocks: Iterable[np.ndarray]) -> FileReport:

@@ -214,6 +214,21 @@ def test_a_callback_can_stop_the_run(tiny_pipeline):
         tiny_pipeline(noise(3000), 16000, callback_on_step_end=callback)
 
 
+def test_an_interrupted_file_is_not_written(tiny_pipeline, tmp_path):
+    import soundfile
+
+    from speech_enhance import AudioFileError, enhance_file
+
+    def stop(pipe, step, timestep, tensors):
+        pipe._interrupt = True
+
+    soundfile.write(tmp_path / "in.wav", noise(9000), 16000)
+    (tmp_path / "out.wav").write_bytes(b"precious")
+    with pytest.raises(AudioFileError, match="is not written, since the pipeline was interrupted"):
+        enhance_file(tiny_pipeline, tmp_path / "in.wav", tmp_path / "out.wav", callback_on_step_end=stop)
+    assert (tmp_path / "out.wav").read_bytes() == b"precious"
+
+
 @pytest.mark.parametrize("way", ["call", "stream"])
 def test_an_interrupt_ends_the_run_early(tiny_pipeline, way):
     steps = []

@@ -95,6 +95,8 @@ def test_wrong_shapes_are_named(tiny_unet, sample, condition):
 def test_a_change_of_type_brings_no_warning_of_an_empty_list(tiny_unet, caplog):
     from diffusers.utils import logging
 
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_warning()
     logging.enable_propagation()
     try:
         assert tiny_unet.to(torch.bfloat16).dtype == torch.bfloat16
@@ -104,3 +106,4 @@ def test_a_change_of_type_brings_no_warning_of_an_empty_list(tiny_unet, caplog):
         assert "time_proj" in caplog.text
     finally:
         logging.disable_propagation()
+        logging.set_verbosity(verbosity)
