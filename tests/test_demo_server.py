@@ -136,7 +136,10 @@ def test_bad_files_are_refused_with_a_sentence(client, server, tmp_path):
 
 
 def test_bad_files_are_refused_in_the_page(server, tmp_path):
-    sentences = bad_uploads(tmp_path) | {"big.wav": "has 3 MB; the limit of this page is", "pack.zip": "is no sound file"}
+    sentences = bad_uploads(tmp_path) | {
+        "big.wav": "has 3 MB; the limit of this page is",
+        "pack.zip": "is no sound file",
+    }
     (tmp_path / "big.wav").write_bytes(bytes(3_000_000))
     with browse() as browser:
         for name, sentence in sentences.items():

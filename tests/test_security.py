@@ -6,7 +6,8 @@ import sys
 
 from conftest import ROOT, noise
 
-from speech_enhance import AudioWriter, cli
+from speech_enhance import AudioWriter
+from speech_enhance.standard_streams import spooled_input, spooled_output
 
 
 def test_every_line_names_tests_that_exist():
@@ -26,7 +27,7 @@ def test_every_line_names_tests_that_exist():
 def test_temporary_files_are_private(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a recording")))
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
-    with cli.spooled_input() as path, cli.spooled_output("wav") as target:
+    with spooled_input() as path, spooled_output("wav") as target:
         assert path.parent.stat().st_mode & 0o077 == 0
         assert target.parent.stat().st_mode & 0o077 == 0
         target.write_bytes(b"enhanced")
