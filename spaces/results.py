@@ -164,12 +164,9 @@ def draw(strips: dict[str, Strip], names: list[str], path: Path, client: str | N
     )  # fmt: skip
     shown = [axis for axis in figure.axes if axis.get_label() in ("level", "gain")]
     for axis in figure.axes:
-        title = axis.get_title("left")
-        axis.set_title(
-            {"recording": original, "gain applied": "Gain applied", "waveform": "Waveform"}.get(title, title),
-            loc="left",
-            fontsize=9,
-        )
+        titles = {"gain": "Gain applied", "waveform": "Waveform"}
+        axis.set_title(titles.get(axis.get_label(), axis.get_title("left")), loc="left", fontsize=9)
+    shown[0].set_title(original, loc="left", fontsize=9)
     if columns == 1:  # the page draws the waveforms
         wave = next(axis for axis in figure.axes if axis.get_label() == "waveform")
         wave.get_gridspec().set_height_ratios([1e-6 if row == 0 else 1 for row in range(1 + len(shown))])
