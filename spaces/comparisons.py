@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from speech_enhance.schedulers import PRESETS
 from speech_enhance.serving import Limits, RequestError, Settings
+from speech_enhance.wording import counted
 
 
 def comparisons(
@@ -50,7 +51,3 @@ def _combinations(
                 counts = f"{counted(num_steps, 'step')}, {counted(num_estimates, 'estimate')}"
                 name = f"{scheduler}, {counts}" if num_steps > 1 else counts
                 yield name, Settings(scheduler if num_steps > 1 else Settings.scheduler, num_steps, num_estimates, seed)
-
-
-def counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -29,6 +29,7 @@ from speech_enhance.serving import (
     open_upload,
     return_memory,
 )
+from speech_enhance.wording import clock_time
 
 STOPPED = "Stopped; nothing was kept."
 NO_LIMIT_DB = 60  # the right end of the page's slider
@@ -99,7 +100,7 @@ class Handlers:
         except (RequestError, Stopped) as reason:
             return refusal(reason), None, "", gr.DownloadButton(visible=False)
         seconds = recording.audio.shape[1] / recording.sampling_rate
-        part = f" Preview from {start // 60:.0f}:{start % 60:02.0f} on; untick it to enhance all." if preview else ""
+        part = f" Preview from {clock_time(start)} on; untick it to enhance all." if preview else ""
         text = f"Done: {seconds:.1f} s of audio in {run.seconds:.1f} s.{part}"
         button = gr.DownloadButton(f"Download {target.name}", value=str(target), visible=True)
         return message("done", text), shown, table, button

@@ -13,6 +13,7 @@ from . import ffmpeg
 from .channel_layouts import in_wav_order
 from .file_parts import Layout, Piece, find_layout
 from .input_files import AudioFileError, check_input, reason, regular_file
+from .wording import counted
 
 BLOCK_SAMPLES = 65536
 _PCM_SUBTYPES = {"s8": "PCM_S8", "u8": "PCM_U8", "s16": "PCM_16", "s24": "PCM_24", "s32": "PCM_32", "f32": "FLOAT", "f64": "DOUBLE"}  # fmt: skip
@@ -196,9 +197,7 @@ def _open_with_libsndfile(path: Path, descriptor: int, layout: Layout, may_use_f
             notes.append(f"the recording is damaged; the last of the {number} that it joins cannot be read")
     kinds = list(dict.fromkeys((rate, channels) for rate, channels, *_ in facts))
     if len(kinds) > 1:
-        several = " and ".join(
-            f"{rate} Hz with {channels} channel{'' if channels == 1 else 's'}" for rate, channels in kinds
-        )
+        several = " and ".join(f"{rate} Hz with {counted(channels, 'channel')}" for rate, channels in kinds)
         raise AudioFileError(f"{path}: joins recordings of {several}; split it")
     rate, channels, format_name, subtype, tags = facts[0]
     tags, lost = _readable_tags(tags)

@@ -9,11 +9,12 @@ from . import ffmpeg
 from .audio_files import AudioFileError, check_input, open_audio
 from .audio_writer import FORMATS, check_output
 from .file_enhancement import FileReport, PipelineChoice, UserError, check_places, enhance_file
-from .folders import FolderJob, Outcome, counted, named
+from .folders import FolderJob, Outcome, named
 from .standard_streams import say, show, spooled_input, spooled_output
 from .terminal_progress import ProgressBar, say_loading
+from .wording import clock_time, counted
 
-_ONE_FILE_OPTIONS = {"plot": "--plot", "save_removed": "--save-removed", "preview": "--preview"}
+_ONE_FILE_OPTIONS = ("plot", "save_removed", "preview")
 
 
 def run(options: argparse.Namespace, choice: PipelineChoice) -> int:
@@ -21,9 +22,9 @@ def run(options: argparse.Namespace, choice: PipelineChoice) -> int:
     folders = [path for path in options.input if os.path.isdir(path)]
     if len(options.input) == 1 and not folders:
         return run_file(options, choice)
-    for name, option in _ONE_FILE_OPTIONS.items():
+    for name in _ONE_FILE_OPTIONS:
         if getattr(options, name):
-            raise UserError(f"{option} takes one file, not {'a folder' if folders else 'several'}")
+            raise UserError(f"--{name.replace('_', '-')} takes one file, not {'a folder' if folders else 'several'}")
     if folders and len(options.input) > 1:
         raise UserError(f"{folders[0]}: is a folder; give one folder alone, or files")
     if options.output == "-":
@@ -63,32 +64,32 @@ def run_files(options: argparse.Namespace, choice: PipelineChoice) -> int:
     folder = Path(options.output)
     if not folder.is_dir() and (folder.exists() or folder.suffix.lower() in {*FORMATS, *ffmpeg.CONTAINERS}):
         raise UserError(f"{folder}: is no folder; the last name is where {len(options.input)} files are to go")
-    targets, names = {}, {}
+    names: dict[str, str] = {}
     for name in options.input:
-        target = folder / os.path.basename(name)
-        other = names.setdefault(target.name.casefold(), name)  # some systems do not tell a.wav from A.wav
-        if other != name or target in targets:
-            raise UserError(f"{other} and {name} would both become {target}")
-        targets[target] = name
+        key = os.path.basename(name).casefold()  # some systems do not tell a.wav from A.wav
+        if key in names:
+            raise UserError(f"{names[key]} and {name} would both become {folder / os.path.basename(name)}")
+        names[key] = name
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be made ({error.strerror})") from error
     say_loading(options.quiet)
     pipeline, settings = choice.load()
-    failed = 0
-    for number, (target, name) in enumerate(targets.items(), 1):
+    failed, total = 0, len(options.input)
+    for number, name in enumerate(options.input, 1):
+        target = folder / os.path.basename(name)
         try:
             source = check_input(name)
             check_places(source, check_output(target))
             report = enhance_one(pipeline, name, source, target, choice, options.quiet, settings)
         except (AudioFileError, UserError) as error:
-            show(f"[{number}/{len(targets)}] {error}")
+            show(f"[{number}/{total}] {error}")
             failed += 1
             continue
-        tell(report, target, pipeline, settings, options.quiet, f"[{number}/{len(targets)}] ")
+        tell(report, target, pipeline, settings, options.quiet, f"[{number}/{total}] ")
     if failed or not options.quiet:
-        say(f"{counted(len(targets) - failed)} enhanced, {failed} failed")
+        say(f"{counted(total - failed)} enhanced, {failed} failed")
     return 1 if failed else 0
 
 
@@ -171,13 +172,6 @@ def tell(report: FileReport, name: str, pipeline, settings: dict, quiet: bool = 
 def time_taken(report: FileReport | Outcome) -> str:
     """How long a recording is and how long it took, in words."""
     return f"{report.duration:.1f} s of audio enhanced in {report.seconds:.1f} s"
-
-
-def clock_time(seconds: float) -> str:
-    """`1:02:03` or `2:03`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def losses(report: FileReport | Outcome, extension: str) -> list[str]:

@@ -7,6 +7,9 @@
 DATASET is a Parquet file or pattern, a folder of audio or Parquet files or the name of a dataset on the Hub. The corpus is cut into
 shards, whose number and rows do not depend on the processes. A shard is one unit of work: it appears in `OUTPUT/data` whole
 or not at all, and what is there is not done again. Stopped in any way, the same command goes on, with any number of processes.
+
+`load_dataset("OUTPUT")` reads the result; Datasets decodes its sound with torchcodec. Without that,
+`.cast_column("audio", Audio(decode=False))` gives the bytes.
 """
 
 import argparse
@@ -25,8 +28,8 @@ from .cli import OneLineParser, add_pipeline_options, number, pipeline_choice
 from .corpus_output import LAYOUTS, CorpusOutput, totals
 from .corpus_shard import Row, RowEnhancer
 from .file_enhancement import UserError, first_line
-from .folders import counted
 from .standard_streams import run_command, say
+from .wording import counted
 
 if TYPE_CHECKING:
     from .corpus_columns import OutputColumns

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from .corpus_shard import EnhancedRow
 from .file_enhancement import UserError, first_line
-from .folders import counted
 from .pending_file import PendingFile
+from .wording import counted
 
 if TYPE_CHECKING:
     from .corpus_columns import OutputColumns

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .optional_packages import import_package, package_file
+from .optional_packages import onnx_session, package_file
 
 SAMPLING_RATE = 16000
 SEGMENT_SECONDS = 9.01
@@ -43,7 +43,6 @@ class DNSMOS:
     """
 
     def __init__(self, path: str | os.PathLike | None = None, num_threads: int = 1):
-        onnxruntime = import_package("onnxruntime", "onnxruntime")
         if path is None:
             path = package_file("speechmos", "speechmos/dnsmos_models/sig_bak_ovr.onnx")
         if not Path(path).is_file():
@@ -51,11 +50,10 @@ class DNSMOS:
                 f"{path}: no such file; DNSMOS needs `sig_bak_ovr.onnx` (folder DNSMOS/DNSMOS of "
                 "https://github.com/microsoft/DNS-Challenge); without a path, the package speechmos provides it"
             )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads
-        options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = onnx_session(path, num_threads)
+        except ImportError:
+            raise
         except Exception as error:  # its errors share no class of their own
             raise ValueError(f"{path}: cannot be read as an ONNX model ({str(error).splitlines()[0]})") from error
         _check_interface(self._session, path)

@@ -17,6 +17,7 @@ from .audio_writer import FORMATS
 from .file_batches import GROUP_FILES, Result, enhance_files, group_by_size
 from .file_enhancement import FileReport, PipelineChoice, UserError, first_line
 from .folder_report import FolderReport
+from .wording import counted
 
 REPORT_NAME = "speech-enhance.jsonl"
 
@@ -251,11 +252,6 @@ def named(files: list[str], most: int = 5) -> str:
     """How many files there are, and the first of them."""
     more = ", …" if len(files) > most else ""
     return f"{counted(len(files))} ({', '.join(files[:most])}{more})"
-
-
-def counted(number: int, noun: str = "file") -> str:
-    """`1 file`, `2 files`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 _worker = {}

@@ -119,7 +119,7 @@ def score(
     wanted = [name for name in BASIC_METRICS if name in metrics or (name == "pesq" and wants_composite)]
     values = {name: BASIC_METRICS[name](estimate, reference) for name in wanted}
     if wants_composite:
-        values |= composite(*_pair(estimate, reference), values["pesq"])
+        values |= composite(*checked_pair(estimate, reference), values["pesq"])
     return {name: values[name] for name in metrics}
 
 
@@ -185,7 +185,7 @@ def _composite_metric(name: str, estimate: np.ndarray, reference: np.ndarray) ->
     return score(estimate, reference, (name,))[name]
 
 
-def _pair(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def checked_pair(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     estimate, reference = np.asarray(estimate, np.float64), np.asarray(reference, np.float64)
     if estimate.ndim != 1 or estimate.shape != reference.shape or len(reference) == 0:
         raise ValueError(
@@ -199,7 +199,7 @@ def _pair(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.n
 def _levelled_pair(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A pair for a measure that does not depend on the level: what is more than 120 dB from full scale is multiplied by a
     power of two, which rounds nothing, so that neither squares nor float32 vanish or overflow."""
-    return tuple(_near_full_scale(audio) for audio in _pair(estimate, reference))
+    return tuple(_near_full_scale(audio) for audio in checked_pair(estimate, reference))
 
 
 def _near_full_scale(audio: np.ndarray) -> np.ndarray:

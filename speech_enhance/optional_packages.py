@@ -1,6 +1,7 @@
 """Packages of other people's networks: imports and files of them that are missing are named, with the command that brings them."""
 
 import importlib
+import os
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -40,7 +41,7 @@ def package_file(package: str, path: str, pip_options: str = "") -> Path:
     return file
 
 
-def onnx_session(path: Path, num_threads: int):
+def onnx_session(path: str | os.PathLike, num_threads: int):
     """A network in ONNX Runtime, on the CPU.
 
     Raises:

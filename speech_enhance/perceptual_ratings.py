@@ -8,7 +8,7 @@ import io
 
 import numpy as np
 
-from .metrics import _pair
+from .metrics import checked_pair
 from .optional_packages import import_package
 
 SAMPLING_RATE = 16000
@@ -33,7 +33,7 @@ class Visqol:
         self._rater.create(mode="speech", use_lattice_model=True)
 
     def __call__(self, estimate: np.ndarray, reference: np.ndarray) -> float:
-        estimate, reference = _pair(estimate, reference)
+        estimate, reference = checked_pair(estimate, reference)
         if not reference.any():
             return float("nan")
         silent = not estimate.any()
@@ -53,7 +53,7 @@ class DistillMos:
         ImportError: if `distillmos` is missing, or the `torchaudio` it imports does not load beside the installed torch.
     """
 
-    def __init__(self, num_threads: int = 1):
+    def __init__(self):
         package = import_package("distillmos", "distillmos")
         with contextlib.redirect_stdout(io.StringIO()):  # it prints where its weights are
             self._model = package.ConvTransformerSQAModel().eval()

@@ -15,7 +15,7 @@ class ProgressBar:
     """
 
     def __init__(self, quiet: bool = False):
-        self._shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
+        self._shown = not quiet and _on_terminal()
 
     def __enter__(self) -> "ProgressBar":
         self._bar = None
@@ -45,5 +45,9 @@ class ProgressBar:
 
 def say_loading(quiet: bool = False) -> None:
     """Say on a terminal that the model is being loaded, which takes some seconds."""
-    if not quiet and sys.stderr is not None and sys.stderr.isatty():
+    if not quiet and _on_terminal():
         say("loading the model …")
+
+
+def _on_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()

@@ -16,9 +16,9 @@ from pathlib import Path
 if not __package__:  # run as a script: the repository, not this folder with its own `evaluate.py`, is the import root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from speech_enhance.folders import counted
 from speech_enhance.metrics import mean_score, pesq, score
 from speech_enhance.schedulers import PRESETS, SCHEDULERS, Preset, make_scheduler
+from speech_enhance.wording import counted
 from training.bootstrap import bootstrap_gain
 from training.reports import write_report
 from training.validation import Pair, load_pairs

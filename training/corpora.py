@@ -116,7 +116,7 @@ def sides(corpora: list[CorpusConfig], seed: int, min_seconds: float) -> list[Ca
     for corpus in corpora:
         if 0 < corpus.valid_share < 1 and not corpus.stream:
             units[_split_key(corpus)] |= {
-                _unit(corpus, row, position)
+                _identity(corpus, row, position)[2]
                 for position, row in _rows(corpus, seed)
                 if _seconds(row[corpus.column]) >= min_seconds
             }
@@ -164,9 +164,7 @@ def recordings(
     for position, row in _rows(corpus, seed):
         if corpus.hours is not None and seconds >= 3600 * corpus.hours:
             break
-        name = _name(corpus, row, position)
-        speaker = _speaker(corpus, row, name)
-        unit = _unit(corpus, row, position)
+        name, speaker, unit = _identity(corpus, row, position)
         if corpus.hours_per_speaker is not None and seconds_by_unit[unit] >= 3600 * corpus.hours_per_speaker:
             continue
         try:
@@ -223,10 +221,11 @@ def _name(corpus: CorpusConfig, row: dict, position: int) -> str:
     return path.with_suffix("").as_posix()
 
 
-def _unit(corpus: CorpusConfig, row: dict, position: int) -> str:
-    """What stays on one side."""
+def _identity(corpus: CorpusConfig, row: dict, position: int) -> tuple[str, str | None, str]:
+    """`(name, speaker, unit)` of a row; the unit is what stays on one side."""
     name = _name(corpus, row, position)
-    return _speaker(corpus, row, name) or (str(row[corpus.group_column]) if corpus.group_column else name)
+    speaker = _speaker(corpus, row, name)
+    return name, speaker, speaker or (str(row[corpus.group_column]) if corpus.group_column else name)
 
 
 def _speaker(corpus: CorpusConfig, row: dict, name: str) -> str | None:

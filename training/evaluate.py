@@ -20,7 +20,7 @@ if not __package__:  # run as a script: the repository, not this folder with its
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from speech_enhance import metrics
-from speech_enhance.folders import counted
+from speech_enhance.wording import counted
 from training.judges import JUDGES, Judge, JudgeOptions
 from training.reports import write_report
 from training.score_tables import GROUPS, UTTERANCE, markdown, summarise

@@ -39,11 +39,10 @@ def make_own_pairs(config: TrainingConfig, sampling_rate: int) -> None:
                 file=sys.stderr,
             )
             return
-    number = config.own_pairs
     rows = pair_rows(
         Talkers(speech, sampling_rate),
         AudioSource(noise, sampling_rate, cache=False),
-        PairsConfig(number=number, babble=0),
+        PairsConfig(number=config.own_pairs, babble=0),
         config.seed,
         "own",
     )

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from speech_enhance.audio_datasets import audio_extensions
-from speech_enhance.folders import counted
 from speech_enhance.optional_packages import import_package
+from speech_enhance.wording import counted
 
 from . import validation
 from .neural_systems import DeepFilterNet3, Dtln, NsNet2
