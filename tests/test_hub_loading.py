@@ -161,4 +161,4 @@ def test_the_command_takes_a_hub_id(hub, published, tmp_path):
     run = command(hub, tmp_path / "home", *arguments, "user/nothing", token=None)
     assert run.returncode == 2
     assert len(run.stderr.strip().splitlines()) == 1
-    assert "cannot load the model user/nothing" in run.stderr
+    assert "user/nothing: no such folder, and the Hub has no such model" in run.stderr
