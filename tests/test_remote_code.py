@@ -53,7 +53,7 @@ def test_modules_are_followed_not_listed():
     assert modules[-1] == "pipeline"
     assert {"mel", "windows", "schedulers", "safe_loading"} <= set(modules)
     assert "unet" not in modules  # a file of its own
-    assert merged_modules("unet") == ["unet"]
+    assert merged_modules("unet") == ["removed_settings", "unet"]
 
 
 @pytest.mark.parametrize(

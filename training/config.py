@@ -15,6 +15,7 @@ import yaml
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.file_enhancement import first_line
 from speech_enhance.metrics import BASIC_METRICS
+from speech_enhance.removed_settings import without_removed
 from speech_enhance.schedulers import training_scheduler
 
 from .bounds import COUNT, NOT_NEGATIVE, POSITIVE, SEED, Bounds, check_numbers
@@ -261,6 +262,12 @@ def load_config(path: str | Path) -> TrainingConfig:
         ValueError: for what cannot be read, or arguments that these do not take.
     """
     config = read_config(TrainingConfig, path)
+    try:
+        config = dataclasses.replace(
+            config, unet=without_removed(config.unet), pipeline=without_removed(config.pipeline)
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     with torch.device("meta"):  # which takes no memory
         unet = _make(ConditionalUNet2DModel, config.unet, f"{path}: unet")
     components = {
