@@ -32,7 +32,7 @@ from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.schedulers import training_scheduler
 from training.bounds import COUNT, SEED, check_numbers
 from training.compare_schedulers import FIRST, QUALITY, mean, measure
-from training.config import TrainingConfig, load_config, read_config
+from training.config import TrainingConfig, load_config, read_config, read_yaml
 from training.paired_table import paired_tables, score_sets
 from training.reports import write_report
 from training.validation import Pair, load_pairs
@@ -172,7 +172,7 @@ def run_plan(plan: AblationPlan, stored: Path, train: bool = True, seeds: list[i
     """Every run of `plan` that `stored` lacks, appended to it one by one, of all seeds or of `seeds` alone, or none without
     `train`; all runs of the plan."""
     common = plan.common | {"max_minutes": None, "validation_pairs": None, "checkpoint_every": 0}
-    base = variant_config(yaml.safe_load(Path(plan.config).read_text(encoding="utf-8")), common)
+    base = variant_config(read_yaml(plan.config), common)
     rows = [json.loads(line) for line in stored.read_text(encoding="utf-8").splitlines()] if stored.exists() else []
     rows = [
         row
