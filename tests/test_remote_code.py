@@ -128,10 +128,11 @@ show(main=failure(lambda: load("user/tiny")), branch=failure(lambda: load("user/
     assert got["ran"] == []
     assert all("Error" in got[name] for name in ("main", "branch", "custom")), got
     assert "trust_remote_code=True" in got["custom"]
-    assert client(hub, home, plain)["digest"] == published_digest
     # the branch with the code is no place for people who installed the package, once its code lies in their cache
-    branch = "show(error=failure(lambda: load('user/tiny', revision='remote-code')))"
-    assert "load the branch without it (`main`)" in client(hub, home, branch)["error"]
+    branch = "show(digest=digest(load('user/tiny')), error=failure(lambda: load('user/tiny', revision='remote-code')))"
+    got = client(hub, home, branch)
+    assert got["digest"] == published_digest
+    assert "load the branch without it (`main`)" in got["error"]
 
 
 @pytest.mark.slow
