@@ -21,7 +21,6 @@ LABELS = {
     "log_mmse": "log-MMSE",
     "rnnoise": "RNNoise",
     "webrtc": "WebRTC noise suppression",
-    "regressor": "plain regressor (our network, data and budget)",
     "base": "the bundled checkpoint, `base`",
     CEILING: "ceiling of the method: the true clean mel",
 }

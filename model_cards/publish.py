@@ -16,6 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import yaml
+
 if not __package__:  # run as a script: the repository is the import root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
@@ -79,6 +81,8 @@ def publish_model(
     pipeline = check_pipeline(folder)
     with tempfile.TemporaryDirectory() as work:
         files = report_files(about, results)
+        if about.training_config:
+            files["training_config.yaml"] = whole_config(existing(ROOT / about.training_config), Path(work))
         if benchmark:
             path = Path(work) / "eval_results.yaml"
             measured = {item.results: reports.results(item.results) for item in about.evaluations}
@@ -144,14 +148,23 @@ def sample_files(pipeline, work: Path) -> dict[str, Path]:
 
 
 def report_files(about: About | MelStageAbout, results: Path) -> dict[str, Path]:
-    """Reports, their picture and the training config, by their path in the repository."""
+    """Reports and their picture, by their path in the repository."""
     files = {f"results/{name}{end}": results / f"{name}{end}" for name in about.results for end in (".json", ".md")}
     drawn = about.schedulers if isinstance(about, About) else about.report
     if drawn:
         files[f"results/{drawn}.png"] = existing(results / f"{drawn}.png")
-    if about.training_config:
-        files["training_config.yaml"] = existing(ROOT / about.training_config)
     return files
+
+
+def whole_config(path: Path, work: Path) -> Path:
+    """The file of a run's config: `path`, or, if that extends another file, one in `work` that holds both."""
+    from training.config import read_yaml
+
+    if "extends" not in (yaml.safe_load(path.read_text(encoding="utf-8")) or {}):
+        return path
+    whole = work / "training_config.yaml"
+    whole.write_text(yaml.safe_dump(read_yaml(path), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return whole
 
 
 def refresh_card(folder: Path, about: About | MelStageAbout, results: Path) -> Path:

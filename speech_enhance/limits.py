@@ -34,12 +34,10 @@ RANGES: dict[str, tuple[float, float]] = {  # lowest and highest, both allowed
     "gain_exponent": (0.01, 100),
     "num_views": (1, 64),
     "frequency_warp": (1, 4),
-    "initial_noise_scale": (0, 100),
     # network
     "sample_size": (1, 2**16),
     "in_channels": (1, 2**13),
     "out_channels": (1, 2**12),
-    "patch_bands": (1, 2**12),
     "block_out_channels": (1, 2**13),
     "layers_per_block": (1, 16),
     "time_embedding_dim": (1, 2**14),

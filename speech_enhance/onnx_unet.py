@@ -1,9 +1,7 @@
 """The network run by ONNX Runtime instead of PyTorch: on processors, often faster; same results to rounding."""
 
 import io
-import os
 import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,29 +12,8 @@ from .unet import ConditionalUNet2DModel
 _INPUTS = ("sample", "timestep", "condition")
 
 
-def export_onnx(
-    unet: ConditionalUNet2DModel, path: str | os.PathLike, num_frames: int = 384, num_bands: int = 80
-) -> None:
-    """Write a network as an ONNX model with inputs `sample (batch, 1, num_mel_bins, frames)`, `timestep (batch,)` and
-    `condition (batch, channels, num_mel_bins, frames)`, all float32, and the output `prediction` like `sample`.
-
-    The batch may have any size; bands and frames are fixed, since attention is traced for them.
-
-    Args:
-        unet: The network, on the CPU in single precision.
-        path: File, written beside and renamed.
-        num_frames: Frames of a window, `pipe.config.window_frames`.
-        num_bands: Bands of the mel, `pipe.config.num_mel_bins`.
-
-    Raises:
-        ImportError: if `onnx` is missing.
-    """
-    partial = Path(f"{os.fspath(path)}.partial")
-    partial.write_bytes(_traced_model(unet, num_frames, num_bands))
-    partial.replace(path)
-
-
 def _traced_model(unet: ConditionalUNet2DModel, num_frames: int, num_bands: int) -> bytes:
+    """An ONNX model of a network. Its batch may have any size; bands and frames are fixed, since attention is traced for them."""
     import onnx  # noqa: F401 - which the export would miss only at its end, with another error
 
     sample = torch.zeros(2, 1, num_bands, num_frames)

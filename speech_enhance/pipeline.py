@@ -17,6 +17,7 @@ from .front_end import FrontEnd
 from .inputs import check_output, is_batch, join_batch, split_batch
 from .mel_stage import check_source, join_mels, resynthesise
 from .recording import Analysis, RecordingStream, Resynthesis
+from .removed_settings import without_removed
 from .safe_loading import check_folder, fetch_folder
 from .sampler import WindowSampler
 from .schedulers import check_preset, check_scheduler, try_scheduler
@@ -79,9 +80,6 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
             recording itself, in each of the others all frequencies are raised by this factor once more, see [`MelConfig`].
             The network errs differently in each, so the mean of their gains is better than one. A mel that is asked for
             has the first alone.
-        initial_noise_scale (`float`): Standard deviation of the noise that sampling starts from: 1 for a diffusion
-            model, 0 for a plain regressor, a network that was trained at the last timestep without noise and has one
-            step only.
         mel_layout (`str`, *optional*): Name of the layout, one of [`MEL_LAYOUTS`], of the mels that come and go and that
             the vocoder is for. `None` is the network's own form, see [`MelPort`].
         self_conditioning (`bool`): Whether the network has one more condition channel that holds its previous estimate of
@@ -125,7 +123,6 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         gain_exponent: float = 1.0,
         num_views: int = 1,
         frequency_warp: float = 1.12,
-        initial_noise_scale: float = 1.0,
         mel_layout: str | None = None,
         self_conditioning: bool = False,
         level_rule: str = "recording",
@@ -159,7 +156,6 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
             "gain_exponent": gain_exponent,
             "num_views": num_views,
             "frequency_warp": frequency_warp,
-            "initial_noise_scale": initial_noise_scale,
             "mel_layout": mel_layout,
             "self_conditioning": self_conditioning,
             "level_rule": level_rule,
@@ -383,8 +379,6 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         num_train_timesteps = self.scheduler.config.num_train_timesteps
         if num_inference_steps > num_train_timesteps:
             raise ValueError(f"`num_inference_steps` must be at most {num_train_timesteps}, got {num_inference_steps}")
-        if self.config.initial_noise_scale == 0 and num_inference_steps > 1:
-            raise ValueError(f"this model is a regressor: `num_inference_steps` must be 1, got {num_inference_steps}")
         if settings.dereverb > 0 and not self.config.with_dereverb:
             raise ValueError(
                 f"this model was not trained to remove reverberation: `dereverb` must be 0, got {settings.dereverb}"
@@ -436,6 +430,11 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
     def open_mel(self, mel, settings: EnhancementSettings) -> RecordingStream:
         """The stream of a mel that has no recording."""
         return RecordingStream(self.mel_port.read(mel, self._execution_device), None, self, settings)
+
+    @classmethod
+    def extract_init_dict(cls, config_dict, **kwargs):
+        """As in Diffusers. A setting that no longer exists is dropped where it changes nothing, and refused elsewhere."""
+        return super().extract_init_dict(without_removed(config_dict), **kwargs)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Self:

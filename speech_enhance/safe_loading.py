@@ -19,6 +19,7 @@ from .model_trials import (
     try_network,
     try_stage_vocoder,
 )
+from .removed_settings import without_removed
 from .schedulers import SCHEDULERS, try_scheduler
 from .trained_settings import RECORD, check_recorded
 from .vocoding import VOCODERS, check_vocoder_config
@@ -107,7 +108,7 @@ def read_components(folder: Path, passed=(), trust_remote_code: bool = False) ->
     Raises:
         ValueError, OSError: as [`check_folder`], for anything but the weights; nothing is built.
     """
-    index = _read_settings(folder, "model_index.json")
+    index = _read_own_settings(folder, "model_index.json")
     _check_index(index, folder / "model_index.json")
     components = {}
     if "unet" not in passed:
@@ -116,7 +117,7 @@ def read_components(folder: Path, passed=(), trust_remote_code: bool = False) ->
                 f"{folder} holds code beside its weights, as the branch `remote-code` of a published model does for those "
                 "without this package; load the branch without it (`main`), which runs no code of the repository"
             )
-        config = _read_settings(folder, "unet/config.json")
+        config = _read_own_settings(folder, "unet/config.json")
         _check_network(config, folder / "unet" / "config.json")
         with _naming(folder / "unet" / "config.json"):
             check_recorded(config.get(RECORD) or {}, index)
@@ -133,6 +134,16 @@ def read_components(folder: Path, passed=(), trust_remote_code: bool = False) ->
     with _naming(folder / "model_index.json"):
         front_end_of(index)
     return components | {"index": index}
+
+
+def _read_own_settings(folder: Path, name: str) -> dict:
+    """Settings of one of our classes, and its record of the pipeline's, without those that no longer exist."""
+    content = _read_settings(folder, name)
+    with _naming(folder / name):
+        content = without_removed(content)
+        if isinstance(content.get(RECORD), dict):
+            content[RECORD] = without_removed(content[RECORD])
+    return content
 
 
 def _read_settings(folder: Path, name: str) -> dict:

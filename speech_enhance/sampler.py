@@ -36,7 +36,7 @@ class WindowSampler:
     def prepare_latents(self, seed: int, start: int) -> torch.Tensor:
         """Initial noise `(1, num_mel_bins, window_frames)` of the window that starts at frame `start`."""
         noise = window_noise(seed, start, self.config.window_frames, self.config.num_mel_bins)
-        return self.config.initial_noise_scale * noise[None].to(self._execution_device)
+        return noise[None].to(self._execution_device)
 
     def process(
         self, streams: list[RecordingStream], seeds: list[int], settings: EnhancementSettings, callback,

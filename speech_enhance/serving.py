@@ -221,7 +221,7 @@ class Enhancer:
                 callback_on_step_end_tensor_inputs=[],
             )
             enhanced = np.concatenate(list(blocks), axis=1)
-        except ValueError as error:  # what a model does not do, such as more than one step of a regressor
+        except ValueError as error:  # what a model does not do, such as removing reverberation
             raise RequestError(f"This cannot be enhanced: {error}.") from error
         return Run(enhanced, steps * settings.num_estimates, time.perf_counter() - started)
 

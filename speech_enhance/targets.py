@@ -20,11 +20,11 @@ class MelTarget:
     residual can also add what the noisy mel lacks.
 
     Args:
-        kind: `"gain"`, `"residual"` or `"clean"`.
+        kind: `"gain"` or `"residual"`.
         gain_power: Power of the gain, which is a ratio of compressed mels: larger ones spend the network's precision
             on gains near 1, on speech, smaller ones on how far noise is turned down. With 1 / `mel_power` it is the
             ratio of magnitudes.
-        residual_scale: Divides the residual or the clean mel.
+        residual_scale: Divides the residual.
 
     Raises:
         ValueError: for an unknown kind or a number out of its range (see [`RANGES`]).
@@ -35,8 +35,8 @@ class MelTarget:
     residual_scale: float = 0.4
 
     def __post_init__(self):
-        if self.kind not in ("gain", "residual", "clean"):
-            raise ValueError(f'`target` must be "gain", "residual" or "clean", got {self.kind!r}')
+        if self.kind not in ("gain", "residual"):
+            raise ValueError(f'`target` must be "gain" or "residual", got {self.kind!r}')
         numbers = {name: value for name, value in vars(self).items() if name != "kind"}
         check_settings(numbers, inspect.signature(MelTarget).parameters)
 
@@ -44,8 +44,6 @@ class MelTarget:
         """The diffusion's sample for a clean mel. A gain is at most 1: where speech and noise cancel, nothing is added."""
         if self.kind == "residual":
             return (clean_mel - noisy_mel) / self.residual_scale
-        if self.kind == "clean":
-            return clean_mel / self.residual_scale - 1
         gain = ((clean_mel + _EPSILON) / (noisy_mel + _EPSILON)).clamp(max=1)
         return 2 * gain.pow(self.gain_power) - 1
 
@@ -53,6 +51,4 @@ class MelTarget:
         """The clean mel that a generated sample stands for, never below silence."""
         if self.kind == "residual":
             return (noisy_mel + self.residual_scale * sample).clamp(min=0)
-        if self.kind == "clean":
-            return (self.residual_scale * (sample + 1)).clamp(min=0)
         return ((sample + 1) / 2).clamp(0, 1).pow(1 / self.gain_power) * noisy_mel

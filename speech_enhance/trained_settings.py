@@ -9,6 +9,8 @@ import functools
 import inspect
 from collections.abc import Mapping
 
+from .removed_settings import without_removed
+
 RECORD = "_pipeline_settings"  # Diffusers saves and loads private entries of a configuration, and passes them to nobody
 CHOSEN = ("overlap_frames", "gain_exponent", "num_views", "frequency_warp", "mel_layout")
 """Settings that may be chosen after training; all others belong to the weights."""
@@ -16,7 +18,7 @@ CHOSEN = ("overlap_frames", "gain_exponent", "num_views", "frequency_warp", "mel
 
 def recorded_settings(unet) -> dict:
     """Settings of the pipeline that `unet` belongs to; empty for a network that was in none yet."""
-    return dict(getattr(unet, "config", {}).get(RECORD) or {})
+    return without_removed(getattr(unet, "config", {}).get(RECORD) or {})
 
 
 def check_recorded(recorded: Mapping, given: Mapping) -> None:
@@ -53,7 +55,7 @@ def record_settings(unet, settings: dict):
         configuration of its own.
     """
     recorded = recorded_settings(unet)
-    if recorded == settings:
+    if getattr(unet, "config", {}).get(RECORD) == settings:
         return unet
     if any(settings.get(name) != value for name, value in recorded.items()):
         unet = copy.copy(unet)

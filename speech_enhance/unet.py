@@ -1,6 +1,5 @@
 """The network: a Diffusers UNet on patches of the mel, conditioned on the recording by concatenation."""
 
-import inspect
 import logging
 
 import torch
@@ -8,23 +7,25 @@ import torch.nn.functional as F
 from diffusers import UNet2DModel
 from diffusers.models.unets.unet_2d import UNet2DOutput
 
+from .removed_settings import without_removed
+
 
 class ConditionalUNet2DModel(UNet2DModel):
     """A `UNet2DModel` that denoises `sample` given `condition`, on any number of bands and frames.
 
     Both are concatenated on channels (Palette, arXiv:2111.05826), padded to what patches and levels divide, and
     folded into patches (pixel-unshuffle), which makes the network cheap enough for a CPU. With one channel of sample and
-    C of condition, a patch of `f` bands × `t` frames needs `out_channels = f·t` and `in_channels = (1 + C)·f·t`.
+    C of condition, a patch of `f` bands × `t` frames needs `out_channels = f·t` and `in_channels = (1 + C)·f·t`. Both are
+    powers of two as near to each other as possible, and time has the larger one.
 
     Args:
-        patch_bands (`int`, *optional*): `f`; `t` is then `out_channels / f`. By default the two are powers of two as near to
-            each other as may be, and time has the larger.
-        kwargs: The parent's own.
+        kwargs: Arguments of `UNet2DModel`.
     """
 
-    def __init__(self, *args, patch_bands: int | None = None, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.register_to_config(patch_bands=patch_bands)
+    @classmethod
+    def extract_init_dict(cls, config_dict, **kwargs):
+        """As in Diffusers. A setting that no longer exists is dropped where it changes nothing, and refused elsewhere."""
+        return super().extract_init_dict(without_removed(config_dict), **kwargs)
 
     def to(self, *args, **kwargs):
         """As [`~torch.nn.Module.to`]. Diffusers 0.42 warns of modules that should stay in float32 also where it knows none."""
@@ -38,17 +39,14 @@ class ConditionalUNet2DModel(UNet2DModel):
     @property
     def patch_size(self) -> tuple[int, int]:
         """(bands, frames) of a patch."""
-        size, bands = self.config.out_channels, self.config.patch_bands
+        size = self.config.out_channels
         exponent = size.bit_length() - 1
         if size != 2**exponent or self.config.in_channels % size:
             raise ValueError(
                 "`out_channels` must be a power of two (bands × frames of a patch) and divide `in_channels`, got "
                 f"out_channels={size}, in_channels={self.config.in_channels}"
             )
-        if bands is None:
-            bands = 2 ** (exponent // 2)
-        if bands < 1 or size % bands:
-            raise ValueError(f"`patch_bands` must divide `out_channels`={size}, got {bands}")
+        bands = 2 ** (exponent // 2)
         return bands, size // bands
 
     @property
@@ -96,14 +94,6 @@ class ConditionalUNet2DModel(UNet2DModel):
         hidden = super().forward(hidden, timestep, return_dict=False)[0]
         prediction = unfold_patches(hidden, self.patch_size)[..., :num_bands, :num_frames]
         return UNet2DOutput(sample=prediction) if return_dict else (prediction,)
-
-
-# Diffusers takes the fields of a configuration from the constructor's signature.
-_parents = inspect.signature(UNet2DModel.__init__)
-_patch_bands = inspect.Parameter("patch_bands", inspect.Parameter.KEYWORD_ONLY, default=None)
-ConditionalUNet2DModel.__init__.__signature__ = _parents.replace(
-    parameters=[*_parents.parameters.values(), _patch_bands]
-)
 
 
 def _names_modules(record: logging.LogRecord) -> bool:

@@ -34,6 +34,20 @@ INSTALLED = PREAMBLE + "from speech_enhance import SpeechEnhancementPipeline\nlo
 NOT_INSTALLED = PREAMBLE + "import importlib.util\nassert importlib.util.find_spec('speech_enhance') is None\nfrom diffusers import DiffusionPipeline\nload = DiffusionPipeline.from_pretrained\n"  # fmt: skip
 
 
+SEVERAL = """
+import contextlib, importlib, io, json, sys
+main, results = importlib.import_module(sys.argv[1]).main, []
+for arguments in json.loads(sys.argv[2]):
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as errors:
+        try:
+            code = main(arguments)
+        except SystemExit as stop:
+            code = stop.code
+    results.append((code or 0, out.getvalue(), errors.getvalue()))
+print(json.dumps(results))
+"""
+
+
 def client(
     hub: LoopbackHub, home: Path, code: str, *, token: str | None = None, bare: Path | None = None, **more
 ) -> dict:
@@ -67,6 +81,17 @@ def command(hub: LoopbackHub, home: Path, *arguments, token: str | None = TOKEN,
     return subprocess.run(
         [sys.executable, *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
     )
+
+
+def commands(hub: LoopbackHub, home: Path, script: str, *runs: list, token: str | None = TOKEN):
+    """Run a script of the repository several times in one process, with each list of arguments in turn, since starting
+    one takes seconds; gives a `CompletedProcess` for each."""
+    module = script.removesuffix(".py").replace("/", ".")
+    arguments = json.dumps([list(map(str, run)) for run in runs])
+    process = command(hub, home, "-c", SEVERAL, module, arguments, token=token)
+    assert process.returncode == 0, process.stderr
+    results = json.loads(process.stdout.splitlines()[-1])
+    return [subprocess.CompletedProcess(run, *result) for run, result in zip(runs, results, strict=True)]
 
 
 def packages_without_ours(folder: Path) -> Path:

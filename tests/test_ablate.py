@@ -16,7 +16,7 @@ from training.ablate import (
     untrained,
     variant_config,
 )
-from training.config import load_config, read_config
+from training.config import load_config, read_config, read_yaml
 from training.paired_table import score_sets
 from training.validation import load_pairs
 
@@ -173,7 +173,7 @@ def test_a_wrong_plan_is_a_usage_error(tmp_path, capsys, plan, message):
 @pytest.mark.parametrize("name", ["ablations", "ablations-generation-two"])
 def test_every_variant_of_the_repositorys_plans_is_a_valid_config(tmp_path, name):
     plan = read_config(AblationPlan, ROOT / "training" / "configs" / f"{name}.yaml")
-    base = yaml.safe_load((ROOT / plan.config).read_text())
+    base = read_yaml(ROOT / plan.config)
     path = tmp_path / "config.yaml"
     for changes in plan.variants.values():
         path.write_text(yaml.safe_dump(variant_config(variant_config(base, plan.common), changes)))

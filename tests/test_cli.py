@@ -1,4 +1,4 @@
-"""The command as a process of its own."""
+"""The command, as a process of its own where that makes a difference."""
 
 import contextlib
 import errno
@@ -11,6 +11,8 @@ import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +26,22 @@ from speech_enhance import cli
 def run(*arguments, **options):
     command = [sys.executable, "-m", "speech_enhance", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
+
+
+@pytest.fixture
+def call(capsys):
+    """The command in this process, with the results of [`run`]."""
+
+    def answer(*arguments) -> SimpleNamespace:
+        capsys.readouterr()
+        try:
+            code = cli.main(list(map(str, arguments)))
+        except SystemExit as stop:
+            code = stop.code
+        printed = capsys.readouterr()
+        return SimpleNamespace(returncode=code, stdout=printed.out, stderr=printed.err)
+
+    return answer
 
 
 def write(path, sampling_rate=16000, channels=1, seconds=0.5, **options):
@@ -50,10 +68,10 @@ def test_version():
 @pytest.mark.parametrize(
     ("sampling_rate", "channels", "name"), [(8000, 1, "a.wav"), (44100, 2, "b.flac"), (48000, 6, "c.wav")]
 )
-def test_output_has_the_inputs_rate_channels_and_length(tmp_path, tiny_model, sampling_rate, channels, name):
+def test_output_has_the_inputs_rate_channels_and_length(tmp_path, tiny_model, call, sampling_rate, channels, name):
     source = write(tmp_path / name, sampling_rate, channels, subtype="PCM_24")
     target = tmp_path / f"out_{name}"
-    result = run(source, target, "--model", tiny_model)
+    result = call(source, target, "--model", tiny_model)
     assert (result.returncode, result.stdout) == (0, "")
     before, after = soundfile.info(source), soundfile.info(target)
     for field in ("samplerate", "channels", "frames", "subtype", "format"):
@@ -61,7 +79,7 @@ def test_output_has_the_inputs_rate_channels_and_length(tmp_path, tiny_model, sa
     assert sorted(item.name for item in tmp_path.iterdir()) == sorted([name, f"out_{name}"])
 
 
-def test_onnx_runtime_gives_the_same_sound_for_files_and_folders(tmp_path, tiny_model):
+def test_onnx_runtime_gives_the_same_sound_for_files_and_folders(tmp_path, tiny_model, call):
     pytest.importorskip("onnxruntime")
     (tmp_path / "in").mkdir()
     source = write(tmp_path / "in" / "a.wav", seconds=2, subtype="FLOAT")
@@ -71,7 +89,7 @@ def test_onnx_runtime_gives_the_same_sound_for_files_and_folders(tmp_path, tiny_
         ("onnx", (source, tmp_path / "onnx.wav")),
         ("onnx", (tmp_path / "in", tmp_path / "folder")),
     ]:
-        result = run(*arguments, "--model", tiny_model, "--backend", backend)
+        result = call(*arguments, "--model", tiny_model, "--backend", backend)
         assert result.returncode == 0, result.stderr
         assert "Warning" not in result.stderr
         written = arguments[1] / "a.wav" if arguments[1].is_dir() else arguments[1]
@@ -112,11 +130,11 @@ def test_options_reach_the_pipeline(tmp_path, tiny_model, capsys):
     np.testing.assert_allclose(output("--attenuation-limit", 0)[0], original, atol=1)
 
 
-def test_what_is_lost_on_the_way_is_said(tmp_path, tiny_model):
+def test_what_is_lost_on_the_way_is_said(tmp_path, tiny_model, call):
     with soundfile.SoundFile(tmp_path / "in.wav", "w", 16000, 1, "FLOAT") as file:
         file.title, file.artist = "Grüße", "Ada"
         file.write(3 * noise(8000))
-    result = run(tmp_path / "in.wav", tmp_path / "out.mp3", "--model", tiny_model, "--mix", 0)
+    result = call(tmp_path / "in.wav", tmp_path / "out.mp3", "--model", tiny_model, "--mix", 0)
     assert result.returncode == 0
     limited, tags, done = result.stderr.splitlines()
     assert limited.endswith("samples over full scale were limited")
@@ -268,18 +286,18 @@ def test_pipes(tmp_path, tiny_model):
     assert nothing.stderr.startswith(b"speech-enhance: error: stdin: is empty")
 
 
-def test_silence_in_gives_silence_out(tmp_path, tiny_model):
+def test_silence_in_gives_silence_out(tmp_path, tiny_model, call):
     soundfile.write(tmp_path / "in.wav", np.zeros(8000), 16000)
-    assert run(tmp_path / "in.wav", tmp_path / "out.wav", "--model", tiny_model).returncode == 0
+    assert call(tmp_path / "in.wav", tmp_path / "out.wav", "--model", tiny_model).returncode == 0
     audio, _ = soundfile.read(tmp_path / "out.wav")
     assert len(audio) == 8000
     assert not audio.any()
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "empty", "text", "nan"])
-def test_wrong_input_gets_one_line_and_exit_code_2(tmp_path, kind):
+def test_wrong_input_gets_one_line_and_exit_code_2(tmp_path, call, kind):
     make(tmp_path / "in.wav", kind)
-    result = run(tmp_path / "in.wav", tmp_path / "out.wav")
+    result = call(tmp_path / "in.wav", tmp_path / "out.wav")
     check_refusal(result, str(tmp_path / "in.wav"))
     assert not (tmp_path / "out.wav").exists()
 
@@ -300,27 +318,27 @@ def test_wrong_input_gets_one_line_and_exit_code_2(tmp_path, kind):
         (["--model", str(ROOT / "tests")], "is no pipeline folder"),
     ],
 )
-def test_wrong_options_get_one_line_and_exit_code_2(tmp_path, tiny_model, options, message):
+def test_wrong_options_get_one_line_and_exit_code_2(tmp_path, tiny_model, call, monkeypatch, options, message):
     write(tmp_path / "in.wav")
     if "--model" not in options:
         options = ["--model", str(tiny_model), *options]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    result = run(tmp_path / "in.wav", tmp_path / "out.wav", *options, env=environment)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    result = call(tmp_path / "in.wav", tmp_path / "out.wav", *options)
     check_refusal(result, message)
     assert not (tmp_path / "out.wav").exists()
 
 
-def test_output_that_cannot_be_written_is_refused(tmp_path):
+def test_output_that_cannot_be_written_is_refused(tmp_path, call):
     source = write(tmp_path / "in.wav")
     before = source.read_bytes()
-    check_refusal(run(source, source), "same file")
+    check_refusal(call(source, source), "same file")
     (tmp_path / "link.wav").symlink_to(source)
-    check_refusal(run(source, tmp_path / "link.wav"), "same file")
-    check_refusal(run(source, tmp_path / "no" / "out.wav"), "does not exist")
-    check_refusal(run(source, tmp_path), "same file")  # the same name in a folder
-    check_refusal(run(source, tmp_path / "out.txt"), "unknown output format")
+    check_refusal(call(source, tmp_path / "link.wav"), "same file")
+    check_refusal(call(source, tmp_path / "no" / "out.wav"), "does not exist")
+    check_refusal(call(source, tmp_path), "same file")  # the same name in a folder
+    check_refusal(call(source, tmp_path / "out.txt"), "unknown output format")
     os.mkfifo(tmp_path / "fifo.wav")
-    check_refusal(run(source, tmp_path / "fifo.wav"), "is not a regular file")
+    check_refusal(call(source, tmp_path / "fifo.wav"), "is not a regular file")
     assert source.read_bytes() == before
 
 
@@ -329,7 +347,7 @@ def test_too_few_arguments():
 
 
 @pytest.mark.parametrize("size", [(24, 80), (0, 0)])
-def test_progress_is_shown_on_a_terminal_only(tmp_path, tiny_model, size):
+def test_progress_is_shown_on_a_terminal_only(tmp_path, tiny_model, call, size):
     source = write(tmp_path / "in.wav")
     command = [sys.executable, "-m", "speech_enhance", source, tmp_path / "out.wav", "--model", tiny_model]
     terminal, other_end = os.openpty()
@@ -346,14 +364,14 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path, tiny_model, size):
     os.close(terminal)
     assert b"enhancing" in shown
     assert re.search(rb"\d+% \|.*\| \d of \d s of audio, .* left", shown)
-    assert "left" not in run(source, tmp_path / "out.wav", "--model", tiny_model).stderr
+    assert "left" not in call(source, tmp_path / "out.wav", "--model", tiny_model).stderr
 
 
 @pytest.mark.parametrize("name", ["out.m4a", "out.mp4"])
-def test_an_output_that_needs_ffmpeg_says_so(tmp_path, name):
+def test_an_output_that_needs_ffmpeg_says_so(tmp_path, call, monkeypatch, name):
     source = write(tmp_path / "in.wav")
-    environment = {**os.environ, "PATH": str(tmp_path)}
-    check_refusal(run(source, tmp_path / name, env=environment), "needs ffmpeg")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    check_refusal(call(source, tmp_path / name), "needs ffmpeg")
 
 
 @pytest.mark.slow
@@ -373,7 +391,8 @@ def test_a_stopped_run_leaves_nothing_behind(tmp_path, tiny_model, number):
     ]
     interruptible = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # else ignored in background jobs
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible)
-    time.sleep(10)
+    while process.poll() is None and not writes(process.pid, tmp_path):
+        time.sleep(0.05)
     assert process.poll() is None
     process.send_signal(number)
     _, message = process.communicate(timeout=60)
@@ -381,6 +400,14 @@ def test_a_stopped_run_leaves_nothing_behind(tmp_path, tiny_model, number):
         assert process.returncode == 130
         assert message.splitlines()[-1] == "speech-enhance: interrupted, no file is left half-written"
     assert [item.name for item in tmp_path.iterdir()] == ["in.wav"]
+
+
+def writes(pid: int, folder: Path) -> bool:
+    """Whether a process has begun an output file in `folder`, which has no name on Linux."""
+    names = [item.name for item in folder.iterdir()]
+    with contextlib.suppress(OSError):  # the process may close files meanwhile; elsewhere there is no /proc
+        names += [os.readlink(item).removeprefix(f"{folder}/") for item in Path(f"/proc/{pid}/fd").iterdir()]
+    return any(name.startswith(("#", ".speech-enhance.")) for name in names)
 
 
 def check_refusal(result, message):

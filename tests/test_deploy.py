@@ -99,7 +99,18 @@ def test_a_deployed_space_runs(hub, tmp_path):
     venv.create(tmp_path / "venv", with_pip=True)
     python = str(tmp_path / "venv" / "bin" / "python")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    install = [python, "-m", "pip", "install", "-q", "-c", str(ROOT / "constraints.txt"), "-r", "requirements.txt"]
+    install = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-compile",
+        "-c",
+        str(ROOT / "constraints.txt"),
+        "-r",
+        "requirements.txt",
+    ]
     subprocess.run(install, cwd=folder, env=environment, check=True, timeout=1200)
 
     from gradio_client import Client, handle_file

@@ -60,7 +60,7 @@ def broken_files(draw) -> bytes:
 
 
 @pytest.mark.slow
-@rounds(25000)
+@rounds(6000)
 @given(content=broken_files() | st.binary(max_size=300))
 @example(content=b"RIFF")
 def test_reader(tmp_path, monkeypatch, content):
@@ -79,7 +79,7 @@ def test_reader(tmp_path, monkeypatch, content):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not ffmpeg.installed() and not os.environ.get("CI"), reason="ffmpeg is not installed")
-@rounds(180)
+@rounds(60)
 @given(content=broken_files())
 def test_reader_with_ffmpeg(tmp_path, content):
     path = tmp_path / "in.mp4"
@@ -89,7 +89,7 @@ def test_reader_with_ffmpeg(tmp_path, content):
 
 
 @pytest.mark.slow
-@rounds(1200)
+@rounds(300)
 @given(content=broken_files(), extension=st.sampled_from(["wav", "flac", "ogg", "mp3"]))
 def test_from_file_to_file(tmp_path, monkeypatch, tiny_pipeline, content, extension):
     monkeypatch.setattr(ffmpeg, "installed", lambda: False)
@@ -166,7 +166,7 @@ def check_length(path, content: bytes, expected: int, tolerance: int) -> None:
 
 
 @pytest.mark.slow
-@rounds(800)
+@rounds(250)
 @given(file=joined_files())
 def test_all_files_that_were_joined_are_read(tmp_path, monkeypatch, capfd, file):
     """Or refused; and nothing but our own words is written."""
@@ -179,7 +179,7 @@ def test_all_files_that_were_joined_are_read(tmp_path, monkeypatch, capfd, file)
 
 @pytest.mark.slow
 @pytest.mark.skipif(not ffmpeg.installed() and not os.environ.get("CI"), reason="ffmpeg is not installed")
-@rounds(100)
+@rounds(40)
 @given(file=joined_files())
 def test_no_less_is_read_than_ffmpeg_decodes(tmp_path, file):
     """But for frames of MP3 and Ogg, and for headers and damaged frames that ffmpeg takes for sound."""
@@ -217,7 +217,7 @@ def recordings(draw):
 
 
 @pytest.mark.slow
-@rounds(2400)
+@rounds(600)
 @given(
     audio=recordings() | st.lists(recordings(), max_size=2) | ANYTHING,
     sampling_rate=st.sampled_from([8000, 16000, 44100, 1000, 768000]) | ANYTHING,
@@ -243,14 +243,14 @@ def test_arguments_of_the_pipeline(tiny_pipeline, audio, sampling_rate, argument
 
 @pytest.mark.slow
 def test_reports_that_a_folder_job_goes_on_from():
-    fuzz_reports(0, 6000 * FACTOR)
+    fuzz_reports(0, 1500 * FACTOR)
 
 
 WORDS = ["--preset", "best", "--quiet", "--preview", "--save-removed", "--scheduler", "lcm", "--steps", "2", "0", "--estimates", "--seed", "-1", "1e9", "--mix", "nan", "--attenuation-limit", "--model", "--device", "cpu", "--workers", "--format", "flac", "--plot", "x.png", "--", "-", "in.wav", "out.wav", ".", "/dev/null", "", "\n", "--no"]  # fmt: skip
 
 
 @pytest.mark.slow
-@rounds(3000)
+@rounds(1000)
 @given(words=st.lists(st.sampled_from(WORDS) | st.text(max_size=5), max_size=8))
 def test_command_lines(words):
     """Up to the point where files are touched."""

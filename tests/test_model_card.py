@@ -108,7 +108,7 @@ def test_losses_and_gains_are_counted_not_claimed(about, tmp_path):
     report = results("pairs-voicebank")
     for row, noisy in zip(report["ours, balanced"]["files"], report["untouched"]["files"], strict=True):
         row["pesq"] = noisy["pesq"] - 0.25
-    report["regressor"] = report["rnnoise"]  # a system that only one of the reports has
+    report["base"] = report["rnnoise"]  # a system that only one of the reports has
     (tmp_path / "pairs-voicebank.json").write_text(json.dumps(report))
     rows = results("schedulers")
     for row in rows:
@@ -119,7 +119,7 @@ def test_losses_and_gains_are_counted_not_claimed(about, tmp_path):
     card = render(about, Reports(tmp_path, about.results), DEFAULT_CHECKPOINT, ASSETS, "user/name")
     assert "lower PESQ than untouched in 14 of 14 files (by up to .25)" in card
     assert "| −.25 [−.25, −.25] |" in card
-    assert "| plain regressor (our network, data and budget) | – | – | −." in card
+    assert "| the bundled checkpoint, `base` | – | – | −." in card
     assert "More steps can buy PESQ: the best setting of several steps, unipc, 4 steps, gains" in card
 
 

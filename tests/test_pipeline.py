@@ -506,7 +506,7 @@ def test_wrong_arguments_are_named(tiny_pipeline, arguments, error, message):
         ({"window_frames": 64.0}, "`window_frames` must be a whole number, got 64.0"),
         ({"with_noise_floor": 1}, "`with_noise_floor` must be a truth value, got 1"),
         ({"gain_exponent": float("nan")}, "`gain_exponent` must be from 0.01 to 100, got nan"),
-        ({"initial_noise_scale": float("inf")}, "`initial_noise_scale` must be from 0 to 100, got inf"),
+        ({"gain_exponent": float("inf")}, "`gain_exponent` must be from 0.01 to 100, got inf"),
         ({"level": "0.1"}, "`level` must be a number, got '0.1'"),
         ({"num_views": 10**9}, "`num_views` must be from 1 to 64"),
         ({"num_mel_bins": 1024, "n_fft": 2**14}, "`n_fft` × `num_mel_bins` × `num_views` must be at most"),

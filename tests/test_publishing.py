@@ -5,7 +5,7 @@ import re
 
 import pytest
 import yaml
-from hub_client import client, command, tiny_model, tiny_reports
+from hub_client import client, command, commands, tiny_model, tiny_reports
 from hub_routes import TOKEN
 from hub_store import front_matter
 
@@ -14,11 +14,13 @@ from speech_enhance.remote_code import build_remote_code
 SCRIPT = "model_cards/publish.py"
 
 
-def publish(hub, home, published, *more, model=None, repo="user/tiny", **environment):
+def arguments(published, *more, repo="user/tiny") -> list:
     folder, about, results = published
-    return command(
-        hub, home, SCRIPT, model or folder, repo, "--about", about, "--results", results, *more, **environment
-    )
+    return [folder, repo, "--about", about, "--results", results, *more]
+
+
+def publish(hub, home, published, *more, repo="user/tiny", **environment):
+    return command(hub, home, SCRIPT, *arguments(published, *more, repo=repo), **environment)
 
 
 def test_a_repository_holds_model_card_samples_and_reports(hub, published):
@@ -121,7 +123,9 @@ def test_a_hub_that_stays_out_of_order_leaves_nothing_half_published(hub, publis
 
 @pytest.mark.slow
 def test_private_repositories_and_tokens(hub, published, tmp_path):
-    run = publish(hub, tmp_path / "home", published, "--private", repo="user/secret")
+    secret = arguments(published, "--private", repo="user/secret")
+    others = arguments(published, "--private"), arguments(published, repo="somebody/else")
+    run, public, foreign = commands(hub, tmp_path / "home", SCRIPT, secret, *others)
     assert run.returncode == 0, run.stderr
     assert hub.repository("user/secret").private
     texts = [run.stdout, run.stderr]
@@ -129,20 +133,19 @@ def test_private_repositories_and_tokens(hub, published, tmp_path):
     texts += [file.content.decode(errors="ignore") for file in hub.repository("user/secret").files().values()]
     assert not [text for text in texts if TOKEN in text]
 
-    run = publish(hub, tmp_path / "home", published, "--private")
-    assert run.returncode == 2
-    assert "user/tiny exists and is public" in run.stderr
+    assert public.returncode == 2
+    assert "user/tiny exists and is public" in public.stderr
     run = publish(hub, tmp_path / "home", published, repo="user/other", token=None)
     assert run.returncode == 2
     assert "401" in run.stderr.splitlines()[-1]
-    run = publish(hub, tmp_path / "home", published, repo="somebody/else")
-    assert run.returncode == 2
-    assert "403" in run.stderr.splitlines()[-1]
+    assert foreign.returncode == 2
+    assert "403" in foreign.stderr.splitlines()[-1]
 
 
 def test_a_dry_run_writes_what_would_be_published_and_asks_nobody(hub, published, tmp_path):
     with hub.recorded() as requests:
-        run = publish(hub, tmp_path / "home", published, "--dry-run", tmp_path / "out", token=None)
+        dry = arguments(published, "--dry-run", tmp_path / "out")
+        run, again = commands(hub, tmp_path / "home", SCRIPT, dry, dry, token=None)
     assert run.returncode == 0, run.stderr
     assert requests == []
     for branch, name in {"model": "main", "code": "remote-code"}.items():
@@ -152,9 +155,8 @@ def test_a_dry_run_writes_what_would_be_published_and_asks_nobody(hub, published
         assert written == sent
     index = json.loads((tmp_path / "out" / "model" / "model_index.json").read_text())
     assert index["unet"] == ["speech_enhance", "ConditionalUNet2DModel"]
-    run = publish(hub, tmp_path / "home", published, "--dry-run", tmp_path / "out", token=None)
-    assert run.returncode == 2
-    assert "is not empty" in run.stderr
+    assert again.returncode == 2
+    assert "is not empty" in again.stderr
 
 
 @pytest.mark.slow
@@ -164,7 +166,13 @@ def test_figures_are_published_as_results_of_a_benchmark(hub, published, tmp_pat
     facts["evaluations"][0]["benchmark_set"] = "pairs-valid"
     (tmp_path / "about.yaml").write_text(yaml.safe_dump(facts))
     known = (model, tmp_path / "about.yaml", results)
-    run = publish(hub, tmp_path / "home", known, "--benchmark", "user/benchmark", repo="user/measured")
+    run, without = commands(
+        hub,
+        tmp_path / "home",
+        SCRIPT,
+        arguments(known, "--benchmark", "user/benchmark", repo="user/measured"),
+        arguments(published, "--benchmark", "user/benchmark", repo="user/other-measured"),
+    )
     assert run.returncode == 0, run.stderr
     code = "from huggingface_hub import HfApi\nshow(found=[vars(item) for item in HfApi().model_info('user/measured', expand=['evalResults']).eval_results])"  # fmt: skip
     found = {entry["task_id"]: entry for entry in client(hub, tmp_path / "home", code)["found"]}
@@ -175,6 +183,5 @@ def test_figures_are_published_as_results_of_a_benchmark(hub, published, tmp_pat
     dataset = card["model-index"][0]["results"][0]["dataset"]
     assert (dataset["type"], dataset["config"], dataset["split"]) == ("user/benchmark", "pairs-valid", "test")
     assert ".eval_results/user-benchmark.yaml" not in hub.repository("user/measured").files("remote-code")
-    run = publish(hub, tmp_path / "home", published, "--benchmark", "user/benchmark", repo="user/other-measured")
-    assert run.returncode == 2
-    assert "no evaluation of the card has a `benchmark_set`" in run.stderr.splitlines()[-1]
+    assert without.returncode == 2
+    assert "no evaluation of the card has a `benchmark_set`" in without.stderr.splitlines()[-1]

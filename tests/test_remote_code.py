@@ -54,7 +54,7 @@ def test_modules_are_followed_not_listed():
     assert modules[-1] == "pipeline"
     assert {"mel", "windows", "schedulers", "safe_loading"} <= set(modules)
     assert "unet" not in modules  # a file of its own
-    assert merged_modules("unet") == ["unet"]
+    assert merged_modules("unet") == ["removed_settings", "unet"]
 
 
 @pytest.mark.parametrize(
@@ -129,10 +129,11 @@ show(main=failure(lambda: load("user/tiny")), branch=failure(lambda: load("user/
     assert got["ran"] == []
     assert all("Error" in got[name] for name in ("main", "branch", "custom")), got
     assert "trust_remote_code=True" in got["custom"]
-    assert client(hub, home, plain)["digest"] == published_digest
     # the branch with the code is no place for people who installed the package, once its code lies in their cache
-    branch = "show(error=failure(lambda: load('user/tiny', revision='remote-code')))"
-    assert "load the branch without it (`main`)" in client(hub, home, branch)["error"]
+    branch = "show(digest=digest(load('user/tiny')), error=failure(lambda: load('user/tiny', revision='remote-code')))"
+    got = client(hub, home, branch)
+    assert got["digest"] == published_digest
+    assert "load the branch without it (`main`)" in got["error"]
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.schedulers import training_scheduler
 from training.bounds import COUNT, SEED, check_numbers
 from training.compare_schedulers import FIRST, QUALITY, mean, measure
-from training.config import TrainingConfig, load_config, read_config
+from training.config import TrainingConfig, load_config, read_config, read_yaml
 from training.paired_table import paired_tables, score_sets
 from training.reports import write_report
 from training.validation import Pair, load_pairs
@@ -143,10 +143,8 @@ def score_model(folder: Path, pairs: list[Pair], base: TrainingConfig) -> dict[s
     pipeline.set_progress_bar_config(disable=True)
     one_step = measure(pipeline, FIRST, pairs)
     scores = {name: mean(one_step, name) for name in QUALITY}
-    scores |= {"relative_cost": relative_cost(pipeline, base, pairs), "pesq_4_steps": float("nan")}
-    if pipeline.config.initial_noise_scale > 0:  # a regressor has one step
-        scores["pesq_4_steps"] = mean(measure(pipeline, replace(FIRST, num_inference_steps=4), pairs))
-    return scores
+    four_steps = mean(measure(pipeline, replace(FIRST, num_inference_steps=4), pairs))
+    return scores | {"relative_cost": relative_cost(pipeline, base, pairs), "pesq_4_steps": four_steps}
 
 
 def score_on_sets(folder: Path, sets: dict[str, list[Pair]], plan: AblationPlan) -> dict:
@@ -174,7 +172,7 @@ def run_plan(plan: AblationPlan, stored: Path, train: bool = True, seeds: list[i
     """Every run of `plan` that `stored` lacks, appended to it one by one, of all seeds or of `seeds` alone, or none without
     `train`; all runs of the plan."""
     common = plan.common | {"max_minutes": None, "validation_pairs": None, "checkpoint_every": 0}
-    base = variant_config(yaml.safe_load(Path(plan.config).read_text(encoding="utf-8")), common)
+    base = variant_config(read_yaml(plan.config), common)
     rows = [json.loads(line) for line in stored.read_text(encoding="utf-8").splitlines()] if stored.exists() else []
     rows = [
         row

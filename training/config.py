@@ -1,4 +1,4 @@
-"""One YAML file describes a training run; these are its fields."""
+"""One YAML file describes a training run; these are its fields. With `extends: FILE` it holds only what differs from another."""
 
 import dataclasses
 import inspect
@@ -15,6 +15,7 @@ import yaml
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.file_enhancement import first_line
 from speech_enhance.metrics import BASIC_METRICS
+from speech_enhance.removed_settings import without_removed
 from speech_enhance.schedulers import training_scheduler
 
 from .bounds import COUNT, NOT_NEGATIVE, POSITIVE, SEED, Bounds, check_numbers
@@ -261,6 +262,12 @@ def load_config(path: str | Path) -> TrainingConfig:
         ValueError: for what cannot be read, or arguments that these do not take.
     """
     config = read_config(TrainingConfig, path)
+    try:
+        config = dataclasses.replace(
+            config, unet=without_removed(config.unet), pipeline=without_removed(config.pipeline)
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     with torch.device("meta"):  # which takes no memory
         unet = _make(ConditionalUNet2DModel, config.unet, f"{path}: unet")
     components = {
@@ -286,18 +293,44 @@ def _make(kind, arguments: dict, where: str):
 
 
 def read_config(kind: type, path: str | Path):
-    """Read a YAML file into the dataclass `kind`, which may hold others, lists and mappings of them.
+    """Read a YAML file (see [`read_yaml`]) into the dataclass `kind`, which may hold others, lists and mappings of them.
 
     Raises:
         ValueError: if the file is no YAML, or for a missing or unknown field or one of the wrong type or value, named by
             its path in the file.
+    """
+    return _build(kind, read_yaml(path), str(path))
+
+
+def read_yaml(path: str | Path, extended_by: tuple[Path, ...] = ()):
+    """The content of a YAML file. A file with `extends: FILE` has all of that file, whose path is relative to it, except
+    for the entries that differ; mappings are merged, lists are replaced.
+
+    Raises:
+        ValueError: if a file is no YAML or extends itself.
     """
     with open(path, encoding="utf-8") as file:
         try:
             content = yaml.safe_load(file)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: no valid YAML ({' '.join(str(error).split())})") from None
-    return _build(kind, content, str(path))
+    if not isinstance(content, dict) or "extends" not in content:
+        return content
+    files = (*extended_by, Path(path).resolve())
+    _expect(isinstance(content["extends"], str), f"{path}: extends", "the path of a file", content["extends"])
+    base = files[-1].parent / content.pop("extends")
+    _expect(base.resolve() not in files, f"{path}: extends", "a file that does not extend this one", str(base))
+    extended = read_yaml(base, files)
+    _expect(isinstance(extended, dict), f"{base}", "a mapping", extended)
+    return _merge(extended, content)
+
+
+def _merge(base: dict, changes: dict) -> dict:
+    merged = base | changes
+    for name in base.keys() & changes.keys():
+        if isinstance(base[name], dict) and isinstance(changes[name], dict):
+            merged[name] = _merge(base[name], changes[name])
+    return merged
 
 
 def _build(kind, value, where: str):

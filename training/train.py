@@ -171,7 +171,7 @@ class Trainer:
                 batch["dereverb"],
             )
             weight = loudness_weight(condition, config.loudness_weight_power)
-            noise = settings.initial_noise_scale * batch["noise"]
+            noise = batch["noise"]
             own = batch["own"] & (self.global_step >= config.own_estimate_start_step)
         denoiser = Denoiser(self.unet, self.noise_scheduler, settings.self_conditioning)
         few = batch["few_steps"]

@@ -79,14 +79,6 @@ def load_measured(
     return pairs, pipeline
 
 
-def score_files(outputs: list[np.ndarray], pairs: list[Pair]) -> list[dict]:
-    """Id and basic metrics of every file."""
-    return [
-        {"id": pair.id} | {name: metric(output, pair.clean) for name, metric in BASIC_METRICS.items()}
-        for output, pair in zip(outputs, pairs, strict=True)
-    ]
-
-
 def score_pairs(pipeline: SpeechEnhancementPipeline, pairs: list[Pair], num_inference_steps: int) -> dict[str, float]:
     """Mean of every basic metric over the pairs, as far as its package is installed; undefined values do not count."""
     outputs = pipeline(
