@@ -79,8 +79,8 @@ function build(value) {
   lanes.style.marginRight = `${100 * (1 - right)}%`;
   const rows = tracks.map((track, index) => {
     const lane = tag("div", "lane", lanes);
-    waveform(track.peaks, lane);
     tag("span", "", lane, { "aria-hidden": "true" }).textContent = track.label;
+    waveform(track.peaks, lane);
     lane.addEventListener("click", (event) => {
       choose(index);
       seekTo(event, lane, 0, 1);

@@ -28,12 +28,12 @@ diffusion model estimates from it, and from noise, how much of every band is spe
 is multiplied: the result.">
 <g class="box"><rect x="1" y="36" width="112" height="46" rx="8"/><rect x="150" y="36" width="112" height="46" rx="8"/>
 <rect class="model" x="299" y="36" width="140" height="46" rx="8"/><rect x="527" y="36" width="112" height="46" rx="8"/></g>
-<g class="line"><path d="M113 59H142M262 59H291M439 59H519"/><path d="M57 36V12H479V45"/><path d="M369 112V90"/></g>
+<g class="line"><path d="M113 59H142M262 59H291M439 59H466M492 59H519"/><path d="M57 36V12H479V45"/><path d="M369 112V90"/></g>
 <g class="tip"><path d="M150 59l-9-5v10zM299 59l-9-5v10zM527 59l-9-5v10zM369 82l-5 9h10z"/></g>
 <circle class="box" cx="479" cy="59" r="13"/>
 <g class="text"><text x="57" y="64">original</text><text x="206" y="55">mel</text><text x="206" y="72">spectrogram</text>
 <text x="369" y="64">diffusion model</text><text x="583" y="64">enhanced</text><text x="479" y="65">×</text>
-<text x="458" y="80" class="small">gain</text><text x="330" y="108" class="small">noise</text></g></svg>"""
+<text x="479" y="90" class="small">gain</text><text x="330" y="108" class="small">noise</text></g></svg>"""
 
 
 def intro(model: str | None, code_url: str | None, space: str | None) -> str:

@@ -160,3 +160,7 @@ def _version() -> str:
     from . import __version__
 
     return f"speech-enhance {__version__}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -133,15 +133,17 @@ def run_folder(options: argparse.Namespace, choice: PipelineChoice) -> int:
     if plan.waiting:
         say_loading(options.quiet)
     outcomes = []
-    for outcome in job.run(plan, options.workers):
-        outcomes.append(outcome)
-        number = f"[{len(outcomes)}/{len(plan.waiting) + len(plan.unreadable)}]"
-        if outcome.error is not None:
-            show(f"{number} {outcome.file}: {outcome.error}")
-        elif not options.quiet:
-            show(f"{number} {outcome.file}: {time_taken(outcome)}")
-        for loss in losses(outcome, Path(outcome.file).suffix):
-            show(f"{number} {outcome.file}: {loss}")
+    with ProgressBar(options.quiet) as progress:
+        for outcome in job.run(plan, options.workers, progress):
+            progress.clear()
+            outcomes.append(outcome)
+            number = f"[{len(outcomes)}/{len(plan.waiting) + len(plan.unreadable)}]"
+            if outcome.error is not None:
+                show(f"{number} {outcome.file}: {outcome.error}")
+            elif not options.quiet:
+                show(f"{number} {outcome.file}: {time_taken(outcome)}")
+            for loss in losses(outcome, Path(outcome.file).suffix):
+                show(f"{number} {outcome.file}: {loss}")
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     if failed or not options.quiet:
         say(

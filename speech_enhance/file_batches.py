@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import TypeVar
 
-from .audio_files import open_audio
+import numpy as np
+
+from .audio_files import AudioReader, open_audio
 from .file_enhancement import FileReport, check_places, enhance_file, write_recording
 
 GROUP_FILES = 16
@@ -42,7 +44,11 @@ def group_by_size(items: Iterable[Item], size: Callable[[Item], int], most: int 
 
 
 def enhance_files(
-    pipeline, files: Sequence[tuple[str | os.PathLike, str | os.PathLike | None]], make_generator: Callable, **settings
+    pipeline,
+    files: Sequence[tuple[str | os.PathLike, str | os.PathLike | None]],
+    make_generator: Callable,
+    on_progress: Callable[[str, float, float], None] | None = None,
+    **settings,
 ) -> list[Result]:
     """Enhance recordings together, block by block; one that fails does not stop the others.
 
@@ -52,6 +58,7 @@ def enhance_files(
         pipeline: A [`SpeechEnhancementPipeline`].
         files: Pairs `(source, target)`. A recording whose target is `None` shares the batches, and nothing is written.
         make_generator: Called for the generator of each recording, see [`SpeechEnhancementPipeline`].
+        on_progress: See [`enhance_file`]; the seconds are those of all recordings that are enhanced together.
         settings: See [`~SpeechEnhancementPipeline.stream`].
 
     Returns:
@@ -77,14 +84,15 @@ def enhance_files(
             except Exception as error:
                 results[index] = error if index in wanted else None
         if streams:
-            _enhance_together(pipeline, files, readers, dict(sorted(streams.items())), make_generator, request, results)
+            streams = dict(sorted(streams.items()))
+            _enhance_together(pipeline, files, readers, streams, make_generator, request, results, on_progress)
     durations = [result.duration for result in results if isinstance(result, FileReport)]
     pace = (time.perf_counter() - started) / max(sum(durations), 1e-9)
     for index in wanted:
         if isinstance(results[index], FileReport):
             results[index] = dataclasses.replace(results[index], seconds=pace * results[index].duration)
         elif results[index] is None:  # alone in its group, or the group failed: now it shows which of them it was
-            results[index] = _enhance_alone(pipeline, *files[index], make_generator, settings)
+            results[index] = _enhance_alone(pipeline, *files[index], make_generator, on_progress, settings)
     return results
 
 
@@ -100,7 +108,9 @@ def _open(pipeline, source, target, request):
     return reader, pipeline.open_stream(reader.blocks, reader.sampling_rate, request)
 
 
-def _enhance_together(pipeline, files, readers: dict, streams: dict, make_generator, request, results) -> None:
+def _enhance_together(
+    pipeline, files, readers: dict, streams: dict, make_generator, request, results, on_progress
+) -> None:
     """Put the reports of `streams` into `results`, until one of them fails."""
     import torch
 
@@ -108,6 +118,8 @@ def _enhance_together(pipeline, files, readers: dict, streams: dict, make_genera
     seeds = pipeline.draw_seeds([make_generator() for _ in order], len(order))
     with torch.no_grad():
         blocks = pipeline.process(list(streams.values()), seeds, request, None, ())
+        if on_progress:
+            blocks = _watched(blocks, [readers[index] for index in order], on_progress)
         try:
             for position, outputs in itertools.groupby(blocks, key=itemgetter(0)):
                 index = order[position]
@@ -120,8 +132,17 @@ def _enhance_together(pipeline, files, readers: dict, streams: dict, make_genera
             pipeline.maybe_free_model_hooks()
 
 
-def _enhance_alone(pipeline, source, target, make_generator, settings: dict) -> FileReport | Exception:
+def _watched(blocks: Iterable[tuple[int, np.ndarray]], readers: list[AudioReader], on_progress) -> Iterator:
+    """The blocks of several recordings as they come; tells the seconds that are done of all of them."""
+    done, total = 0.0, sum(reader.duration for reader in readers)
+    for position, block in blocks:
+        yield position, block
+        done += block.shape[1] / readers[position].sampling_rate
+        on_progress("enhancing", done, total)
+
+
+def _enhance_alone(pipeline, source, target, make_generator, on_progress, settings: dict) -> FileReport | Exception:
     try:
-        return enhance_file(pipeline, source, target, make_generator(), **settings)
+        return enhance_file(pipeline, source, target, make_generator(), on_progress, **settings)
     except Exception as error:
         return error

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -129,11 +129,18 @@ class FolderJob:
         waiting = [file for file in files if file not in kept]
         return Plan(files, waiting, sorted(kept), unreadable, left_out)
 
-    def run(self, plan: Plan, workers: int = 1) -> Iterator[Outcome]:
+    def run(
+        self, plan: Plan, workers: int = 1, on_progress: Callable[[str, float, float], None] | None = None
+    ) -> Iterator[Outcome]:
         """Enhance what waits, in processes of their own if `workers` is above 1; each outcome as it comes.
 
         Short files share the network's batches, in groups (see [`group_by_size`]) of all files of the plan: one that is
         missing is computed with the same neighbours as the first time, so it gets the same bytes.
+
+        Args:
+            plan: What is to be done.
+            workers: Number of processes.
+            on_progress: Called by a single process while it enhances a file or a group, see [`enhance_files`].
 
         Raises:
             UserError: if the pipeline cannot be loaded, or the folder not be written; also if a process is killed.
@@ -144,11 +151,11 @@ class FolderJob:
             raise UserError(f"{self.target}: cannot be written ({reason(error)})") from error
         report = FolderReport(self.report_path)
         report.check()
-        for outcome in self._outcomes(plan, workers):
+        for outcome in self._outcomes(plan, workers, on_progress):
             report.add(dataclasses.asdict(outcome))
             yield outcome
 
-    def _outcomes(self, plan: Plan, workers: int) -> Iterator[Outcome]:
+    def _outcomes(self, plan: Plan, workers: int, on_progress) -> Iterator[Outcome]:
         for folder, why in plan.unreadable.items():
             error = AudioFileError(f"{self.source / folder}: cannot be read ({why})")
             yield self._outcome(folder, error)
@@ -157,7 +164,7 @@ class FolderJob:
         if workers <= 1:
             loaded = self.choice.load() if groups else None
             for group in groups:
-                yield from self._enhance(group, loaded)
+                yield from self._enhance(group, loaded, on_progress)
             return
         context = multiprocessing.get_context("spawn")
         threads = max(1, (os.cpu_count() or 1) // workers)
@@ -179,7 +186,7 @@ class FolderJob:
         marked = ([(file, file in waiting) for file in group] for group in groups)
         return [group for group in marked if any(waits for _, waits in group)]
 
-    def _enhance(self, group: list[tuple[str, bool]], loaded) -> list[Outcome]:
+    def _enhance(self, group: list[tuple[str, bool]], loaded, on_progress=None) -> list[Outcome]:
         """Enhance those of a group that wait, with the pipeline and settings `loaded`."""
         pipeline, settings = loaded
         outside = [file for file, waits in group if waits and self._leads_outside(file)]
@@ -191,7 +198,7 @@ class FolderJob:
                 # a file may be where a folder is to be: writing says so, for the recordings it concerns
                 with contextlib.suppress(OSError):
                     target.parent.mkdir(parents=True, exist_ok=True)
-        results = enhance_files(pipeline, places, self.choice.generator, **settings)
+        results = enhance_files(pipeline, places, self.choice.generator, on_progress, **settings)
         why = "is a link to a file outside the folder, which is not followed; put the file itself there"
         refused = [self._outcome(file, AudioFileError(f"{self.source / file}: {why}")) for file in outside]
         return refused + [

@@ -6,13 +6,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 
+from .call_options import CallArguments, CallOptions
 from .front_end import FrontEnd
 from .inputs import check_output, is_batch, join_batch, split_batch
 from .mel_stage import check_source, join_mels, resynthesise
@@ -186,7 +187,7 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         *,
         output_type: Literal["np"] = "np",
         return_dict: Literal[True] = True,
-        **named: Any,
+        **named: Unpack[CallOptions],
     ) -> "ArrayOutput": ...
 
     @overload
@@ -213,7 +214,9 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
     ) -> SpeechEnhancementOutput: ...
 
     @overload
-    def __call__(self, *arguments: Any, return_dict: Literal[False], **named: Any) -> tuple[Any, ...]: ...
+    def __call__(
+        self, *arguments: Any, return_dict: Literal[False], **named: Unpack[CallArguments]
+    ) -> tuple[Any, ...]: ...
 
     @torch.no_grad()
     def __call__(

@@ -8,7 +8,7 @@ from .standard_streams import say
 
 
 class ProgressBar:
-    """Seconds of audio done and the time that is left, on a terminal; called by [`enhance_file`].
+    """Seconds of audio done and the time that is left, on a terminal; called by [`enhance_file`] and [`enhance_files`].
 
     Args:
         quiet: Whether nothing is shown.
@@ -21,9 +21,14 @@ class ProgressBar:
         self._bar = None
         return self
 
-    def __exit__(self, kind, error, traceback) -> None:
+    def clear(self) -> None:
+        """Take the bar away, so that a line can be written; the next call shows a new one."""
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
+
+    def __exit__(self, kind, error, traceback) -> None:
+        self.clear()
 
     def __call__(self, stage: str, seconds: float, duration: float) -> None:
         if not self._shown:

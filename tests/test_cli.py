@@ -346,10 +346,22 @@ def test_too_few_arguments():
     check_refusal(run("only.wav"), "OUTPUT")
 
 
-@pytest.mark.parametrize("size", [(24, 80), (0, 0)])
-def test_progress_is_shown_on_a_terminal_only(tmp_path, tiny_model, call, size):
-    source = write(tmp_path / "in.wav")
-    command = [sys.executable, "-m", "speech_enhance", source, tmp_path / "out.wav", "--model", tiny_model]
+def test_the_module_of_the_command_is_the_command():
+    command = [sys.executable, "-m", "speech_enhance.cli", "only.wav"]
+    check_refusal(subprocess.run(command, capture_output=True, text=True, timeout=120, check=False), "OUTPUT")
+
+
+@pytest.mark.parametrize(
+    ("size", "names"), [((24, 80), ["in.wav"]), ((0, 0), ["in.wav"]), ((24, 80), ["in/a.wav", "in/b.wav"])]
+)
+def test_progress_is_shown_on_a_terminal_only(tmp_path, tiny_model, call, size, names):
+    (tmp_path / "in").mkdir()
+    for name in names:
+        write(tmp_path / name)
+    source, target = (
+        (tmp_path / "in", tmp_path / "out") if len(names) > 1 else (tmp_path / "in.wav", tmp_path / "out.wav")
+    )
+    command = [sys.executable, "-m", "speech_enhance", source, target, "--model", tiny_model]
     terminal, other_end = os.openpty()
     termios.tcsetwinsize(terminal, size)
     process = subprocess.Popen(command, stderr=other_end)
@@ -364,7 +376,7 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path, tiny_model, call, size):
     os.close(terminal)
     assert b"enhancing" in shown
     assert re.search(rb"\d+% \|.*\| \d of \d s of audio, .* left", shown)
-    assert "left" not in call(source, tmp_path / "out.wav", "--model", tiny_model).stderr
+    assert "s of audio, " not in call(source, tmp_path / "again.wav", "--model", tiny_model).stderr
 
 
 @pytest.mark.parametrize("name", ["out.m4a", "out.mp4"])

@@ -99,6 +99,9 @@ def test_example_at_a_click(page):
     assert page.locator("#player .lane span").all_inner_texts() == names
     heights = page.locator("#player .lane").evaluate_all("(lanes) => lanes.map((lane) => lane.offsetHeight)")
     assert len(set(heights)) == 1
+    for label, wave in zip(*(page.locator(f"#player .lane {part}").all() for part in ("span", "svg")), strict=True):
+        box = label.bounding_box()
+        assert box["y"] + box["height"] <= wave.bounding_box()["y"] + 1, "a name hides no sound"
     page.wait_for_timeout(700)
     screenshot(page, "enhanced")
 

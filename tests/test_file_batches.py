@@ -39,7 +39,8 @@ def test_together_is_as_one_by_one_in_fewer_batches(tmp_path, tiny_pipeline, fil
         enhance_file(tiny_pipeline, source, tmp_path / f"alone-{source.name}", generator(), num_estimates=2)
     alone = sizes.copy()
     sizes.clear()
-    reports = enhance_files(tiny_pipeline, files, generator, num_estimates=2)
+    told = []
+    reports = enhance_files(tiny_pipeline, files, generator, lambda *progress: told.append(progress), num_estimates=2)
     assert sum(sizes) == sum(alone)
     assert sizes[:-1] == [4] * (len(sizes) - 1)
     assert len(sizes) < len(alone)
@@ -50,6 +51,12 @@ def test_together_is_as_one_by_one_in_fewer_batches(tmp_path, tiny_pipeline, fil
         assert report.seconds > 0
     paces = [report.seconds / report.duration for report in reports]
     np.testing.assert_allclose(paces, paces[0])
+    seconds = sum(report.duration for report in reports)
+    assert {stage for stage, _, _ in told} == {"enhancing"}
+    np.testing.assert_allclose([duration for _, _, duration in told], seconds)
+    done = [progress for _, progress, _ in told]
+    assert done == sorted(done)
+    assert done[-1] == pytest.approx(seconds)
 
 
 def test_a_recording_without_a_target_takes_part_and_leaves_nothing(tiny_pipeline, files):

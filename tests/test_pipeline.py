@@ -1,6 +1,7 @@
 import functools
 import inspect
 import json
+import typing
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from speech_enhance import (
     ConditionalUNet2DModel,
     SpeechEnhancementPipeline,
 )
+from speech_enhance.call_options import CallArguments, CallOptions
 from speech_enhance.mel import analyse
 from speech_enhance.schedulers import training_scheduler
 
@@ -553,3 +555,11 @@ def test_a_model_with_a_dial_for_reverberation_is_told_its_value():
 def test_a_dial_that_a_model_does_not_have_or_out_of_range_is_refused(tiny_pipeline, value, message):
     with pytest.raises(ValueError, match=message):
         tiny_pipeline(noise(3000), 16000, dereverb=value)
+
+
+def test_type_checkers_know_every_keyword_of_a_call():
+    parameters = inspect.signature(SpeechEnhancementPipeline.__call__).parameters
+    assert typing.get_type_hints(CallArguments).keys() == parameters.keys() - {"self", "return_dict"}
+    first, _, last = typing.get_overloads(SpeechEnhancementPipeline.__call__)
+    assert first.__annotations__["named"] == typing.Unpack[CallOptions]
+    assert last.__annotations__["named"] == typing.Unpack[CallArguments]

@@ -1,4 +1,5 @@
 import io
+import re
 
 import numpy as np
 import pyarrow.parquet
@@ -247,6 +248,25 @@ def test_a_talker_of_two_entries_is_not_put_on_both_sides(corpora, tmp_path, cap
 def test_the_config_of_the_repository_is_valid():
     config = read_config(DataConfig, ROOT / "training" / "configs" / "data.yaml")
     assert {corpus.kind for corpus in config.corpora} == {"speech", "noise"}
+
+
+def test_the_config_of_the_page_keeps_talkers_apart(tmp_path):
+    """Each has a folder; of 5 talkers three tenths are 2 as nearly as whole ones allow, and of 3 noises 1."""
+    page = (ROOT / "training" / "README.md").read_text(encoding="utf-8")
+    text = next(block for block in re.findall(r"```yaml\n(.*?)```", page, re.S) if block.startswith("corpora:"))
+    content = yaml.safe_load(text.replace("my/", f"{tmp_path.as_posix()}/")) | {"pairs": None}
+    files = [f"speech/talker{index % 5}/{index}.wav" for index in range(15)] + [
+        f"noise/{index}.wav" for index in range(3)
+    ]
+    for index, file in enumerate(files):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / file, words(16000, seed=index), 16000)
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump(content))
+    main(["--config", str(tmp_path / "data.yaml"), "--output", str(tmp_path / "out")])
+    train, valid = ({row["speaker_id"] for row in table(tmp_path, f"speech-{side}")} for side in ("train", "valid"))
+    assert (len(train), len(valid)) == (3, 2)
+    assert not train & valid
+    assert [len(table(tmp_path, f"noise-{side}")) for side in ("train", "valid")] == [2, 1]
 
 
 def test_dynamic_range_is_that_of_loud_over_quiet_frames():

@@ -114,12 +114,14 @@ def test_own_pairs_need_recordings_apart(corpus, tmp_path, changes, message):
 
 
 def test_the_bar_shows_the_share_of_the_time_and_what_is_left(capsys):
-    bar = progress_bar(0.25, disable=False)
+    bar = progress_bar(0.25, step=6, disable=False)
     bar.start_t -= 30
     bar.update(0.25)
-    bar.refresh()
+    bar.set_description("step 7")
     bar.close()
-    assert re.search(r"50%\|.*00:30 so far, 01:00 left", capsys.readouterr().err)
+    shown = capsys.readouterr().err
+    assert "step 6:  25%|" in shown
+    assert re.search(r"step 7:  50%\|.*00:30 so far, 01:00 left", shown)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -317,7 +319,7 @@ def test_accumulated_batches_train_as_one_batch(corpus, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_time_budget_ends_the_run_and_its_schedule(corpus, tmp_path):
+def test_a_time_budget_ends_the_run_and_its_schedule(corpus, tmp_path, capsys):
     from training.train import main
 
     config = tiny_config(corpus, tmp_path, max_train_steps=100000, lr_warmup_steps=2, checkpoint_every=0)
@@ -331,7 +333,9 @@ def test_a_time_budget_ends_the_run_and_its_schedule(corpus, tmp_path):
     assert lines[-1]["windows_per_second"] > 0
     assert 0 < lines[-1]["data_wait_share"] < 1
     assert (tmp_path / "run" / "pipeline").is_dir()
+    capsys.readouterr()
     main(["--config", str(config), "--max-minutes", "0.05", "--resume"])  # the budget is that of all parts together
+    assert re.search(r"step \d+: +\d+%", capsys.readouterr().err)[0] == f"step {lines[-1]['step']}: 100%"
     again = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert len(again) == len(lines) + 1
 

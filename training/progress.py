@@ -43,10 +43,10 @@ def schedule_position(step: int, time_used: float, num_warmup_steps: int, num_st
     return step if step < num_warmup_steps else max(step, min(time_used, 1) * num_steps)
 
 
-def progress_bar(done: float, disable: bool) -> tqdm:
-    """A bar of the share of a run that is done, from `done` to 1, and of the time that is left by it."""
-    form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} left{postfix}"
-    return tqdm(total=1.0, initial=done, bar_format=form, desc="step 0", disable=disable)
+def progress_bar(done: float, step: int, disable: bool) -> tqdm:
+    """A bar of the share of a run that is done, from `done` at `step` to 1, and of the time that is left by it."""
+    form = "{desc}{percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} left{postfix}"
+    return tqdm(total=1.0, initial=done, bar_format=form, desc=f"step {step}: ", disable=disable)
 
 
 CLOCKS = {"wall": time.monotonic, "cpu": time.process_time}

@@ -114,7 +114,8 @@ class Trainer:
             batches = self.examples.batches(forward_steps, _give_way)
         else:
             batches = accelerator.skip_first_batches(self.examples, forward_steps)
-        progress = progress_bar(self._share_done(), disable=not accelerator.is_local_main_process)
+        self.time_used = self._agreed_time_used()
+        progress = progress_bar(self._share_done(), self.global_step, disable=not accelerator.is_local_main_process)
         for batch in self.clock.waiting_for(batches):
             with accelerator.accumulate(self.unet):
                 losses = self.losses(batch)
