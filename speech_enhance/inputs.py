@@ -65,7 +65,8 @@ def check_live_block(block, num_channels: int | None) -> np.ndarray:
         raise TypeError(f"`block` must be a numpy array, got {type(block).__name__}")
     if block.size or block.ndim not in (1, 2) or not np.issubdtype(block.dtype, np.floating):
         _check_recording(block, "`block`", max_ndim=2)
-    samples = np.array(np.atleast_2d(block), np.float32, order="C")
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, which is told below
+        samples = np.array(np.atleast_2d(block), np.float32, order="C")
     if samples.shape[1] and num_channels not in (None, len(samples)):
         raise ValueError(
             f"`block` has {len(samples)} channels, the blocks before had {num_channels}; reset() begins anew"

@@ -20,6 +20,8 @@ from .running_level import (
 
 START_STEP_DB = 3.0
 """Largest change by one of the first active frames, which are to find the level."""
+FREE_FRAMES = 10
+"""Active frames that may raise the level at once: the first of all may be the faint beginning of a word."""
 OFFSET_SECONDS = 2.0
 """Time constant of the mean that is taken for an offset of the microphone."""
 
@@ -27,9 +29,9 @@ OFFSET_SECONDS = 2.0
 class ForwardLevel:
     """RMS of the active speech so far, frame by frame.
 
-    A frame is active by the rule of [`running_level`], whose spans lie in the past here. The first active frame sets the
-    level. Until there were `START_FRAMES`, each moves the level towards the median of them all by at most
-    `START_STEP_DB`. From then on the step is that of [`running_level`], at most `MAX_STEP_DB`. In pauses and steady noise
+    A frame is active by the rule of [`running_level`], whose spans lie in the past here. The first `FREE_FRAMES` raise the
+    level at once to the upper quartile of them all. Until there were `START_FRAMES`, each moves the level towards their
+    median by at most `START_STEP_DB`, and so do the first ones downwards. From then on the step is that of [`running_level`], at most `MAX_STEP_DB`. In pauses and steady noise
     the level stays. Before the first active frame it is [`level_of_power`] of the last 4 s.
     """
 
@@ -66,9 +68,11 @@ class ForwardLevel:
     def _follow(self, decibels: float) -> None:
         if len(self._first) < START_FRAMES:
             self._first.append(decibels)
-            target = float(np.median(self._first))
+            free = len(self._first) <= FREE_FRAMES
+            target = float(np.percentile(self._first, 75, method="higher") if free else np.median(self._first))
             previous = target if self._level_db is None else self._level_db
-            self._level_db = previous + min(max(target - previous, -START_STEP_DB), START_STEP_DB)
+            most = np.inf if free else START_STEP_DB
+            self._level_db = previous + min(max(target - previous, -START_STEP_DB), most)
         else:
             self._level_db += MAX_STEP_DB * min(max((decibels - self._level_db) / WIDTH_DB, -1.0), 1.0)
 
