@@ -1,5 +1,6 @@
 """Live sound: blocks go in as a microphone gives them, and come out enhanced a fixed time later."""
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -118,6 +119,18 @@ class LiveEnhancer:
     def reset(self) -> None:
         """Forget the sound so far; the next block begins another one, and may have another number of channels."""
         self._stream = None
+
+    def seconds_of_call(self, num_channels: int = 1) -> float:
+        """Time that a run of the network and all around it takes on this machine: the slower of two, after one to warm up."""
+        stream = LiveStream(self._pipeline, self._frames, self._settings, self._seed, num_channels)
+        silence = np.zeros((num_channels, self.latency + 1), np.float32)
+        seconds = []
+        for _ in range(3):
+            started, before = time.perf_counter(), stream.num_calls
+            with torch.no_grad():
+                stream.push(silence)
+            seconds.append((time.perf_counter() - started) / max(stream.num_calls - before, 1))
+        return max(seconds[1:])
 
     def _push(self, samples: np.ndarray) -> np.ndarray:
         length = max(1, round(PIECE_SECONDS * self.sampling_rate))

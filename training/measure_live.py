@@ -231,7 +231,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     pairs, pipeline = validation.load_measured(parser, options)
-    rows = Rows(Path(f"{options.output}.runs.jsonl") if options.output else None, options.model)
+    rows = Rows(Path(f"{options.output}.runs.jsonl") if options.output else None, Path(options.model).name)
     facts = measure(pipeline, pairs, rows)
     add_load(pipeline, facts, options.time)
     write_report(options.output, facts, markdown(facts, f"{options.pairs} ({len(pairs)} files)", options.time))
