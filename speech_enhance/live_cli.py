@@ -1,17 +1,17 @@
 """The command `speech-enhance live`: from a microphone to another device."""
 
 import contextlib
-import sys
 import time
 
 from .cli import OneLineParser, number
 from .file_enhancement import PipelineChoice, UserError, first_line
-from .live_devices import choose_devices, import_sounddevice, list_devices, open_stream
+from .live_devices import Devices, choose_devices, import_sounddevice, list_devices, open_streams
 from .live_terminal import Keys, StatusLine
 from .standard_streams import say
+from .wording import counted
 
-MOST_SILENT_SECONDS = 2.0
-"""Time without a call of the device after which it counts as gone."""
+MOST_SILENT_SECONDS = 5.0
+"""Time without a call of a device after which it counts as gone; PulseAudio's null sink sleeps for 2 s."""
 LOOK_SECONDS = 0.1
 RESERVE_CALLS = 1.5
 """Runs of the network whose time the output holds in stock."""
@@ -29,6 +29,13 @@ def build_parser() -> OneLineParser:
     parser.add_argument("--record", metavar="FILE", help="also write what goes out to an audio file")
     parser.add_argument("--list-devices", action="store_true", help="show the devices and end")
     parser.add_argument("--rate", type=number(int, 1000, 768000), metavar="HZ", help="default: what the devices take")
+    parser.add_argument(
+        "--buffer",
+        type=number(float, 1, 2000),
+        default=50.0,
+        metavar="MS",
+        help="of each device (default: %(default)s); more, if it crackles",
+    )
     parser.add_argument("--model", metavar="FOLDER_OR_ID", help="pipeline folder or Hub id (default: the bundled one)")
     parser.add_argument(
         "--device", metavar="NAME", help="of the network: cpu, cuda, … (default: a GPU if there is one)"
@@ -61,9 +68,11 @@ def run_live(arguments: list[str]) -> int:
 
             writer = stack.enter_context(AudioWriter(options.record, devices.sampling_rate, devices.num_outputs))
         session = make_session(options, devices, record=writer is not None)
-        stream = open_stream(sounddevice, devices, session.callback)
+        streams = open_streams(sounddevice, devices, session, options.buffer / 1000)
         say(f"from {devices.input_name!r} to {devices.output_name!r} at {devices.sampling_rate} Hz")
-        run_session(sounddevice, session, stream, devices, writer, options.seconds)
+        error = run_session(session, streams, devices, writer, options.seconds)
+    if error:  # what was recorded until then is kept
+        raise UserError(error)
     return 0
 
 
@@ -85,51 +94,63 @@ def make_session(options, devices, record: bool):
     return LiveSession(live, devices.num_inputs, devices.num_outputs, min(reserve, devices.sampling_rate), record)
 
 
-def run_session(sounddevice, session, stream, devices, writer, most_seconds: float | None) -> None:
-    """Run until the user ends it, the time is over, or a device is gone.
+def run_session(session, streams: list, devices: Devices, writer, most_seconds: float | None) -> str:
+    """Run until the user ends it, the time is over, or something fails, and say how it was.
 
-    Raises:
-        UserError: if a device is gone, or the network fails.
+    Returns:
+        What failed, in one line; empty if nothing did.
     """
-    started, warned, gone = time.monotonic(), 0, None
     with Keys() as keys, StatusLine() as line:
         session.start()
         try:
-            stream.start()
-            session.last_callback = time.monotonic()
-            extra = sum(stream.latency)
-            while most_seconds is None or time.monotonic() - started < most_seconds:
-                time.sleep(LOOK_SECONDS)
-                if writer is not None:
-                    writer.write(session.recorded())
-                if session.error is not None:
-                    raise UserError(f"the network failed: {first_line(session.error)}")
-                if not stream.active or time.monotonic() - session.last_callback > MOST_SILENT_SECONDS:
-                    raise UserError(f"{devices.input_name!r} or {devices.output_name!r} is gone: was it unplugged?")
-                if session.meters.num_overloads > warned:
-                    warned = session.meters.num_overloads
-                    line.say("this machine is too slow: for some seconds sound is passed on as it is")
-                key = keys.read()
-                if key == "q":
-                    break
-                if key == "b":
-                    session.bypass = not session.bypass
-                line.show(session, extra)
+            for stream in streams:
+                stream.start()
+            extra = sum(stream.latency for stream in streams)
+            session.last_input = session.last_output = time.monotonic()
+            error = watch_session(session, streams, devices, writer, most_seconds, keys, line)
         except KeyboardInterrupt:
-            pass
-        except sounddevice.PortAudioError as error:
-            gone = error
+            error = ""
+        except sounddevice_error() as problem:
+            error, extra = f"a device does not run: {first_line(problem)}", 0.0
         finally:
-            with contextlib.suppress(sounddevice.PortAudioError):
+            for stream in streams:
                 stream.close(ignore_errors=True)
             session.stop()
-            if writer is not None:
-                writer.write(session.recorded())
-    if gone is not None:
-        raise UserError(f"{devices.input_name!r} or {devices.output_name!r} does not run: {first_line(gone)}") from gone
+    if writer is not None:
+        writer.write(session.recorded())
     meters = session.meters
     say(
         f"{meters.seconds:.1f} s, delay {1000 * session.delay / devices.sampling_rate:.0f} ms and {1000 * extra:.0f} ms of the devices, "
-        f"load {100 * meters.load:.0f} %, {meters.gaps} gaps, {meters.lost} samples lost, {meters.num_overloads} times too slow"
+        f"load {100 * meters.load:.0f} %, {counted(meters.gaps, 'gap')}, {counted(meters.lost, 'sample')} lost, "
+        f"{counted(meters.num_overloads, 'time')} too slow"
     )
-    sys.stdout.flush()
+    return error
+
+
+def watch_session(session, streams: list, devices: Devices, writer, most_seconds, keys: Keys, line: StatusLine) -> str:
+    """Show how it goes and obey the keys until the end; returns what failed, or nothing."""
+    started, warned = time.monotonic(), 0
+    while most_seconds is None or time.monotonic() - started < most_seconds:
+        time.sleep(LOOK_SECONDS)
+        if writer is not None:
+            writer.write(session.recorded())
+        if session.error is not None:
+            return f"the network failed: {first_line(session.error)}"
+        calls = (devices.input_name, session.last_input), (devices.output_name, session.last_output)
+        for stream, (name, called) in zip(streams, calls, strict=True):
+            if not stream.active or time.monotonic() - called > MOST_SILENT_SECONDS:
+                return f"{name!r} is gone: was it unplugged?"
+        if session.meters.num_overloads > warned:
+            warned = session.meters.num_overloads
+            line.say("this machine is too slow: for some seconds sound is passed on as it is")
+        key = keys.read()
+        if key == "q":
+            break
+        if key == "b":
+            session.bypass = not session.bypass
+        line.show(session, sum(stream.latency for stream in streams))
+    return ""
+
+
+def sounddevice_error() -> type[Exception]:
+    return import_sounddevice().PortAudioError

@@ -89,25 +89,26 @@ def choose_devices(sounddevice, source: str | None, target: str | None, rate: in
     )  # fmt: skip
 
 
-def open_stream(sounddevice, devices: Devices, callback):
-    """A stream of both devices with a callback, not started yet.
+def open_streams(sounddevice, devices: Devices, session, buffer_seconds: float) -> list:
+    """Streams from the input to [`~LiveSession.take`] and from [`~LiveSession.give`] to the output, not started yet. They
+    are two, since one of both devices stalls on some systems and needs both to be of the same kind.
 
     Raises:
-        UserError: if the devices cannot be opened together.
+        UserError: if a device cannot be opened.
     """
+    usual = {"samplerate": devices.sampling_rate, "dtype": "float32", "latency": buffer_seconds}
+    name = devices.input_name
     try:
-        return sounddevice.Stream(
-            samplerate=devices.sampling_rate,
-            device=(devices.input, devices.output),
-            channels=(devices.num_inputs, devices.num_outputs),
-            dtype="float32",
-            latency="low",
-            callback=callback,
+        source = sounddevice.InputStream(
+            device=devices.input, channels=devices.num_inputs, callback=session.take, **usual
+        )
+        name = devices.output_name
+        target = sounddevice.OutputStream(
+            device=devices.output, channels=devices.num_outputs, callback=session.give, **usual
         )
     except (sounddevice.PortAudioError, ValueError) as error:
-        raise UserError(
-            f"cannot open {devices.input_name!r} and {devices.output_name!r} together: {_reason(error)}"
-        ) from error
+        raise UserError(f"cannot open {name!r}: {_reason(error)}") from error
+    return [source, target]
 
 
 def _find(sounddevice, name: str | None, kind: str) -> dict:

@@ -1,8 +1,11 @@
 """Live sound between a device that must never wait and a network that sometimes takes long.
 
-The device's callback moves samples in and out of two ring buffers and does nothing else. A worker thread takes what
-has come, enhances it and puts it into the other buffer, which holds a short reserve for the time the network takes. What
-the callback and the worker tell each other are numbers that only one of them changes.
+The callbacks of the devices move samples into one ring buffer and out of another, and do nothing else. A worker thread
+takes what has come, enhances it and puts it into the other buffer, which holds a short reserve for the time the network
+takes. What the threads tell each other are numbers that only one of them changes.
+
+The two devices have clocks of their own. Where the reserve runs out, silence goes out and the delay grows by it; where
+more than the reserve stays in stock for a second, what is too much is left out, with a fade.
 """
 
 import threading
@@ -16,6 +19,7 @@ from .live import LiveEnhancer
 
 RING_SECONDS = 4.0
 FADE_SECONDS = 0.02
+START_SECONDS = 1.0
 RETRY_SECONDS = 5.0
 """Time for which sound is passed on after the network was too slow."""
 MOST_LOAD = 0.9
@@ -151,7 +155,8 @@ class LiveSession:
         self._outbox.write(np.zeros((num_outputs, reserve), np.float32))
         self._recording = RingBuffer(num_outputs, size) if record else None
         self._passage = Passage(live, num_inputs)
-        self._missing = self._dropped = self._filled_up = 0
+        self._least = self._surplus = 0
+        self._checked, self._cut = 0.0, None
         self._most_waiting = max(2 * reserve, round(0.2 * live.sampling_rate))
         self._rest_until = 0
         self._stopped = threading.Event()
@@ -159,27 +164,31 @@ class LiveSession:
         self.meters = Meters()
         self.bypass = False
         self.error: BaseException | None = None
-        self.last_callback = time.monotonic()
+        self.last_input = self.last_output = time.monotonic()
 
     @property
     def delay(self) -> int:
-        """Samples from what the callback gets to the same sound in what it gives."""
-        return self._live.latency + self._reserve
+        """Samples from what the input gives now to the same sound in the output, without what the devices hold."""
+        return self._live.latency + self._inbox.filled + self._outbox.filled
 
     @property
     def sampling_rate(self) -> int:
         """Samples per second."""
         return self._live.sampling_rate
 
-    def callback(self, indata: np.ndarray, outdata: np.ndarray, frames: int, when, status) -> None:
-        """What the device calls, with arrays `(frames, channels)`: it never waits."""
-        self.last_callback = time.monotonic()
+    def take(self, indata: np.ndarray, frames: int, when=None, status=None) -> None:
+        """What the input device calls, with an array `(frames, channels)`: it never waits."""
+        self.last_input = time.monotonic()
         self.meters.lost += frames - self._inbox.write(indata.T)
+
+    def give(self, outdata: np.ndarray, frames: int, when=None, status=None) -> None:
+        """What the output device calls, with an array `(frames, channels)` to fill: it never waits."""
+        self.last_output = time.monotonic()
         block = self._outbox.read(frames)
         outdata[: block.shape[1]] = block.T
         outdata[block.shape[1] :] = 0
-        if block.shape[1] < frames:
-            self._missing += frames - block.shape[1]
+        self._least = min(self._least, self._outbox.filled)
+        if block.shape[1] < frames and self.meters.seconds > START_SECONDS:  # before, devices fill their own buffers
             self.meters.gaps += 1
 
     def start(self) -> None:
@@ -205,16 +214,10 @@ class LiveSession:
 
     def work_once(self) -> bool:
         """Take what has come and enhance it; returns whether there was something."""
-        lost, waiting = self.meters.lost, self._inbox.filled
-        if lost > self._filled_up:  # silence in its place keeps the time
-            block = np.zeros(
-                (len(self._inbox.read(0)), min(lost - self._filled_up, self._live.sampling_rate)), np.float32
-            )
-            self._filled_up += block.shape[1]
-        elif waiting:
-            block = self._inbox.read(min(waiting, max(self._live.sampling_rate // 20, 1)))
-        else:
+        waiting = self._inbox.filled
+        if not waiting:
             return False
+        block = self._inbox.read(min(waiting, max(self._live.sampling_rate // 20, 1)))
         self._watch(waiting)
         started = time.perf_counter()
         output = self._passage.process(block, self.bypass)
@@ -247,6 +250,22 @@ class LiveSession:
             output = np.broadcast_to(output.mean(axis=0, keepdims=True), (self._num_outputs, output.shape[1]))
         if self._recording is not None:
             self._recording.write(output)
-        late = min(self._missing - self._dropped, output.shape[1])  # silence went out in the place of these
-        self._dropped += late
-        self._outbox.write(output[:, late:])
+        self._outbox.write(self._without_surplus(output))
+
+    def _without_surplus(self, output: np.ndarray) -> np.ndarray:
+        """`output`, or nothing of it while more is in stock than the reserve was in all of the last second."""
+        if self.meters.seconds - self._checked >= 1:
+            self._surplus = self._least - self._reserve // 2 if self._least > self._reserve else 0
+            self._least, self._checked = self._outbox.filled, self.meters.seconds
+        length = output.shape[1]
+        if self._surplus >= length:
+            self._surplus -= length
+            if self._cut is None:
+                self._cut = output[:, : round(FADE_SECONDS * self._live.sampling_rate)]
+            return output[:, :0]
+        if self._cut is not None:
+            fade = min(self._cut.shape[1], length)
+            shares = (np.arange(fade, dtype=np.float32) + 0.5) / fade
+            faded = shares * output[:, :fade] + (1 - shares) * self._cut[:, :fade]
+            output, self._cut = np.concatenate([faded, output[:, fade:]], axis=1), None
+        return output
