@@ -135,7 +135,6 @@ def test_a_machine_that_is_too_slow_passes_sound_on(oracle):
             pass
     assert session.meters.num_overloads == 1
     assert session.overloaded
-    assert session.meters.gaps > 0
     assert delay_at_end(np.concatenate(outputs, axis=1), audio) <= session.delay + BLOCK
 
 
