@@ -1,5 +1,7 @@
 """Live sound in Python: delay, blocks, wrong input, settings."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -285,3 +287,17 @@ def test_an_offset_changes_nothing_but_itself(tiny):
     plain, shifted = enhanced(live, audio), enhanced(live, audio + np.float32(0.3))
     difference = (shifted - plain)[live.latency :]
     np.testing.assert_allclose(difference[8000:-4000], 0.3, atol=2e-3)
+
+
+def test_the_example_of_the_page_runs_and_its_delays_are_true(monkeypatch):
+    text = (ROOT / "docs" / "live.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    monkeypatch.chdir(ROOT)
+    names = {}
+    exec(example.replace("noisy.audio, 300", "noisy.audio[:, :24000], 30"), names)
+    assert names["enhanced"].shape == (1, 24000)
+    for name in LATENCIES:
+        delays = [round(1000 * names["pipe"].live(rate, name).latency / rate) for rate in (16000, 48000)]
+        assert f"| `{name}` | {delays[0]}, {delays[1]} ms |" in text
+    assert f"{round(1000 * names['pipe'].live(48000, LiveTiming(32, 64, 1024)).latency / 48000)} ms." in text
+    assert "latency` (156 ms)" in (ROOT / "README.md").read_text(encoding="utf-8")
