@@ -34,7 +34,7 @@ class LiveTiming:
 
 LATENCIES = {
     "low": LiveTiming(look_ahead_ms=64, interval_ms=64, window_ms=1024),
-    "quality": LiveTiming(look_ahead_ms=128, interval_ms=192, window_ms=1024),
+    "quality": LiveTiming(look_ahead_ms=96, interval_ms=192, window_ms=1024),
 }
 """Timings by name: for conversation, about 150 ms, and for all that may be later. Chosen by rule from measured figures:
 `training/measure_live.py`."""
