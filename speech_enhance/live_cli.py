@@ -100,6 +100,7 @@ def run_session(session, streams: list, devices: Devices, writer, most_seconds: 
     Returns:
         What failed, in one line; empty if nothing did.
     """
+    extra = 0.0
     with Keys() as keys, StatusLine() as line:
         session.start()
         try:
@@ -111,7 +112,7 @@ def run_session(session, streams: list, devices: Devices, writer, most_seconds: 
         except KeyboardInterrupt:
             error = ""
         except sounddevice_error() as problem:
-            error, extra = f"a device does not run: {first_line(problem)}", 0.0
+            error = f"a device does not run: {first_line(problem)}"
         finally:
             for stream in streams:
                 stream.close(ignore_errors=True)
@@ -153,4 +154,5 @@ def watch_session(session, streams: list, devices: Devices, writer, most_seconds
 
 
 def sounddevice_error() -> type[Exception]:
+    """What `sounddevice` raises for a device that fails."""
     return import_sounddevice().PortAudioError
