@@ -15,6 +15,9 @@ _EXPORTS = {
     "ConditionalUNet2DModel": "unet",
     "DEFAULT_CHECKPOINT": "checkpoints",
     "DNSMOS": "dnsmos",
+    "LATENCIES": "live_timing",
+    "LiveEnhancer": "live",
+    "LiveTiming": "live_timing",
     "MEL_LAYOUTS": "mel_layouts",
     "MEL_STAGE_CHECKPOINT": "checkpoints",
     "MelConfig": "mel",
@@ -52,6 +55,9 @@ if TYPE_CHECKING:  # the same names as above, in the form that a typed package e
     from .checkpoints import MEL_STAGE_CHECKPOINT as MEL_STAGE_CHECKPOINT
     from .dnsmos import DNSMOS as DNSMOS
     from .file_enhancement import enhance_file as enhance_file
+    from .live import LiveEnhancer as LiveEnhancer
+    from .live_timing import LATENCIES as LATENCIES
+    from .live_timing import LiveTiming as LiveTiming
     from .mel import MelConfig as MelConfig
     from .mel_layouts import MEL_LAYOUTS as MEL_LAYOUTS
     from .mel_layouts import convert_mel as convert_mel

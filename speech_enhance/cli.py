@@ -1,4 +1,4 @@
-"""The command `speech-enhance INPUT... OUTPUT`."""
+"""The command `speech-enhance INPUT... OUTPUT`, and the way to `speech-enhance live`."""
 
 import argparse
 import importlib.util
@@ -24,7 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
     reader of stdout has left."""
 
     def work() -> int:
-        options = parse(arguments)
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        if given[:1] == ["live"]:
+            from .live_cli import run_live
+
+            return run_live(given[1:])
+        options = parse(given)
         return run(options, pipeline_choice(options))
 
     return run_command(work, "interrupted, no file is left half-written")
@@ -48,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="speech-enhance",
         usage="speech-enhance INPUT [INPUT ...] OUTPUT [options]",
         description="Turn down the noise in a recording of speech. The output has the input's sampling rate, "
-        "channels, length, level and tags.",
+        "channels, length, level and tags. For a microphone: speech-enhance live --help (a file of that name is ./live).",
     )
     parser.add_argument(
         "paths",

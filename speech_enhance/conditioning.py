@@ -76,17 +76,22 @@ def noise_floor(
 
 
 def build_condition(
-    noisy_mel: torch.Tensor, config: ConditionConfig, dereverb: torch.Tensor | float = 0.0
+    noisy_mel: torch.Tensor,
+    config: ConditionConfig,
+    dereverb: torch.Tensor | float = 0.0,
+    floor: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Condition `(batch, config.num_channels, num_mel_bins, frames)` of a whole recording's `noisy_mel`.
 
     Channels: the noisy mel; its [`noise_floor`]; the frequency coordinate from -1 (lowest band) to 1; and `dereverb`, the
     same everywhere, from 0 (the room stays) to 1 (direct sound and the first 50 ms), one for all or `(batch,)`. All but
-    the first as far as `config` has them.
+    the first as far as `config` has them. A `floor` that is given, broadcast to the shape of `noisy_mel`, takes the place of
+    the recording's own.
     """
     channels = [noisy_mel]
     if config.with_noise_floor:
-        channels.append(noise_floor(noisy_mel, config.span, config.block))
+        own = noise_floor(noisy_mel, config.span, config.block) if floor is None else floor.expand_as(noisy_mel)
+        channels.append(own)
     if config.with_band_coordinate:
         bands = torch.linspace(-1, 1, noisy_mel.shape[-2], device=noisy_mel.device, dtype=noisy_mel.dtype)
         channels.append(bands[:, None].expand_as(noisy_mel))

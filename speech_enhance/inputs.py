@@ -50,6 +50,32 @@ def check_block(block, num_channels: int | None) -> None:
         raise ValueError("the recording contains NaN or infinite samples")
 
 
+def check_live_block(block, num_channels: int | None) -> np.ndarray:
+    """A block of live sound as float32 `(channels, samples)` of its own; it may be empty.
+
+    Args:
+        block: What the caller gave.
+        num_channels: Channels of the blocks before; `None` if there were none.
+
+    Raises:
+        ValueError, TypeError: unless it is a floating-point array `(samples,)` or `(channels, samples)` of finite samples
+            with as many channels as before.
+    """
+    if not isinstance(block, np.ndarray):
+        raise TypeError(f"`block` must be a numpy array, got {type(block).__name__}")
+    if block.size or block.ndim not in (1, 2) or not np.issubdtype(block.dtype, np.floating):
+        _check_recording(block, "`block`", max_ndim=2)
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, which is told below
+        samples = np.array(np.atleast_2d(block), np.float32, order="C")
+    if samples.shape[1] and num_channels not in (None, len(samples)):
+        raise ValueError(
+            f"`block` has {len(samples)} channels, the blocks before had {num_channels}; reset() begins anew"
+        )
+    if not np.isfinite(samples).all():
+        raise ValueError("`block` contains samples that are too large for float32")
+    return samples
+
+
 def check_output(output):
     """`output`, an array or a tensor of what the pipeline has made.
 

@@ -174,6 +174,12 @@ def stft_frames(waveform: torch.Tensor, config: MelConfig) -> torch.Tensor:
     )
 
 
+def frame_window(config: MelConfig, device: torch.device | None = None) -> torch.Tensor:
+    """The window `(n_fft,)` of a frame, 0 where it is longer than the window."""
+    before = (config.n_fft - config.win_length) // 2
+    return torch.nn.functional.pad(_window(config, device), (before, config.n_fft - config.win_length - before))
+
+
 def istft(spectrum: torch.Tensor, num_samples: int, config: MelConfig) -> torch.Tensor:
     """Waveform `(batch, num_samples)` of a complex STFT made by [`stft`]: its exact inverse."""
     padded = num_samples + -num_samples % config.hop_length

@@ -70,6 +70,7 @@ class OnnxUNet:
 
         self.config = unet.config
         self.condition_channels, self.frame_multiple = unet.condition_channels, unet.frame_multiple
+        self.num_frames = num_frames
         model = _traced_model(unet.to("cpu", torch.float32), num_frames, num_bands)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads or torch.get_num_threads()

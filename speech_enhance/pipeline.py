@@ -47,6 +47,8 @@ class SpeechEnhancementOutput(BaseOutput):
 
 
 if TYPE_CHECKING:
+    from .live import LiveEnhancer
+    from .live_timing import LiveTiming
 
     class ArrayOutput(SpeechEnhancementOutput):
         """What type checkers know of an array's output: it is one too."""
@@ -375,6 +377,33 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         ):
             yield check_output(block)
         self.maybe_free_model_hooks()
+
+    def live(
+        self,
+        sampling_rate: int,
+        latency: "str | LiveTiming" = "quality",
+        generator: torch.Generator | None = None,
+        **settings: Any,
+    ) -> "LiveEnhancer":
+        r"""Begin to enhance sound that still goes on, such as a call.
+
+        Args:
+            sampling_rate (`int`): Samples per second of the blocks to come.
+            latency (`str` or [`LiveTiming`]): Name of one of [`LATENCIES`], `"low"` or `"quality"`, or a timing of its own.
+            generator (`torch.Generator`): As in a call of the pipeline.
+            settings: The call's `num_inference_steps` and `num_estimates`, which are 1 without a `preset`, and
+                `attenuation_limit_db`, `mix`, `max_gain`, `dereverb` and `preset`. All channels share one gain.
+
+        Returns:
+            A [`LiveEnhancer`]: `live.process(block)` gives as many samples as it gets, `live.latency` samples late.
+
+        Raises:
+            ValueError, TypeError: as a call of the pipeline.
+        """
+        from .live import LiveEnhancer
+
+        (seed,) = self.draw_seeds(generator, 1)
+        return LiveEnhancer(self, sampling_rate, latency, seed, **settings)
 
     def check_inputs(self, settings: EnhancementSettings, callback_on_step_end_tensor_inputs):
         """Raise for what this model and its scheduler cannot do, naming the argument and the value received."""

@@ -11,6 +11,7 @@ import torch
 from .mel import MelConfig, decompress, full_precision, mel_filters
 
 GAIN_EPSILON = 1e-5
+UPPER_BAND = 0.625  # of the band that recording and model share: 5 to 8 kHz
 
 
 @full_precision
@@ -40,6 +41,12 @@ def spectral_gain(
     ratio = (decompress(clean_mel, config) + GAIN_EPSILON) / (decompress(noisy_mel, config) + GAIN_EPSILON)
     ratio = ratio.pow(exponent).clamp(min_gain, max_gain)
     return (_bands_to_bins(config, ratio.device) @ ratio).clamp(min_gain, max_gain)
+
+
+def upper_bins(config: MelConfig, sampling_rate: int) -> slice:
+    """STFT bins of the upper bands that a recording at `sampling_rate` shares with the model; what lies above gets their gain."""
+    top = min(sampling_rate, config.sampling_rate) / config.sampling_rate * (config.n_fft // 2)
+    return slice(round(UPPER_BAND * top), max(round(top), 1))
 
 
 @lru_cache(maxsize=16)

@@ -22,13 +22,11 @@ from .mel import (
     power_density,
     stft_frames,
 )
-from .reconstruction import spectral_gain
+from .reconstruction import spectral_gain, upper_bins
 from .resampling import RateRestorer, Resampler
 from .settings import EnhancementSettings
 from .survey import Blocks, Survey
 from .windows import WindowBlender, average_shifted, cut_window, estimate_shifts, window_starts
-
-UPPER_BAND = 0.625  # of the band that recording and model share: 5 to 8 kHz
 
 
 class Analysis:
@@ -218,8 +216,7 @@ class Resynthesis:
             survey.sampling_rate, config.sampling_rate, config.hop_length, survey.num_channels, survey.num_samples,
             settings.min_gain,
         )  # fmt: skip
-        top = min(survey.sampling_rate, config.sampling_rate) / config.sampling_rate * (config.n_fft // 2)
-        self._upper = slice(round(UPPER_BAND * top), max(round(top), 1))
+        self._upper = upper_bins(config, survey.sampling_rate)
         self._margin = -(-config.n_fft // (2 * config.hop_length))  # frames that reach into a sample's frame
         self._num_model_made = 0
         self.num_made = 0

@@ -164,10 +164,22 @@ class RateRestorer:
             int(first * self._frames_per_sample), min(int(end * self._frames_per_sample) + 1, last_frame) + 1
         )
         span = frames[0] - self._reach, frames[-1] + self._reach + 1
-        gain, upper = _smoothed(self._upper.get(*span))
-        allowed = DENSITY_RATIO * upper / np.maximum(_smoothed(self._unseen_density.get(*span)), 1e-30)
-        gain = np.maximum(np.minimum(gain, np.sqrt(allowed)), self._min_gain)
+        gain, upper = self._upper.get(*span)
+        gain = gain_of_unseen(gain, upper, self._unseen_density.get(*span), self._min_gain)
         return np.stack([np.interp(position, frames, row) for row in gain])
+
+
+def gain_of_unseen(gain: np.ndarray, upper: np.ndarray, unseen: np.ndarray, min_gain: float) -> np.ndarray:
+    """Gain of the band that the model does not see, `(..., n - SMOOTHED_FRAMES + 1)`.
+
+    Args:
+        gain: Of the upper bands that it sees, `(..., n)`, frame by frame.
+        upper: Power per Hz that these have with it, same shape.
+        unseen: Power per Hz of the unseen band, same shape.
+        min_gain: Lower bound.
+    """
+    allowed = DENSITY_RATIO * _smoothed(upper) / np.maximum(_smoothed(unseen), 1e-30)
+    return np.maximum(np.minimum(_smoothed(gain), np.sqrt(allowed)), min_gain)
 
 
 def _smoothed(frames: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ WIDTH_DB = 8.0
 """Distance from the level at which a frame has its largest effect."""
 START_FRAMES = 100
 """Active frames whose median the level starts from."""
-_LEAST_POWER = 1e-12
+LEAST_POWER = 1e-12
 
 
 def running_level(power: torch.Tensor) -> torch.Tensor:
@@ -48,10 +48,10 @@ def running_level(power: torch.Tensor) -> torch.Tensor:
 def _level_of_group(power: torch.Tensor) -> np.ndarray:
     whole, power = float(level_of_power(power)), median_power(power).numpy()
     dips = sliding_window_view(np.pad(power, DIP_FRAMES, mode="edge"), 2 * DIP_FRAMES + 1).min(axis=-1)
-    active = (power >= ACTIVE_RATIO * _surrounding_mean(power)) & (power >= DIP_RATIO * dips) & (power > _LEAST_POWER)
+    active = (power >= ACTIVE_RATIO * _surrounding_mean(power)) & (power >= DIP_RATIO * dips) & (power > LEAST_POWER)
     if not active.any():
         return np.full(len(power), whole)
-    decibels = 10 * np.log10(np.maximum(power, _LEAST_POWER))
+    decibels = 10 * np.log10(np.maximum(power, LEAST_POWER))
     forwards = _follow(decibels, active)
     backwards = _follow(decibels[::-1], active[::-1])[::-1]
     return 10 ** ((forwards + backwards) / 40)

@@ -33,9 +33,9 @@ class WindowSampler:
         finished are useless. Raise in the callback to get nothing instead."""
         return self._interrupt
 
-    def prepare_latents(self, seed: int, start: int) -> torch.Tensor:
+    def prepare_latents(self, seed: int, start: int, window_frames: int | None = None) -> torch.Tensor:
         """Initial noise `(1, num_mel_bins, window_frames)` of the window that starts at frame `start`."""
-        noise = window_noise(seed, start, self.config.window_frames, self.config.num_mel_bins)
+        noise = window_noise(seed, start, window_frames or self.config.window_frames, self.config.num_mel_bins)
         return noise[None].to(self._execution_device)
 
     def process(
@@ -87,8 +87,11 @@ class WindowSampler:
         scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
         return scheduler
 
-    def denoise(self, latents, condition, generators, num_inference_steps: int, after_step) -> torch.Tensor:
-        """Run the scheduler over one batch of windows `(windows, 1, num_mel_bins, window_frames)`."""
+    def denoise(
+        self, latents, condition, generators, num_inference_steps: int, after_step, may_end_early: bool = True
+    ) -> torch.Tensor:
+        """Run the scheduler over one batch of windows `(windows, 1, num_mel_bins, window_frames)`; `interrupt` ends it if it
+        `may_end_early`."""
         scheduler = self.prepare_scheduler(num_inference_steps)
         takes_generator = "generator" in inspect.signature(scheduler.step).parameters
         step_kwargs = {"generator": generators} if takes_generator else {}
@@ -96,7 +99,7 @@ class WindowSampler:
         clean_estimate = torch.zeros_like(latents)
         latents = latents * scheduler.init_noise_sigma
         for timestep in scheduler.timesteps:
-            if self.interrupt:
+            if self.interrupt and may_end_early:
                 break
             model_input = scheduler.scale_model_input(latents, timestep)
             shown = torch.cat([condition, clean_estimate], dim=1) if self.config.self_conditioning else condition
