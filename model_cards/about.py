@@ -22,7 +22,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A report of `training/evaluate.py` that the card shows.
+    """A report of `training/evaluation/evaluate.py` that the card shows.
 
     Args:
         results: Its name in the folder of results, without extension.
@@ -32,7 +32,7 @@ class Evaluation:
         config: Configuration of that dataset, for the metadata.
         split: Split of that dataset, for the metadata.
         by: Field of the files to report apart, such as `speaker_id`.
-        benchmark_set: The set of `training/push_benchmark.py` that holds these pairs: what is published with `--benchmark`
+        benchmark_set: The set of `training/pairs/push_benchmark.py` that holds these pairs: what is published with `--benchmark`
             names them as a part of that dataset.
     """
 

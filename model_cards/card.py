@@ -202,5 +202,4 @@ def clean_findings(results: dict) -> dict[str, str]:
 
 
 def _command(reports: Reports, name: str) -> tuple[str, str]:
-    command, commit = reports.provenance(name)
-    return f"python training/{command}", commit
+    return reports.provenance(name)

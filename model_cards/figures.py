@@ -5,10 +5,10 @@ import re
 import shlex
 from pathlib import Path
 
-from speech_enhance.metrics import mean_score
-from speech_enhance.schedulers import PRESETS
-from training.bootstrap import Mean, bootstrap_gain
-from training.compare_schedulers import FIRST, mean, scores, setting_of
+from speech_enhance.metrics.reference import mean_score
+from speech_enhance.models.schedulers import PRESETS
+from training.evaluation.bootstrap import Mean, bootstrap_gain
+from training.evaluation.compare_schedulers import FIRST, mean, scores, setting_of
 
 MAIN_SYSTEM = "ours, balanced"
 NOISY = "untouched"
@@ -63,7 +63,10 @@ class Reports:
         found = re.search(r"^Made by `(.+)` at commit (\S+)\.\s*\Z", text, flags=re.MULTILINE)
         if not found:
             raise ValueError(f"{self.folder / name}.md does not end by saying how it was made; write it anew")
-        return found.group(1), found.group(2)
+        command = found.group(1)
+        if not command.startswith("python "):  # a script, by its name alone
+            command = f"python training/{command}"
+        return command, found.group(2)
 
     def check_model(self, model: str | Path, default: str | Path, root: str | Path) -> None:
         """Refuse reports that say they measured another checkpoint than `model`.
@@ -75,13 +78,13 @@ class Reports:
         """
         for name in self.names:
             command = shlex.split(self.provenance(name)[0])
-            if command[0] == "train.py":  # measured what it had just trained
+            if Path(command[1]).name == "train.py":  # measured what it had just trained
                 continue
             measured = command[command.index("--model") + 1] if "--model" in command else default
             if (Path(root) / measured).resolve() != Path(model).resolve():
                 raise ValueError(
                     f"{self.folder / name}.md is about {measured}, not about {model}; measure this one: "
-                    "training/evaluate.py --model FOLDER"
+                    "python -m training.evaluation.evaluate --model FOLDER"
                 )
 
 

@@ -1,4 +1,4 @@
-"""The model card of a mel stage: [`MelStageAbout`], the report of `training/evaluate_mel_stage.py` and the checkpoint itself."""
+"""The model card of a mel stage: [`MelStageAbout`], the report of `training/vocoder/evaluate_mel_stage.py` and the checkpoint itself."""
 
 import json
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from model_cards.about import CITATION, Corpus
 from model_cards.card import fill_template, front_matter, model_facts
 from model_cards.figures import Reports
-from training.bootstrap import bootstrap_gain, bootstrap_mean
+from training.evaluation.bootstrap import bootstrap_gain, bootstrap_mean
 
 TEMPLATE = Path(__file__).parent / "mel_stage_template.md"
 NOTHING = "nothing"
@@ -98,7 +98,7 @@ def render_mel_stage(
         count=len(next(iter(results.values()))[NOTHING]),
         settings=settings(results),
         rows=[row(kind, by_name) for kind, by_name in results.items()],
-        command=f"python training/{command}",
+        command=command,
         commit=commit,
     )
 

@@ -27,7 +27,7 @@ from model_cards.eval_results import eval_results, on_benchmark
 from model_cards.figures import Reports
 from model_cards.mel_stage import MelStageAbout, is_mel_stage, render_mel_stage
 from speech_enhance import DEFAULT_CHECKPOINT, MEL_STAGE_CHECKPOINT
-from speech_enhance.publishing import check_pipeline, code_revision, publish_pipeline, stage_pipeline
+from speech_enhance.hub.publishing import check_pipeline, code_revision, publish_pipeline, stage_pipeline
 
 SAMPLES = ROOT / "samples"
 DEMO = ROOT / "docs" / "demo.png"
@@ -62,7 +62,7 @@ def publish_model(
         about: What no results file knows.
         results: Folder of reports.
         revision: Branch, see [`publish_pipeline`].
-        benchmark: Dataset of `training/push_benchmark.py` that the figures are results of, in `.eval_results/`.
+        benchmark: Dataset of `training/pairs/push_benchmark.py` that the figures are results of, in `.eval_results/`.
         private: See there.
         token: See there.
         output: Instead of publishing, write there what would be published.
@@ -214,7 +214,7 @@ def parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpars
     parser.add_argument("--about", type=Path, help="YAML file of the card's facts (default, of a checkpoint of this repository only: its own in model_cards/)")  # fmt: skip
     parser.add_argument("--results", type=Path, help="folder of reports (default, of a checkpoint of this repository only: training/results)")  # fmt: skip
     parser.add_argument("--revision", default="main", help="branch to publish on (default: %(default)s)")
-    parser.add_argument("--benchmark", metavar="USER/NAME", help="dataset of training/push_benchmark.py: publish the figures as its results, too, in .eval_results/")  # fmt: skip
+    parser.add_argument("--benchmark", metavar="USER/NAME", help="dataset of training/pairs/push_benchmark.py: publish the figures as its results, too, in .eval_results/")  # fmt: skip
     parser.add_argument("--private", action="store_true", default=None, help="make a new repository private")
     parser.add_argument("--dry-run", type=Path, metavar="FOLDER", help="publish nothing, write there what would be published")  # fmt: skip
     parser.add_argument("--card", action="store_true", help="only write README.md into the folder, with links into this repository")  # fmt: skip

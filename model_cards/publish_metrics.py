@@ -14,8 +14,8 @@ from pathlib import Path
 if not __package__:  # run as a script: the repository is the import root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from speech_enhance.metrics import module_path
-from speech_enhance.publishing import upload
+from speech_enhance.hub.publishing import upload
+from speech_enhance.metrics.reference import module_path
 
 ROOT = Path(__file__).resolve().parents[1]
 SPACE = ROOT / "model_cards" / "metric"

@@ -12,7 +12,7 @@ import soundfile
 import torch
 
 from speech_enhance import DEFAULT_CHECKPOINT, MelConfig, SpeechEnhancementPipeline, preset_settings
-from speech_enhance.mel import stft
+from speech_enhance.mel.spectrogram import stft
 
 PRESET = "balanced"
 

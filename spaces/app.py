@@ -2,7 +2,7 @@
 
 Settings are environment variables: GRADIO_SERVER_NAME and GRADIO_SERVER_PORT; MODEL_ID, a pipeline folder or Hub id
 (default: the model in the package); LARGE_MODEL_ID, a second one to choose; CODE_URL, where the code lives; ALLOWED_HOSTS, further names of the server with commas
-between; GRADIO_TEMP_DIR, a folder in which the demo makes its own; and the limits of `speech_enhance.serving.Limits`.
+between; GRADIO_TEMP_DIR, a folder in which the demo makes its own; and the limits of `serving.Limits`.
 """
 
 import asyncio
@@ -21,10 +21,10 @@ from guard import Guard, tame_gradio
 from handlers import Handlers
 from models import Models
 from page import build_page
+from serving import Limits
 from visitors import Disk, Listeners
 
-from speech_enhance.file_enhancement import UserError
-from speech_enhance.serving import Limits
+from speech_enhance.jobs.file import UserError
 
 FOLDER = Path(__file__).parent
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from speech_enhance.schedulers import PRESETS
-from speech_enhance.serving import Limits, RequestError, Settings
+from serving import Limits, RequestError, Settings
+
+from speech_enhance.models.schedulers import PRESETS
 from speech_enhance.wording import counted
 
 

@@ -21,7 +21,7 @@ ROOT = FOLDER.parent
 sys.path.append(str(ROOT))
 MODULES = (
     "app.py", "calls.py", "comparisons.py", "fair_queue.py", "files.py", "guard.py", "handlers.py", "models.py", "page.py",
-    "results.py", "texts.py", "visitors.py",
+    "results.py", "texts.py", "visitors.py", "serving.py", "serving_limits.py", "levels.py",
 )  # fmt: skip
 FILES = (*MODULES, "page.js", "player.js", "page.css", "packages.txt", "examples")
 PICTURE = ROOT / "docs" / "demo.png"
@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"{options.dry_run} is not empty")
     from huggingface_hub import constants
 
-    from speech_enhance.publishing import upload
+    from speech_enhance.hub.publishing import upload
 
     settings = {"model": options.model, "code_url": options.code_url, "pypi": options.pypi}
     try:

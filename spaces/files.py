@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from levels import busiest_part
+from serving import RequestError, Run, checked_blocks
 
-from speech_enhance.audio_files import AudioFile, AudioFileError
-from speech_enhance.audio_writer import AudioWriter
-from speech_enhance.levels import busiest_part
-from speech_enhance.serving import RequestError, Run, checked_blocks
+from speech_enhance.audio.files import AudioFile, AudioFileError
+from speech_enhance.audio.writer import AudioWriter
 
 PREVIEW_SECONDS = 10
 VIDEOS = (".mp4", ".m4v", ".mov", ".3gp", ".3g2")

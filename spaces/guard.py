@@ -16,13 +16,12 @@ import gradio as gr
 import httpx
 from calls import MAX_BODY, PREFIX, SESSION, CallError, Calls
 from gradio import processing_utils, route_utils, routes
+from serving import RequestError
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from visitors import Disk, Listeners, visitor_of
-
-from speech_enhance.serving import RequestError
 
 READ = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json|/(static|assets|svelte)/.+"

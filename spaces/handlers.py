@@ -16,19 +16,10 @@ from comparisons import comparisons
 from files import preview_of, save
 from models import Models
 from results import REMOVED, comparison, facts, message, player
+from serving import Limits, RequestError, Run, Settings, Stopped, delete_old_files, open_upload, return_memory
 from visitors import Disk, visitor_of
 
-from speech_enhance.audio_files import AudioFile
-from speech_enhance.serving import (
-    Limits,
-    RequestError,
-    Run,
-    Settings,
-    Stopped,
-    delete_old_files,
-    open_upload,
-    return_memory,
-)
+from speech_enhance.audio.files import AudioFile
 from speech_enhance.wording import clock_time
 
 STOPPED = "Stopped; nothing was kept."

@@ -157,7 +157,7 @@ def describe(load: Load, elapsed: float, memory: list[float], num_visitors: int)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    from training.reports import write_report
+    from training.evaluation.reports import write_report
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=400)

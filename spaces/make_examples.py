@@ -63,8 +63,7 @@ def telephone(rng: np.random.Generator) -> np.ndarray:
 def make_ready(example: str = "workshop") -> None:
     """Write the value of the page's player for `example`, with a picture for every kind of page."""
     from results import REMOVED, player
-
-    from speech_enhance.serving import Enhancer, Limits, Settings, go_on, open_upload
+    from serving import Enhancer, Limits, Settings, go_on, open_upload
 
     folder = FOLDER / "ready"
     folder.mkdir(exist_ok=True)

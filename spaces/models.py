@@ -5,9 +5,9 @@ import sys
 import threading
 
 import numpy as np
+from serving import Enhancer, RequestError, Run, Settings
 
-from speech_enhance.file_enhancement import UserError
-from speech_enhance.serving import Enhancer, RequestError, Run, Settings
+from speech_enhance.jobs.file import UserError
 
 FIRST, LARGE = "standard", "large"
 MEASURED_SECONDS = 6.0  # of sound; a few windows of the network

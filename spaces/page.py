@@ -12,9 +12,9 @@ from files import PREVIEW_SECONDS
 from handlers import NO_LIMIT_DB, Handlers
 from models import FIRST
 from results import message, ready_value
+from serving import Limits, Settings
 
-from speech_enhance.schedulers import PRESETS, SCHEDULERS
-from speech_enhance.serving import Limits, Settings
+from speech_enhance.models.schedulers import PRESETS, SCHEDULERS
 
 EXAMPLES = {
     "workshop": "Workshop\nfan and keys",

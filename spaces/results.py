@@ -11,12 +11,12 @@ from urllib.parse import quote
 
 import numpy as np
 import soundfile
+from levels import active_levels, level_change_db
+from serving import Run, Settings, checked_blocks
 
-from speech_enhance.audio_files import AudioFile
-from speech_enhance.levels import active_levels, level_change_db
-from speech_enhance.plotting import draw_comparison
-from speech_enhance.serving import Run, Settings, checked_blocks
-from speech_enhance.strips import Strip
+from speech_enhance.audio.files import AudioFile
+from speech_enhance.pictures.plotting import draw_comparison
+from speech_enhance.pictures.strips import Strip
 
 PREVIEW_RATE_RANGE = 8000, 48000
 MAX_BOOST = 4.0
@@ -196,7 +196,7 @@ def loudness_scales(versions: dict[str, np.ndarray], sampling_rate: int, check: 
 def write_preview(path: Path, audio: np.ndarray, scale: float, sampling_rate: int, check: Callable[[], None]) -> None:
     """`scale` times `audio` `(channels, samples)` in a file every browser plays: FLAC of 16 bits, at most two channels
     and 48 kHz."""
-    from speech_enhance.resampling import Resampler, num_resampled
+    from speech_enhance.audio.resampling import Resampler, num_resampled
 
     rate = min(max(sampling_rate, PREVIEW_RATE_RANGE[0]), PREVIEW_RATE_RANGE[1])
     num_channels = len(audio) if len(audio) <= 2 else 1

@@ -4,7 +4,7 @@ import html
 import re
 from pathlib import Path
 
-from speech_enhance.serving import Limits, formats
+from serving import Limits, formats
 
 CARD = "speech_enhance/checkpoints/base/README.md"  # in the code's repository
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from speech_enhance.serving import Limits, RequestError
+from serving import Limits, RequestError
 
 SMALLEST_CHARGE = 2**16  # bytes; a small file takes a folder and an entry of every list too
 

@@ -9,35 +9,38 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "AudioFileError": "audio_files",
-    "AudioReader": "audio_files",
-    "AudioWriter": "audio_writer",
-    "ConditionalUNet2DModel": "unet",
+    "AudioFileError": "audio.files",
+    "AudioReader": "audio.files",
+    "AudioWriter": "audio.writer",
+    "ConditionalUNet2DModel": "models.unet",
     "DEFAULT_CHECKPOINT": "checkpoints",
-    "DNSMOS": "dnsmos",
-    "LATENCIES": "live_timing",
-    "LiveEnhancer": "live",
-    "LiveTiming": "live_timing",
-    "MEL_LAYOUTS": "mel_layouts",
+    "DNSMOS": "metrics.dnsmos",
+    "LATENCIES": "live.timing",
+    "LiveEnhancer": "live.enhancer",
+    "LiveTiming": "live.timing",
+    "MEL_LAYOUTS": "mel.layouts",
     "MEL_STAGE_CHECKPOINT": "checkpoints",
-    "MelConfig": "mel",
-    "OnnxUNet": "onnx_unet",
-    "PRESETS": "schedulers",
-    "SCHEDULERS": "schedulers",
-    "SpeechEnhancementOutput": "pipeline",
-    "SpeechEnhancementPipeline": "pipeline",
-    "enhance_file": "file_enhancement",
-    "convert_mel": "mel_layouts",
-    "estoi": "metrics",
-    "make_scheduler": "schedulers",
-    "open_audio": "audio_files",
-    "pesq": "metrics",
-    "preset_settings": "schedulers",
-    "publish_pipeline": "publishing",
-    "read_audio": "audio_files",
-    "si_sdr": "metrics",
-    "write_audio": "audio_writer",
+    "MelConfig": "mel.spectrogram",
+    "OnnxUNet": "models.onnx_unet",
+    "PRESETS": "models.schedulers",
+    "SCHEDULERS": "models.schedulers",
+    "SpeechEnhancementOutput": "pipelines.speech_enhancement",
+    "SpeechEnhancementPipeline": "pipelines.speech_enhancement",
+    "enhance_file": "jobs.file",
+    "convert_mel": "mel.layouts",
+    "estoi": "metrics.reference",
+    "make_scheduler": "models.schedulers",
+    "open_audio": "audio.files",
+    "pesq": "metrics.reference",
+    "preset_settings": "models.schedulers",
+    "publish_pipeline": "hub.publishing",
+    "read_audio": "audio.files",
+    "si_sdr": "metrics.reference",
+    "write_audio": "audio.writer",
 }
+
+# Modules that the published metrics import from here.
+_MODULES = {name: f".metrics.{name}" for name in ("dnsmos", "file_metric", "perceptual_ratings", "word_errors")}
 
 # Diffusers loads a component of ours by looking for its own base classes *as attributes of this module*.
 _DIFFUSERS_BASES = ("ModelMixin", "SchedulerMixin")
@@ -45,39 +48,41 @@ _DIFFUSERS_BASES = ("ModelMixin", "SchedulerMixin")
 __all__ = sorted(_EXPORTS)
 
 if TYPE_CHECKING:  # the same names as above, in the form that a typed package exports
-    from .audio_files import AudioFileError as AudioFileError
-    from .audio_files import AudioReader as AudioReader
-    from .audio_files import open_audio as open_audio
-    from .audio_files import read_audio as read_audio
-    from .audio_writer import AudioWriter as AudioWriter
-    from .audio_writer import write_audio as write_audio
+    from .audio.files import AudioFileError as AudioFileError
+    from .audio.files import AudioReader as AudioReader
+    from .audio.files import open_audio as open_audio
+    from .audio.files import read_audio as read_audio
+    from .audio.writer import AudioWriter as AudioWriter
+    from .audio.writer import write_audio as write_audio
     from .checkpoints import DEFAULT_CHECKPOINT as DEFAULT_CHECKPOINT
     from .checkpoints import MEL_STAGE_CHECKPOINT as MEL_STAGE_CHECKPOINT
-    from .dnsmos import DNSMOS as DNSMOS
-    from .file_enhancement import enhance_file as enhance_file
-    from .live import LiveEnhancer as LiveEnhancer
-    from .live_timing import LATENCIES as LATENCIES
-    from .live_timing import LiveTiming as LiveTiming
-    from .mel import MelConfig as MelConfig
-    from .mel_layouts import MEL_LAYOUTS as MEL_LAYOUTS
-    from .mel_layouts import convert_mel as convert_mel
-    from .metrics import estoi as estoi
-    from .metrics import pesq as pesq
-    from .metrics import si_sdr as si_sdr
-    from .onnx_unet import OnnxUNet as OnnxUNet
-    from .pipeline import SpeechEnhancementOutput as SpeechEnhancementOutput
-    from .pipeline import SpeechEnhancementPipeline as SpeechEnhancementPipeline
-    from .publishing import publish_pipeline as publish_pipeline
-    from .schedulers import PRESETS as PRESETS
-    from .schedulers import SCHEDULERS as SCHEDULERS
-    from .schedulers import make_scheduler as make_scheduler
-    from .schedulers import preset_settings as preset_settings
-    from .unet import ConditionalUNet2DModel as ConditionalUNet2DModel
+    from .hub.publishing import publish_pipeline as publish_pipeline
+    from .jobs.file import enhance_file as enhance_file
+    from .live.enhancer import LiveEnhancer as LiveEnhancer
+    from .live.timing import LATENCIES as LATENCIES
+    from .live.timing import LiveTiming as LiveTiming
+    from .mel.layouts import MEL_LAYOUTS as MEL_LAYOUTS
+    from .mel.layouts import convert_mel as convert_mel
+    from .mel.spectrogram import MelConfig as MelConfig
+    from .metrics.dnsmos import DNSMOS as DNSMOS
+    from .metrics.reference import estoi as estoi
+    from .metrics.reference import pesq as pesq
+    from .metrics.reference import si_sdr as si_sdr
+    from .models.onnx_unet import OnnxUNet as OnnxUNet
+    from .models.schedulers import PRESETS as PRESETS
+    from .models.schedulers import SCHEDULERS as SCHEDULERS
+    from .models.schedulers import make_scheduler as make_scheduler
+    from .models.schedulers import preset_settings as preset_settings
+    from .models.unet import ConditionalUNet2DModel as ConditionalUNet2DModel
+    from .pipelines.speech_enhancement import SpeechEnhancementOutput as SpeechEnhancementOutput
+    from .pipelines.speech_enhancement import SpeechEnhancementPipeline as SpeechEnhancementPipeline
 else:
 
     def __getattr__(name: str):
         if name in _EXPORTS:
             return getattr(import_module(f".{_EXPORTS[name]}", __name__), name)
+        if name in _MODULES:
+            return import_module(_MODULES[name], __name__)
         if name in _DIFFUSERS_BASES:
             return getattr(import_module("diffusers"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,10 +6,10 @@ import math
 import sys
 from pathlib import Path
 
-from .cli_runs import run
-from .file_enhancement import BACKENDS, PipelineChoice, UserError
-from .schedulers import PRESETS, SCHEDULERS
-from .standard_streams import run_command
+from .jobs.file import BACKENDS, PipelineChoice, UserError
+from .jobs.runs import run
+from .jobs.standard_streams import run_command
+from .models.schedulers import PRESETS, SCHEDULERS
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     def work() -> int:
         given = list(sys.argv[1:] if arguments is None else arguments)
         if given[:1] == ["live"]:
-            from .live_cli import run_live
+            from .live.command import run_live
 
             return run_live(given[1:])
         options = parse(given)

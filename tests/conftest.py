@@ -11,8 +11,8 @@ import soundfile
 import torch
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
-from speech_enhance.schedulers import training_scheduler
-from speech_enhance.targets import MelTarget
+from speech_enhance.mel.targets import MelTarget
+from speech_enhance.models.schedulers import training_scheduler
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY_UNET = {
@@ -178,7 +178,7 @@ def flac(audio: np.ndarray, sampling_rate: int = 16000) -> bytes:
 
 def source(path, **options):
     """A `SourceMix` of one source at 16 kHz."""
-    from training.sources import SourceConfig, SourceMix
+    from training.mixtures.sources import SourceConfig, SourceMix
 
     return SourceMix([SourceConfig(str(path), **options)], 16000)
 

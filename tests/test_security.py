@@ -7,7 +7,7 @@ import sys
 from conftest import ROOT, noise
 
 from speech_enhance import AudioWriter
-from speech_enhance.standard_streams import spooled_input, spooled_output
+from speech_enhance.jobs.standard_streams import spooled_input, spooled_output
 
 
 def test_every_line_names_tests_that_exist():

@@ -13,17 +13,17 @@ import torch
 import yaml
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
-from speech_enhance.file_enhancement import first_line
-from speech_enhance.metrics import BASIC_METRICS
-from speech_enhance.removed_settings import without_removed
-from speech_enhance.schedulers import training_scheduler
+from speech_enhance.jobs.file import first_line
+from speech_enhance.metrics.reference import BASIC_METRICS
+from speech_enhance.models.removed_settings import without_removed
+from speech_enhance.models.schedulers import training_scheduler
 
 from .bounds import COUNT, NOT_NEGATIVE, POSITIVE, SEED, Bounds, check_numbers
-from .degradation import DegradationConfig
-from .mixing import MixingConfig
+from .mixtures.degradation import DegradationConfig
+from .mixtures.mixing import MixingConfig
+from .mixtures.sources import SourceConfig
+from .mixtures.tracks import TrackConfig
 from .progress import CLOCKS
-from .sources import SourceConfig
-from .tracks import TrackConfig
 
 CHOICES = {
     "best_metric": tuple(BASIC_METRICS),

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from speech_enhance.metrics import BASIC_METRICS
+from speech_enhance.metrics.reference import BASIC_METRICS
 from speech_enhance.wording import counted
 
 from .config import TrainingConfig
-from .score_tables import MEASURES
+from .evaluation.score_tables import MEASURES
 
 
 def ending(config: TrainingConfig, num_pairs: int) -> str:

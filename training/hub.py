@@ -57,7 +57,7 @@ def push(
         minutes: Time they took.
         private: Make a new repository private.
     """
-    from training import evaluate
+    from training.evaluation import evaluate
 
     folder, results = Path(config.output_dir) / "pipeline", Path(config.output_dir) / "results"
     pairs = ["--pairs", config.pairs_path, "--split", config.validation_split]

@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler
 
-from speech_enhance.conditioning import ConditionConfig, build_condition
-from speech_enhance.mel import MelConfig, active_level, level_scale, stft
-from speech_enhance.noise_schedule import NoiseSchedule
-from speech_enhance.reconstruction import spectral_gain
-from speech_enhance.targets import MelTarget
+from speech_enhance.mel.conditioning import ConditionConfig, build_condition
+from speech_enhance.mel.gain import spectral_gain
+from speech_enhance.mel.spectrogram import MelConfig, active_level, level_scale, stft
+from speech_enhance.mel.targets import MelTarget
+from speech_enhance.models.noise_schedule import NoiseSchedule
 
 _TYPICAL_MEL = 0.75  # mean of a noisy mel at the level of training
 _LEAST_MEL = 0.02

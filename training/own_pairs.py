@@ -4,11 +4,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from speech_enhance.audio_datasets import write_parquet
+from speech_enhance.audio.datasets import write_parquet
 
 from .config import TrainingConfig
-from .pairs import PairsConfig, Talkers, pair_features, pair_rows
-from .sources import AudioSource, SourceConfig
+from .mixtures.sources import AudioSource, SourceConfig
+from .pairs.making import PairsConfig, Talkers, pair_features, pair_rows
 from .validation import Pair, load_pairs
 
 

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import torch
 
-from speech_enhance.mel import MelConfig
+from speech_enhance.mel.spectrogram import MelConfig
 
 _BAND_BARK = 0.45  # width of a band; at low frequencies one bin is wider
 _SPEECH_BAND = (300.0, 3300.0)  # Hz that set the level

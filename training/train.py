@@ -21,13 +21,14 @@ if not __package__:  # run as a script: the repository, not this folder with its
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
-from speech_enhance.mel import mel_spectrogram
-from speech_enhance.schedulers import training_scheduler
+from speech_enhance.mel.spectrogram import mel_spectrogram
+from speech_enhance.models.schedulers import training_scheduler
 from training.carry import split_folder
 from training.config import TrainingConfig, load_config
-from training.degradation import degrade_batch
 from training.ending import ending
-from training.examples import TrainingExamples
+from training.mixtures.degradation import degrade_batch
+from training.mixtures.examples import TrainingExamples
+from training.mixtures.tracks import PairedTracks
 from training.muon import Muon
 from training.objective import (
     Denoiser,
@@ -48,7 +49,6 @@ from training.perceptual import perceptual_disturbance
 from training.precision import usable_precision
 from training.progress import FEW_STEPS, LossMeter, RunClock, progress_bar, schedule_position
 from training.run_folder import run_in, write_errors
-from training.tracks import PairedTracks
 from training.validation import log_example, score_pairs
 from training.weights import condition_channels, export_pipeline, start_from
 

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from speech_enhance import DEFAULT_CHECKPOINT, SpeechEnhancementPipeline
-from speech_enhance.audio_datasets import load_audio_dataset
-from speech_enhance.mel import analyse
-from speech_enhance.metrics import BASIC_METRICS, mean_score
+from speech_enhance.audio.datasets import load_audio_dataset
+from speech_enhance.mel.spectrogram import analyse
+from speech_enhance.metrics.reference import BASIC_METRICS, mean_score
 
-from .loading import decode_row
+from .mixtures.loading import decode_row
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,198 @@
+"""Audio datasets by Parquet pattern, folder or name on the Hub, their sound left undecoded. Needs Hugging Face Datasets."""
+
+import glob
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import soundfile
+from datasets import Audio, Dataset, Features, concatenate_datasets, load_dataset
+
+from .ffmpeg import CONTAINERS
+from .pending_file import PendingFile
+from .writer import FORMATS
+
+ROW_GROUP_BYTES, ROW_GROUP_ROWS = 16 << 20, 1000  # held in memory at a time
+METADATA_NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+
+
+def load_audio_dataset(path: str, split: str, columns: list[str], name: str | None = None, streaming: bool = False):
+    """Load a dataset from Parquet files, a folder or the Hub, with `columns` left undecoded.
+
+    Returns:
+        A `datasets.Dataset`, or with `streaming` an `IterableDataset` (audio files are opened one by one either way).
+
+    Raises:
+        FileNotFoundError: if a Parquet pattern matches nothing, or a folder holds neither audio nor Parquet files.
+        ValueError: if the dataset lacks one of the columns, or Parquet or metadata files hold no rows.
+    """
+    if Path(path).is_dir():
+        dataset = _load_folder(Path(path), split, streaming)
+    elif path.endswith(".parquet"):
+        files = sorted(glob.glob(path))
+        if not files:
+            raise FileNotFoundError(f"no file matches {path!r}")
+        dataset = _load_parquet(files, streaming)
+    else:
+        dataset = load_dataset(path, name, split=split, streaming=streaming)
+    for column in columns:
+        known_column(column, dataset, path)
+    for column, feature in dataset.features.items():
+        if isinstance(feature, Audio) or column in columns:
+            dataset = dataset.cast_column(column, Audio(decode=False))
+    return dataset
+
+
+def known_column(column: str, dataset, path: str) -> str:
+    """`column`, if the dataset has it."""
+    if column not in dataset.column_names:
+        raise ValueError(f"{path}: no column {column}; it has {', '.join(dataset.column_names)}")
+    return column
+
+
+def _load_parquet(files: list[str], streaming: bool):
+    # Datasets fails at a file without rows.
+    filled = [file for file in files if pyarrow.parquet.read_metadata(file).num_rows]
+    if not filled:
+        raise ValueError(f"{files[0]} holds no rows")
+    return load_dataset("parquet", data_files=filled, split="train", streaming=streaming)
+
+
+def _load_folder(folder: Path, split: str, streaming: bool):
+    """A folder in the layout of Datasets' `audiofolder`, whose own loader needs torchcodec, or of Parquet files.
+
+    Files below `folder` (or below its subfolder `split` or `data/split`, where there is one): those that the metadata files
+    name in their columns `file_name` (→ `audio`) and `*_file_name` (→ `*`); else, where there are subfolders `clean` and
+    `noisy`, the pairs of files of the same name in them; else all that libsndfile or ffmpeg reads by extension, in order of name;
+    else the Parquet files.
+    """
+    place = next((place for place in (folder / split, folder / "data" / split) if place.is_dir()), folder)
+    if metadata := _metadata_files(place):
+        dataset = concatenate_datasets([_load_metadata(file) for file in metadata])
+    elif (place / "clean").is_dir() and (place / "noisy").is_dir():
+        dataset = _load_paired_folders(place / "clean", place / "noisy")
+    elif files := _audio_files(place):
+        dataset = Dataset.from_dict({"audio": _undecoded(files)})
+    elif files := _parquet_files(place, split):
+        return _load_parquet(files, streaming)
+    else:
+        raise FileNotFoundError(f"{place}: no audio files in this folder, and no Parquet files")
+    if not len(dataset):
+        raise ValueError(f"{place} holds no rows")
+    return dataset.to_iterable_dataset() if streaming else dataset
+
+
+def _metadata_files(folder: Path) -> list[Path]:
+    """The metadata file of `folder`; or those below it, if every audio file lies below a folder with one."""
+    for name in METADATA_NAMES:
+        if (folder / name).is_file():
+            return [folder / name]
+    below = [file for name in METADATA_NAMES for file in _visible(folder, name) if _links(_read_metadata(file))]
+    described = {file.parent for file in below}
+    complete = all(not described.isdisjoint(file.parents) for file in _audio_files(folder))
+    return sorted(below) if complete else []
+
+
+def _visible(folder: Path, pattern: str) -> list[Path]:
+    """Files below `folder` in order of name, without what is hidden, such as shards that another process writes."""
+    files = (file for file in folder.rglob(pattern) if file.is_file())
+    return sorted(file for file in files if not any(part[0] == "." for part in file.relative_to(folder).parts))
+
+
+def _parquet_files(folder: Path, split: str) -> list[str]:
+    """Parquet files below `folder`; where they are shards of several sets (`train-00000-of-00002.parquet`), those of `split`.
+
+    Raises:
+        ValueError: if there are several sets and none is `split`.
+    """
+    files = _visible(folder, "*.parquet")
+    sets = {file: match[1] for file in files if (match := re.fullmatch(r"(.+)-\d+-of-\d+", file.stem))}
+    names = sorted(set(sets.values()))
+    if split not in names and len(names) > 1:
+        raise ValueError(
+            f"{folder}: holds Parquet files of {', '.join(names)}, none of {split!r}: name one as the split"
+        )
+    return [str(file) for file in files if split not in names or sets.get(file) == split]
+
+
+def _load_paired_folders(clean: Path, noisy: Path) -> Dataset:
+    names = [file.relative_to(noisy) for file in _audio_files(noisy)]
+    if not names:
+        raise FileNotFoundError(f"{noisy}: no audio files in this folder")
+    if missing := [name for name in names if not (clean / name).is_file()]:
+        raise FileNotFoundError(f"{clean}: lacks {len(missing)} of the files in {noisy}, e.g. {missing[0]}")
+    ids = [str(name.with_suffix("")).replace("/", "_") for name in names]
+    columns = {column.name: _undecoded([column / name for name in names]) for column in (clean, noisy)}
+    return Dataset.from_dict({"id": ids, **columns})
+
+
+def _audio_files(folder: Path) -> list[Path]:
+    extensions = audio_extensions()
+    return [file for file in _visible(folder, "*") if file.suffix.lower() in extensions]
+
+
+def _undecoded(files: list[Path | None]) -> pyarrow.Array:
+    return pyarrow.array([file and {"bytes": None, "path": str(file)} for file in files], Audio.pa_type)
+
+
+def audio_extensions() -> set[str]:
+    """Extensions, with their dot and in lower case, of what libsndfile or ffmpeg reads."""
+    return {f".{name.lower()}" for name in soundfile.available_formats()} | {*FORMATS, *CONTAINERS}
+
+
+def _read_metadata(metadata: Path) -> Dataset:
+    kind = metadata.suffix.removeprefix(".").replace("jsonl", "json")
+    return {"json": Dataset.from_json, "csv": Dataset.from_csv, "parquet": Dataset.from_parquet}[kind](str(metadata))
+
+
+def _links(dataset: Dataset) -> dict[str, str]:
+    """Columns that name audio files, and what the columns of their sound are called."""
+    names = [name for name in dataset.column_names if name == "file_name" or name.endswith("_file_name")]
+    return {name: name.removesuffix("file_name").removesuffix("_") or "audio" for name in names}
+
+
+def _load_metadata(metadata: Path) -> Dataset:
+    """The rows of a metadata file; one that names no file has no sound."""
+    dataset = _read_metadata(metadata)
+    for name, column in _links(dataset).items():
+        files = [file and metadata.parent / file for file in dataset[name]]
+        missing = [file for file in files if file and not file.is_file()]
+        if missing:
+            raise FileNotFoundError(f"{metadata}: names {len(missing)} files that do not exist, e.g. {missing[0]}")
+        dataset = dataset.remove_columns(name).add_column(column, _undecoded(files))
+    return dataset
+
+
+def write_parquet(path: Path, rows: Iterable[dict], features: Features) -> int:
+    """Write all `rows`, audio as `{"bytes": …, "path": …}`, with [`write_tables`]; returns their number."""
+    schema = features.arrow_schema
+    return write_tables(path, (pyarrow.Table.from_pylist([row], schema=schema) for row in rows), schema)
+
+
+def write_tables(path: Path, tables: Iterable[pyarrow.Table], schema: pyarrow.Schema) -> int:
+    """Write small tables of `schema`, a row or so each, to one Parquet file, which appears whole or not at all.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    waiting, num_bytes, count = [], 0, 0
+    with (
+        PendingFile(path) as pending,
+        open(pending.descriptor, "wb", closefd=False) as file,
+        pyarrow.parquet.ParquetWriter(file, schema) as writer,
+    ):
+        for table in tables:
+            waiting.append(table)
+            count += table.num_rows
+            num_bytes += table.nbytes
+            if num_bytes >= ROW_GROUP_BYTES or len(waiting) == ROW_GROUP_ROWS:
+                writer.write_table(pyarrow.concat_tables(waiting))
+                waiting, num_bytes = [], 0
+        if waiting:
+            writer.write_table(pyarrow.concat_tables(waiting))
+    return count

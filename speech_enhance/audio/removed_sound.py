@@ -1,0 +1,30 @@
+"""What enhancing took away from a recording: the input minus the output, sample by sample."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from .writer import AudioWriter
+
+
+def with_removed(
+    enhanced: Iterable[np.ndarray], recording: Iterable[np.ndarray], writer: AudioWriter
+) -> Iterator[np.ndarray]:
+    """The blocks `enhanced (channels, samples)` as they come; what each took away goes to `writer`.
+
+    Args:
+        enhanced: Blocks of the enhanced recording.
+        recording: Blocks of the recording itself, of any other sizes.
+        writer: Takes the difference.
+    """
+    from .buffers import SlidingBuffer  # which needs PyTorch
+
+    blocks, held, done = iter(recording), SlidingBuffer(), 0
+    for block in enhanced:
+        last = done + block.shape[1]
+        while held.end < last:
+            held.append(next(blocks))
+        writer.write(held.get(done, last) - block)
+        held.forget(last)
+        done = last
+        yield block

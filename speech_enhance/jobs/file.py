@@ -1,0 +1,324 @@
+"""A recording in one file enhanced into another, and which pipeline is to do it."""
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..audio.excerpts import Excerpt, excerpt_with_speech
+from ..audio.files import AudioFileError, AudioReader, open_audio, reason
+from ..audio.pending_file import PendingFile
+from ..audio.removed_sound import with_removed
+from ..audio.writer import AudioWriter
+from ..pictures.strips import Strip
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..pipelines.speech_enhancement import SpeechEnhancementPipeline
+
+
+class UserError(Exception):
+    """Something the caller can mend; its message is the one line they see."""
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What [`enhance_file`] did.
+
+    Args:
+        target: The new file.
+        duration: Seconds of audio.
+        seconds: It took.
+        num_limited: Samples beyond full scale that had to be limited.
+        lost_tags: Tags of the recording that the new file's format cannot hold.
+        notes: What else of the recording could not be read or kept, a sentence each.
+        start: Of a preview, the seconds from the recording's beginning at which it begins; `None` for a whole recording.
+    """
+
+    target: Path
+    duration: float
+    seconds: float
+    num_limited: int
+    lost_tags: list[str]
+    notes: list[str] = field(default_factory=list)
+    start: float | None = None
+
+
+def enhance_file(
+    pipeline: "SpeechEnhancementPipeline",
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    generator: "torch.Generator | None" = None,
+    on_progress: Callable[[str, float, float], None] | None = None,
+    picture: str | os.PathLike[str] | None = None,
+    removed: str | os.PathLike[str] | None = None,
+    preview_seconds: float | None = None,
+    **settings: Any,
+) -> FileReport:
+    """Enhance the recording `source` into `target`, block by block, in memory that does not grow with its length.
+
+    Args:
+        pipeline: A [`SpeechEnhancementPipeline`].
+        source: Audio file, or video file with sound.
+        target: File to write, which appears whole or not at all; its extension chooses the format.
+        generator: See [`SpeechEnhancementPipeline`].
+        on_progress: Called with `"looking for speech"`, `"measuring"` or `"enhancing"`, the seconds of audio done and those of the file (`nan` if
+            its header does not tell). Raise in it to stop.
+        picture: Where to draw what was done, see [`draw_comparison`]; a PNG, PDF or SVG file.
+        removed: Where to write what was taken away, the recording minus what became of it, sample by sample; an audio
+            file.
+        preview_seconds: Length of the part that is enhanced instead of all: the one with most speech (see
+            [`excerpt_with_speech`]).
+        settings: See [`~SpeechEnhancementPipeline.stream`].
+
+    Raises:
+        AudioFileError: if a file cannot be read or written, with its name.
+        ValueError: for settings out of range.
+    """
+    started = time.perf_counter()
+    reader = open_audio(source)
+    check_places(source, target, picture=picture, removed=removed)
+    on_progress = on_progress or (lambda stage, seconds, duration: None)
+    if preview_seconds is not None:
+        reader = excerpt_with_speech(reader, preview_seconds, on_progress)
+    rate = reader.sampling_rate
+    before, after = (Strip(rate), Strip(rate)) if picture else (None, None)
+
+    def watched(blocks: Iterable[np.ndarray], stage: str, strip: Strip | None) -> Iterator[np.ndarray]:
+        done = 0
+        for block in blocks:
+            yield block
+            done += block.shape[1]
+            if strip:
+                strip.push(block)
+            on_progress(stage, done / rate, reader.duration)
+
+    passes = iter([watched(reader.blocks(), "measuring", before), reader.blocks()])
+    enhanced = pipeline.stream(lambda: next(passes), rate, generator, **settings)
+    enhanced = _unless_interrupted(enhanced, pipeline, target)
+    with contextlib.ExitStack() as stack:
+        if removed:
+            writer = stack.enter_context(_writer_like(reader, removed))
+            enhanced = with_removed(enhanced, reader.blocks(), writer)
+        report = write_recording(reader, target, watched(enhanced, "enhancing", after))
+        if removed and writer.num_limited:
+            report.notes.append(f"{removed}: {writer.num_limited} samples over full scale were limited")
+    if picture:
+        draw_picture(before.finish(), after.finish(), Path(picture))
+    start = reader.first / rate if isinstance(reader, Excerpt) else None
+    return replace(report, seconds=time.perf_counter() - started, start=start)
+
+
+def _unless_interrupted(blocks: Iterable[np.ndarray], pipeline, target: str | os.PathLike) -> Iterator[np.ndarray]:
+    yield from blocks
+    if pipeline.interrupt:
+        raise AudioFileError(f"{target}: is not written, since the pipeline was interrupted")
+
+
+def write_recording(reader: AudioReader, target: str | os.PathLike, blocks: Iterable[np.ndarray]) -> FileReport:
+    """Write what became of a recording, blocks `(channels, samples)` at its rate, in its encoding and with its tags as far
+    as the format of `target` has them; see [`enhance_file`]."""
+    started, num_samples, rate = time.perf_counter(), 0, reader.sampling_rate
+    with _writer_like(reader, target) as writer:
+        for block in blocks:
+            writer.write(block)
+            num_samples += block.shape[1]
+    seconds = time.perf_counter() - started
+    notes = [*reader.notes, *writer.notes]
+    return FileReport(writer.path, num_samples / rate, seconds, writer.num_limited, writer.lost_tags, notes)
+
+
+def _writer_like(reader: AudioReader, path: str | os.PathLike) -> AudioWriter:
+    rate = reader.sampling_rate
+    expected = 0 if math.isnan(reader.duration) else round(reader.duration * rate)
+    return AudioWriter(path, rate, reader.num_channels, like=reader, num_samples=expected)
+
+
+def check_places(source: str | os.PathLike, target: str | os.PathLike, **others: str | os.PathLike | None) -> None:
+    """Refuse files that would take each other's place, by whatever name or link.
+
+    Args:
+        source: The recording.
+        target: What it becomes.
+        others: Further files that are to be written, by what they are called in messages; `None` for one that is not.
+
+    Raises:
+        AudioFileError: if two are the same file, or one of `others` is something else than a file.
+    """
+    if _same_place(source, target):
+        raise AudioFileError(f"{target}: output and input are the same file")
+    known = {"input": source, "output": target}
+    for name, path in others.items():
+        if path is None:
+            continue
+        for other, place in known.items():
+            if _same_place(path, place):
+                raise AudioFileError(f"{path}: {name} and {other} are the same file")
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise AudioFileError(f"{path}: is no regular file, expected a name for the file {name!r}")
+        known[name] = path
+
+
+def _same_place(first: str | os.PathLike, second: str | os.PathLike) -> bool:
+    if os.path.exists(first) and os.path.exists(second):
+        return os.path.samefile(first, second)
+    return os.path.realpath(first) == os.path.realpath(second)
+
+
+def draw_picture(before: Strip, after: Strip, path: Path) -> None:
+    """Draw a recording and what became of it into an image file, which appears whole or not at all."""
+    from ..pictures.plotting import draw_comparison
+
+    figure = draw_comparison(before, after, before.sampling_rate)
+    try:
+        with PendingFile(path) as pending, open(pending.descriptor, "wb", closefd=False) as file:
+            figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)
+    except (OSError, ValueError) as error:
+        raise AudioFileError(f"{path}: cannot be written ({reason(error)})") from error
+
+
+BACKENDS = ("torch", "onnx")
+
+
+@dataclass(frozen=True)
+class PipelineChoice:
+    """A pipeline and how it is to be used, as the command's options say it; it can be sent to another process.
+
+    Args:
+        model: Pipeline folder or Hub id; `None` for the bundled checkpoint.
+        device: `None` for a GPU if there is one.
+        preset: Name of one of [`PRESETS`]; the next three change parts of it.
+        scheduler: Name of one of [`SCHEDULERS`].
+        num_inference_steps, num_estimates, seed, attenuation_limit_db, mix, independent_channels: See
+            [`SpeechEnhancementPipeline`].
+        backend: What runs the network, one of [`BACKENDS`].
+    """
+
+    model: str | None = None
+    device: str | None = None
+    preset: str = "balanced"
+    scheduler: str | None = None
+    num_inference_steps: int | None = None
+    num_estimates: int | None = None
+    seed: int = 0
+    attenuation_limit_db: float | None = None
+    mix: float = 1.0
+    independent_channels: bool = False
+    backend: str = "torch"
+
+    def generator(self):
+        """A fresh generator of the seed."""
+        import torch
+
+        return torch.Generator().manual_seed(self.seed)
+
+    def load(self):
+        """The pipeline, with its scheduler, and the settings of a request.
+
+        Raises:
+            UserError: if there is no such model or device, or no ONNX Runtime where it is asked for.
+        """
+        from ..models.schedulers import make_scheduler, preset_settings
+
+        on_onnx = self.backend == "onnx"
+        if on_onnx and self.device not in (None, "cpu"):
+            raise UserError(f"--backend onnx computes on the CPU, not on the device {self.device!r}: give --device cpu")
+        pipeline = load_pipeline(self.model, "cpu" if on_onnx else self.device)
+        if on_onnx:
+            use_onnx(pipeline)
+        config = pipeline.scheduler.config
+        pipeline.scheduler, settings = preset_settings(self.preset, config)
+        if self.scheduler:
+            pipeline.scheduler = make_scheduler(self.scheduler, config)
+        chosen = {"num_inference_steps": self.num_inference_steps, "num_estimates": self.num_estimates}
+        settings |= {name: value for name, value in chosen.items() if value is not None}
+        limits = {"attenuation_limit_db": self.attenuation_limit_db, "mix": self.mix}
+        return pipeline, settings | limits | {"independent_channels": self.independent_channels}
+
+
+def load_pipeline(model: str | None = None, device: str | None = None):
+    """The pipeline of a folder or Hub id (`None`: the bundled checkpoint), on `device` (`None`: a GPU if any).
+
+    Raises:
+        UserError: if there is no such model or device.
+    """
+    if model is not None and not Path(model).exists():
+        check_on_hub(model)
+    import torch
+    from diffusers.utils import logging
+
+    from .. import DEFAULT_CHECKPOINT, SpeechEnhancementPipeline
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    name = str(DEFAULT_CHECKPOINT) if model is None else model
+    if Path(name).exists() and not (Path(name) / "model_index.json").is_file():
+        raise UserError(f"{name}: is no pipeline folder (it has no model_index.json)")
+    try:
+        pipeline = SpeechEnhancementPipeline.from_pretrained(name)
+    except Exception as error:  # the loaders of hub, safetensors and torch share no base class
+        raise UserError(f"cannot load the model {name}: {first_line(error)}") from error
+    finally:
+        logging.enable_progress_bar()
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        pipeline.to(device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise UserError(f"cannot use the device {device!r}: {first_line(error)}") from error
+    pipeline.set_progress_bar_config(disable=True)  # seconds of audio tell more than steps
+    return pipeline
+
+
+def check_on_hub(name: str) -> None:
+    """Refuse a model that is no folder if the Hub does not have it either, or cannot be asked. What is in the cache already
+    counts as there.
+
+    Raises:
+        UserError: with the reason.
+    """
+    from huggingface_hub import HfApi, errors, try_to_load_from_cache
+
+    try:
+        if isinstance(try_to_load_from_cache(name, "model_index.json"), str):
+            return
+        HfApi().model_info(name, timeout=5)
+    except errors.HFValidationError:
+        why = "and no name of a model on the Hub (user/name)"
+    except errors.RepositoryNotFoundError:
+        why = "and the Hub has no such model that you may read (a private one needs `hf auth login`)"
+    except errors.HfHubHTTPError as error:
+        why = f"and the Hub refuses it: {first_line(error)}"
+    except errors.OfflineModeIsEnabled:
+        why = "and the Hub is not asked, since HF_HUB_OFFLINE is set"
+    except Exception:  # of httpx, which is not ours to import
+        why = "and the Hub cannot be reached"
+    else:
+        return
+    raise UserError(f"{name}: no such folder, {why}")
+
+
+def use_onnx(pipeline) -> None:
+    """Have ONNX Runtime run the network, which takes some seconds to export.
+
+    Raises:
+        UserError: if it is not installed.
+    """
+    from ..models.onnx_unet import OnnxUNet
+
+    config = pipeline.config
+    try:
+        pipeline.unet = OnnxUNet(pipeline.unet, config.window_frames, num_bands=config.num_mel_bins)
+    except ImportError as error:
+        raise UserError("--backend onnx needs ONNX Runtime: pip install onnx onnxruntime") from error
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

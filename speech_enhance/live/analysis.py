@@ -1,0 +1,115 @@
+"""Spectrum, mel and level of a sound that still goes on, each computed once, and the way back to sound."""
+
+import numpy as np
+import torch
+
+from ..audio.buffers import SlidingBuffer
+from ..mel.spectrogram import (
+    MelConfig,
+    channel_rms,
+    compress,
+    frame_window,
+    full_precision,
+    level_scale,
+    mel_filters,
+    stft_frames,
+)
+from ..pipelines.inputs import as_tensor
+from .level import LiveLevel
+
+
+class LiveAnalysis:
+    """What the model sees of a sound at its rate, as far as the sound has come.
+
+    The offset of each channel is taken off in the spectrum, where it is a multiple of the window's. So a mean that moves makes no
+    step in the sound.
+
+    Args:
+        num_channels: Channels of the sound.
+        views: Configurations of the mel; they differ in `frequency_warp` alone.
+        device: Device of spectrum and mels.
+    """
+
+    def __init__(self, num_channels: int, views: list[MelConfig], device: torch.device):
+        self.config, self._views, self._device = views[0], views, device
+        self._margin = self.config.n_fft // 2
+        self._level = LiveLevel(self.config, num_channels)
+        self.spectrum = SlidingBuffer()
+        """Complex `(channels, frequencies, frames)`, without the offset."""
+        self._magnitude = SlidingBuffer()  # linear mel (views, bands, frames) at the sound's own level
+        self._waveform = SlidingBuffer(start=-self._margin)
+        self._waveform.append(torch.zeros(num_channels, self._margin, dtype=torch.float32, device=device))
+        self._window_spectrum = torch.fft.rfft(frame_window(self.config, device))
+
+    @property
+    def num_samples(self) -> int:
+        """Samples so far."""
+        return self._waveform.end
+
+    def push(self, block: np.ndarray) -> None:
+        """Take in `(channels, samples)` more, at least one."""
+        self._waveform.append(as_tensor(block).to(self._device))
+        self._level.push(block)
+        hop, first = self.config.hop_length, self.spectrum.end
+        last = (self._waveform.end - self._margin) // hop + 1
+        if last <= first:
+            return
+        segment = self._waveform.get(first * hop - self._margin, (last - 1) * hop + self._margin)
+        offset = torch.from_numpy(self._level.offset(first, last)).float().to(self._device)
+        spectrum = stft_frames(segment, self.config) - offset[:, None] * self._window_spectrum[:, None]
+        self.spectrum.append(spectrum)
+        magnitude = channel_rms(spectrum)
+        self._magnitude.append(torch.cat([_mel_magnitude(magnitude, view) for view in self._views]))
+        self._waveform.forget(last * hop - self._margin)
+
+    def mel(self, first: int, last: int, num_samples: int) -> torch.Tensor:
+        """Mel `(views, num_mel_bins, last - first)` at the model's level, by what the first `num_samples` tell of the level."""
+        level = torch.tensor(self._level.level(num_samples), dtype=torch.float64)
+        return compress(level_scale(level, self.config).float() * self._magnitude.get(first, last), self.config)
+
+    def forget(self, frame: int, mel_frame: int, num_samples: int) -> None:
+        """Let go of spectra before `frame`, of mels before `mel_frame`, and of levels before the one after `num_samples`."""
+        self.spectrum.forget(frame)
+        self._magnitude.forget(mel_frame)
+        self._level.forget(self.spectrum.end, num_samples)
+
+
+class LiveSynthesis:
+    """Sound of spectra that come frame by frame, each transformed back once: the inverse of [`LiveAnalysis`].
+
+    Args:
+        num_channels: Channels of the sound.
+        config: The analysis.
+        device: Device of the spectra.
+    """
+
+    def __init__(self, num_channels: int, config: MelConfig, device: torch.device):
+        self._config, self._window = config, frame_window(config, device)
+        self._position = -(config.n_fft // 2)
+        tail = config.n_fft - config.hop_length
+        self._tail = torch.zeros(
+            num_channels + 1, tail, dtype=torch.float32, device=device
+        )  # last row: squared windows
+
+    def push(self, spectrum: torch.Tensor) -> np.ndarray:
+        """The samples `(channels, n)` that the frames of `spectrum (channels, frequencies, frames)` complete."""
+        hop, num_frames = self._config.hop_length, spectrum.shape[-1]
+        frames = torch.fft.irfft(spectrum, n=self._config.n_fft, dim=1) * self._window[:, None]
+        weights = self._window.square()[:, None].expand(1, -1, num_frames)
+        frames = torch.cat([frames, weights])
+        length = self._config.n_fft + (num_frames - 1) * hop
+        summed = torch.nn.functional.fold(
+            frames, output_size=(1, length), kernel_size=(1, self._config.n_fft), stride=(1, hop)
+        )[:, 0, 0]
+        summed[:, : self._tail.shape[1]] += self._tail
+        done, self._tail = summed[:, : num_frames * hop], summed[:, num_frames * hop :]
+        before = min(max(-self._position, 0), done.shape[1])
+        self._position += done.shape[1]
+        done = done[:, before:]
+        return (done[:-1] / done[-1:]).cpu().numpy()
+
+
+@full_precision
+def _mel_magnitude(magnitude: torch.Tensor, config: MelConfig) -> torch.Tensor:
+    """Linear mel `(1, num_mel_bins, frames)` of a linear magnitude `(1, frequencies, frames)`."""
+    return mel_filters(config, magnitude.device).T @ magnitude

@@ -1,0 +1,125 @@
+"""Sound devices by `sounddevice`: which there are, and what is wrong with one in one line."""
+
+from dataclasses import dataclass
+
+from ..jobs.file import UserError, first_line
+
+USUAL_RATES = (48000, 44100, 16000)
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Where sound comes from and goes to.
+
+    Args:
+        input, output: Numbers of the devices, as `sounddevice` counts them.
+        input_name, output_name: Their names.
+        num_inputs, num_outputs: Channels that are used.
+        sampling_rate: Samples per second.
+    """
+
+    input: int
+    output: int
+    input_name: str
+    output_name: str
+    num_inputs: int
+    num_outputs: int
+    sampling_rate: int
+
+
+def import_sounddevice():
+    """The module `sounddevice`.
+
+    Raises:
+        UserError: if the package or the library PortAudio is missing.
+    """
+    try:
+        import sounddevice
+    except ModuleNotFoundError as error:
+        raise UserError("live sound needs the package sounddevice: pip install sounddevice") from error
+    except OSError as error:
+        raise UserError(
+            "live sound needs the library PortAudio, which was not found; on Debian or Ubuntu: apt install libportaudio2"
+        ) from error
+    return sounddevice
+
+
+def list_devices(sounddevice) -> str:
+    """The devices, one in a line."""
+    if not len(sounddevice.query_devices()):
+        raise UserError("no sound device was found")
+    return str(sounddevice.query_devices())
+
+
+def choose_devices(sounddevice, source: str | None, target: str | None, rate: int | None) -> Devices:
+    """The devices of these names or numbers; `None` is the system's default.
+
+    Args:
+        sounddevice: The module.
+        source: Input.
+        target: Output.
+        rate: Samples per second; `None` is the first that both devices take, the input's usual one before others.
+
+    Raises:
+        UserError: if there is none, or it refuses the rate.
+    """
+    if not len(sounddevice.query_devices()):
+        raise UserError("no sound device was found")
+    ends = {"input": _find(sounddevice, source, "input"), "output": _find(sounddevice, target, "output")}
+    channels = {kind: min(2, end[f"max_{kind}_channels"]) for kind, end in ends.items()}
+    rates = [rate] if rate else list(dict.fromkeys([round(ends["input"]["default_samplerate"]), *USUAL_RATES]))
+    for number, candidate in enumerate(rates):
+        try:
+            for kind, check in (
+                ("input", sounddevice.check_input_settings),
+                ("output", sounddevice.check_output_settings),
+            ):
+                check(device=ends[kind]["index"], channels=channels[kind], dtype="float32", samplerate=candidate)
+        except sounddevice.PortAudioError as error:
+            if number == len(rates) - 1:
+                wanted = " or ".join(f"{item}" for item in rates)
+                raise UserError(
+                    f"the {kind} device {ends[kind]['name']!r} refuses {wanted} Hz ({_reason(error)}); give --rate"
+                ) from error
+            continue
+        break
+    return Devices(
+        ends["input"]["index"], ends["output"]["index"], ends["input"]["name"], ends["output"]["name"],
+        channels["input"], channels["output"], candidate,
+    )  # fmt: skip
+
+
+def open_streams(sounddevice, devices: Devices, session, buffer_seconds: float) -> list:
+    """Streams from the input to [`~LiveSession.take`] and from [`~LiveSession.give`] to the output, not started yet. They
+    are two, since one of both devices stalls on some systems and needs both to be of the same kind.
+
+    Raises:
+        UserError: if a device cannot be opened.
+    """
+    usual = {"samplerate": devices.sampling_rate, "dtype": "float32", "latency": buffer_seconds}
+    name = devices.input_name
+    try:
+        source = sounddevice.InputStream(
+            device=devices.input, channels=devices.num_inputs, callback=session.take, **usual
+        )
+        name = devices.output_name
+        target = sounddevice.OutputStream(
+            device=devices.output, channels=devices.num_outputs, callback=session.give, **usual
+        )
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise UserError(f"cannot open {name!r}: {_reason(error)}") from error
+    return [source, target]
+
+
+def _find(sounddevice, name: str | None, kind: str) -> dict:
+    number = int(name) if name is not None and name.isdecimal() else name
+    try:
+        return sounddevice.query_devices(number, kind)
+    except (ValueError, sounddevice.PortAudioError) as error:
+        if name is None:
+            raise UserError(f"no default {kind} device; name one with --{kind}, --list-devices shows them") from error
+        raise UserError(f"--{kind}: no {kind} device {name!r} ({_reason(error)}); --list-devices shows them") from error
+
+
+def _reason(error: Exception) -> str:
+    return first_line(error)

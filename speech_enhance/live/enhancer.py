@@ -1,0 +1,159 @@
+"""Live sound: blocks go in as a microphone gives them, and come out enhanced a fixed time later."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..pipelines.inputs import check_live_block
+from ..pipelines.settings import EnhancementSettings, check_sampling_rate
+from .stream import LiveStream
+from .timing import LiveFrames, LiveTiming, find_timing
+
+if TYPE_CHECKING:
+    from ..pipelines.speech_enhancement import SpeechEnhancementPipeline
+
+PIECE_SECONDS = 0.5
+"""A longer block is taken in parts of this length, so that memory does not grow with it."""
+
+
+class LiveEnhancer:
+    """Enhances sound that still goes on, with [`~SpeechEnhancementPipeline.live`].
+
+    The network of the pipeline runs on a window that slides along, again after every interval. Its end lies a short
+    look-ahead behind the newest frames that go out. Level, offset and noise floor follow the past alone. The output
+    does not depend on how the sound is split into blocks.
+
+    Args:
+        pipeline: A [`SpeechEnhancementPipeline`].
+        sampling_rate: Samples per second of the blocks.
+        latency: Name of one of [`LATENCIES`], or a [`LiveTiming`].
+        seed: Seed of the noise that the sampling starts from.
+        settings: See [`~SpeechEnhancementPipeline.live`].
+
+    Raises:
+        ValueError, TypeError: for an argument out of range, named with the value received.
+    """
+
+    def __init__(
+        self,
+        pipeline: "SpeechEnhancementPipeline",
+        sampling_rate: int,
+        latency: str | LiveTiming = "quality",
+        seed: int = 0,
+        **settings: Any,
+    ):
+        check_sampling_rate(sampling_rate)
+        self._settings = _live_settings(settings)
+        pipeline.check_inputs(self._settings, ())
+        config, unet = pipeline.config, pipeline.unet
+        self._frames = LiveFrames.of(
+            find_timing(latency), pipeline.mel_config, int(sampling_rate), config.window_frames, unet.frame_multiple
+        )
+        fixed = getattr(unet, "num_frames", self._frames.window)
+        if fixed != self._frames.window:
+            raise ValueError(
+                f"this OnnxUNet is made for windows of {fixed} frames, `latency` asks for {self._frames.window}: make it "
+                f"with OnnxUNet(unet, {self._frames.window})"
+            )
+        self._pipeline, self._seed = pipeline, seed
+        self._stream: LiveStream | None = None
+        self._flat = False
+
+    @property
+    def sampling_rate(self) -> int:
+        """Samples per second of what goes in and comes out."""
+        return self._frames.sampling_rate
+
+    @property
+    def latency(self) -> int:
+        """Samples by which the output is later than the input, always the same. What devices and their drivers add is not
+        among them."""
+        return self._frames.latency
+
+    @property
+    def limited(self) -> int:
+        """Instants since the beginning at which the output would have exceeded full scale and was turned down."""
+        return 0 if self._stream is None else self._stream.limiter.num_limited
+
+    @property
+    def num_calls(self) -> int:
+        """Runs of the network since the beginning."""
+        return 0 if self._stream is None else self._stream.num_calls
+
+    @torch.no_grad()
+    def process(self, block: np.ndarray) -> np.ndarray:
+        """Take in the next samples, and give back as many.
+
+        Args:
+            block: Floating-point samples, full scale ±1: `(samples,)` or `(channels, samples)`, any number of them, also none.
+                The first block with samples decides the number of channels.
+
+        Returns:
+            float32 of the same shape: the enhanced sound, [`~LiveEnhancer.latency`] samples late, before it silence.
+
+        Raises:
+            ValueError, TypeError: for a block of another form or number of channels, or with samples that are not finite.
+                It is then as if the block had not been given. Also if the network gives values that are not finite; then
+                [`~LiveEnhancer.reset`] begins anew.
+        """
+        samples = check_live_block(block, None if self._stream is None else self._stream.num_channels)
+        if not samples.shape[1]:
+            return np.zeros(block.shape, np.float32)
+        if self._stream is None:
+            self._stream = LiveStream(self._pipeline, self._frames, self._settings, self._seed, len(samples))
+        self._flat = block.ndim == 1
+        return self._push(samples).reshape(block.shape)
+
+    @torch.no_grad()
+    def flush(self) -> np.ndarray:
+        """End the sound: the last [`~LiveEnhancer.latency`] samples, of the form of the last block. The next block begins another
+        sound. Without any block before, there are no samples."""
+        if self._stream is None:
+            return np.zeros(0, np.float32)
+        rest = self._push(np.zeros((self._stream.num_channels, self.latency), np.float32))
+        self.reset()
+        return rest[0] if self._flat else rest
+
+    def reset(self) -> None:
+        """Forget the sound so far; the next block begins another one, and may have another number of channels."""
+        self._stream = None
+
+    def seconds_of_call(self, num_channels: int = 1) -> float:
+        """Time that a run of the network and all around it takes on this machine: the slower of two, after one to warm up."""
+        stream = LiveStream(self._pipeline, self._frames, self._settings, self._seed, num_channels)
+        silence = np.zeros((num_channels, self.latency + 1), np.float32)
+        seconds = []
+        for _ in range(3):
+            started, before = time.perf_counter(), stream.num_calls
+            with torch.no_grad():
+                stream.push(silence)
+            seconds.append((time.perf_counter() - started) / max(stream.num_calls - before, 1))
+        return max(seconds[1:])
+
+    def _push(self, samples: np.ndarray) -> np.ndarray:
+        length = max(1, round(PIECE_SECONDS * self.sampling_rate))
+        pieces = [samples[:, start : start + length] for start in range(0, samples.shape[1], length)]
+        return np.concatenate([self._stream.push(piece) for piece in pieces], axis=1)
+
+
+def _live_settings(settings: dict[str, Any]) -> EnhancementSettings:
+    """The settings of a request; without a preset one step and one estimate.
+
+    Raises:
+        ValueError, TypeError: for what the live way does not have, or a value out of range.
+    """
+    known = [
+        name
+        for name in EnhancementSettings.__dataclass_fields__
+        if name not in ("independent_channels", "window_batch_size")
+    ]
+    unknown = sorted(settings.keys() - set(known))
+    if unknown:
+        raise TypeError(f"live sound has no setting `{unknown[0]}`; it has {', '.join(known)}")
+    if settings.get("preset") is None:
+        settings = {"num_inference_steps": 1, "num_estimates": 1} | {
+            name: value for name, value in settings.items() if value is not None
+        }
+    return EnhancementSettings(**settings)

@@ -1,0 +1,138 @@
+"""What the live way knows of level and offset: the rules of [`running_level`] with the past alone."""
+
+from collections import deque
+
+import numpy as np
+import torch
+
+from ..audio.buffers import SlidingBuffer
+from ..mel.running_level import (
+    ACTIVE_RATIO,
+    DIP_FRAMES,
+    DIP_RATIO,
+    LEAST_POWER,
+    MAX_STEP_DB,
+    REACH_FRAMES,
+    START_FRAMES,
+    WIDTH_DB,
+)
+from ..mel.spectrogram import LEVEL_MEDIAN_FRAMES, MelConfig, level_frame, level_of_power
+
+START_STEP_DB = 3.0
+"""Largest change by one of the first active frames, which are to find the level."""
+FREE_FRAMES = 10
+"""Active frames that may raise the level at once: the first of all may be the faint beginning of a word."""
+OFFSET_SECONDS = 2.0
+"""Time constant of the mean that is taken for an offset of the microphone."""
+
+
+class ForwardLevel:
+    """RMS of the active speech so far, frame by frame.
+
+    A frame is active by the rule of [`running_level`], whose spans lie in the past here. The first `FREE_FRAMES` raise the
+    level at once to the upper quartile of them all. Until there were `START_FRAMES`, each moves the level towards their
+    median by at most `START_STEP_DB`, and so do the first ones downwards. From then on the step is that of [`running_level`], at most `MAX_STEP_DB`. In pauses and steady noise
+    the level stays. Before the first active frame it is [`level_of_power`] of the last 4 s.
+    """
+
+    def __init__(self):
+        self._power: deque[float] = deque(maxlen=2 * REACH_FRAMES + 1)
+        self._smooth: deque[float] = deque(maxlen=2 * REACH_FRAMES + 1)
+        self._first: list[float] = []
+        self._level_db: float | None = None
+
+    def push(self, power: float) -> float:
+        """The level after one more frame of 32 ms.
+
+        Args:
+            power: Mean square of the frame.
+
+        Returns:
+            RMS; 0 as long as all was digital silence.
+        """
+        self._power.append(power)
+        newest = list(self._power)[-LEVEL_MEDIAN_FRAMES:]
+        self._smooth.append(float(np.median(newest)))
+        if self._is_active():
+            self._follow(10 * np.log10(self._smooth[-1]))
+        if self._level_db is None:
+            return float(level_of_power(torch.tensor(self._power, dtype=torch.float64)))
+        return float(10 ** (self._level_db / 20))
+
+    def _is_active(self) -> bool:
+        value = self._smooth[-1]
+        least = min(list(self._smooth)[-DIP_FRAMES - 1 :])
+        mean = sum(self._smooth) / len(self._smooth)
+        return value > LEAST_POWER and value >= ACTIVE_RATIO * mean and value >= DIP_RATIO * least
+
+    def _follow(self, decibels: float) -> None:
+        if len(self._first) < START_FRAMES:
+            self._first.append(decibels)
+            free = len(self._first) <= FREE_FRAMES
+            target = float(np.percentile(self._first, 75, method="higher") if free else np.median(self._first))
+            previous = target if self._level_db is None else self._level_db
+            most = np.inf if free else START_STEP_DB
+            self._level_db = previous + min(max(target - previous, -START_STEP_DB), most)
+        else:
+            self._level_db += MAX_STEP_DB * min(max((decibels - self._level_db) / WIDTH_DB, -1.0), 1.0)
+
+
+class LiveLevel:
+    """Offset and level of a sound that still goes on, at the model's rate.
+
+    The offset of each channel is a slow mean by a one-pole, over all there was as long as that is less; the level is
+    [`ForwardLevel`] of what is left without it, over all channels.
+
+    Args:
+        config: The model's analysis.
+        num_channels: Channels of the sound.
+    """
+
+    def __init__(self, config: MelConfig, num_channels: int):
+        self._hop, self._frame = config.hop_length, level_frame(config.sampling_rate)
+        self._reach = config.n_fft // (2 * config.hop_length)  # hops behind a frame's centre that it holds whole
+        self._num_means = OFFSET_SECONDS * config.sampling_rate / config.hop_length
+        self._num_channels, self._mean = num_channels, np.zeros(num_channels)
+        self._audio, self._offset, self._level = SlidingBuffer(), SlidingBuffer(), SlidingBuffer()
+        self._forward_level = ForwardLevel()
+
+    def push(self, block: np.ndarray) -> None:
+        """Take in `(channels, samples)` more, at least one."""
+        self._audio.append(block.astype(np.float64))
+        self._offset.append(self._new_offsets())
+        first, last = self._level.end, self._audio.end // self._frame
+        levels = [self._forward_level.push(self._power(place)) for place in range(first, last)]
+        self._level.append(np.array(levels))
+        self._audio.forget(min(self._offset.end * self._hop, last * self._frame))
+
+    def offset(self, first: int, last: int) -> np.ndarray:
+        """Offsets `(channels, last - first)` of STFT frames, of whose samples all were pushed: as each frame ends."""
+        return self._offset.get(first + self._reach - 1, last + self._reach - 1)
+
+    def level(self, num_samples: int) -> float:
+        """RMS of the active speech in the first `num_samples`; 0 if they are too few."""
+        place = num_samples // self._frame
+        return float(self._level.get(place - 1, place)[0]) if place else 0.0
+
+    def forget(self, frame: int, num_samples: int) -> None:
+        """Let go of the offsets of STFT frames before `frame`, and of levels that lie before `num_samples`."""
+        needed = min(frame + self._reach - 1, self._audio.start // self._hop - 1)
+        self._offset.forget(needed)
+        self._level.forget(num_samples // self._frame - 1)
+
+    def _new_offsets(self) -> np.ndarray:
+        """The mean of every channel `(channels, hops)` after each new hop."""
+        first, last = self._offset.end, self._audio.end // self._hop
+        hops = self._audio.get(first * self._hop, last * self._hop).reshape(self._num_channels, -1, self._hop)
+        track = np.empty(hops.shape[:2])
+        for place, mean in enumerate(hops.mean(axis=-1).T):
+            self._mean = self._mean + (mean - self._mean) / min(first + place + 1, self._num_means)
+            track[:, place] = self._mean
+        return track
+
+    def _power(self, place: int) -> float:
+        """Mean square over all channels of frame `place` of the level, without the offset."""
+        samples = self._audio.get(place * self._frame, (place + 1) * self._frame)
+        hops = (place + 1) * self._frame // self._hop
+        offset = self._offset.get(hops - 1, hops) if hops else 0.0
+        return float(np.square(samples - offset).mean())

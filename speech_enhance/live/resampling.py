@@ -1,0 +1,156 @@
+"""Between the caller's sampling rate and the model's, block by block and with a short, known delay.
+
+[`Resampler`] answers in blocks of its own, up to 58 ms late at either side; live sound cannot wait for them. The filters
+here reach 2 ms to either side at rates from 16 kHz on.
+"""
+
+from math import ceil, gcd
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from ..audio.buffers import SlidingBuffer
+from ..audio.resampling import SEEN_BAND, SMOOTHED_FRAMES, gain_of_unseen
+
+CUTOFF = 0.97
+"""Of half the lower rate: middle of the transition, which begins at `SEEN_BAND`."""
+HALF_WIDTH = 31
+"""Samples at the lower rate that the filter reaches to either side: with the Kaiser window below, 70 dB beyond the transition."""
+KAISER_BETA = 6.75
+TABLE_PHASES = 4096
+FRAMES_AHEAD = 1
+"""Frames of the upper bands' gain that lie ahead in its mean over `SMOOTHED_FRAMES`."""
+
+
+class LiveResampler:
+    """Resamples a stream by a windowed sinc in linear phase. Sample m of the result lies at the time m / `to_rate`.
+
+    Args:
+        from_rate, to_rate: Samples per second.
+        num_channels: Channels of the stream.
+    """
+
+    def __init__(self, from_rate: int, to_rate: int, num_channels: int):
+        divisor = gcd(from_rate, to_rate)
+        self._phases, self._step = to_rate // divisor, from_rate // divisor
+        self._cutoff = CUTOFF * min(from_rate, to_rate) / from_rate
+        self.reach = reach(from_rate, to_rate)
+        self._made = 0
+        self._input = SlidingBuffer(start=-self.reach)
+        self._input.append(np.zeros((num_channels, self.reach), np.float32))
+        small = self._phases <= TABLE_PHASES
+        self._table = self._filters(np.arange(self._phases)) if small else None
+
+    def push(self, block: np.ndarray) -> np.ndarray:
+        """What `(channels, samples)` more at the one rate add to the result `(channels, n)` at the other."""
+        self._input.append(block)
+        end = -(-max(self._input.end - self.reach, 0) * self._phases // self._step)
+        if end <= self._made:
+            return np.zeros((len(block), 0), np.float32)
+        places = np.arange(self._made, end) * self._step
+        phases, centres = places % self._phases, places // self._phases
+        first = int(centres[0]) - self.reach + 1
+        held = self._input.get(first, int(centres[-1]) + self.reach + 1)
+        windows = sliding_window_view(held, 2 * self.reach, axis=1)[:, centres - centres[0]]
+        filters = self._filters(phases) if self._table is None else self._table[phases]
+        self._made = end
+        self._input.forget(end * self._step // self._phases - self.reach + 1)
+        return np.einsum("cnt,nt->cn", windows, filters)
+
+    def _filters(self, phases: np.ndarray) -> np.ndarray:
+        """Filters `(n, taps)` of the results that lie `phases` parts of an input sample after one; each sums to 1."""
+        times = np.arange(1 - self.reach, self.reach + 1) - (phases / self._phases)[:, None]
+        window = np.i0(KAISER_BETA * np.sqrt((1 - (times / self.reach) ** 2).clip(0)))
+        filters = np.sinc(self._cutoff * times) * window
+        return (filters / filters.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def reach(from_rate: int, to_rate: int) -> int:
+    """Samples at `from_rate` behind its own place that a result of [`LiveResampler`] waits for."""
+    return ceil(HALF_WIDTH * from_rate / min(from_rate, to_rate))
+
+
+class LiveRestorer:
+    """Brings what the model changed to the caller's rate and adds it to the caller's sound, by the rule of [`RateRestorer`].
+
+    The gain above the model's band is the mean over `SMOOTHED_FRAMES` frames, of which one lies ahead, so that it adds
+    no delay.
+
+    Args:
+        sampling_rate: The caller's samples per second.
+        model_rate: The model's.
+        hop_length: Samples at `model_rate` between two frames.
+        num_channels: Channels of the sound.
+        min_gain: Lower bound of the gain above the model's band.
+    """
+
+    def __init__(self, sampling_rate: int, model_rate: int, hop_length: int, num_channels: int, min_gain: float):
+        self._frame = sampling_rate * hop_length / model_rate
+        self._changes = LiveResampler(model_rate, sampling_rate, num_channels)
+        self._sights = LiveResampler(model_rate, sampling_rate, num_channels)
+        self._changed, self._seen = SlidingBuffer(), SlidingBuffer()
+        self._before = SMOOTHED_FRAMES - 1 - FRAMES_AHEAD
+        self._upper, self._unseen_density = SlidingBuffer(-self._before), SlidingBuffer(-self._before)
+        self._unseen_bandwidth = (sampling_rate - SEEN_BAND * min(sampling_rate, model_rate)) / 2
+        self._min_gain = min_gain
+        self._made = 0
+
+    def see(self, recording: SlidingBuffer, model_audio: np.ndarray) -> None:
+        """Take in what the model sees next, `(channels, n)` at its rate.
+
+        Args:
+            recording: Holds the caller's sound `(channels, samples)` from the last sample given back on.
+            model_audio: The same sound at the model's rate, the samples that follow those before.
+        """
+        self._seen.append(self._sights.push(model_audio))
+        done = max(self._unseen_density.end, 0)
+        known = min(self._seen.end, recording.end)
+        end = max(int(known / self._frame + 0.5) + 1, done)
+        edges = np.rint((np.arange(done, end + 1) - 0.5) * self._frame).astype(int).clip(0)
+        edges = edges[: np.searchsorted(edges, known, side="right")]
+        if len(edges) < 2:
+            return
+        unseen = recording.get(edges[0], edges[-1]).astype(np.float64) - self._seen.get(edges[0], edges[-1])
+        sums = np.pad(np.square(unseen).mean(axis=0), (1, 0)).cumsum()[edges - edges[0]]
+        self._append(self._unseen_density, np.diff(sums) / np.diff(edges).clip(min=1) / self._unseen_bandwidth)
+
+    def change(self, changed: np.ndarray, upper_gain: np.ndarray, upper_density: np.ndarray) -> None:
+        """Take in what the model changed next.
+
+        Args:
+            changed: Enhanced minus seen sound `(channels, n)` at the model's rate.
+            upper_gain: Gain of the upper bands `(frames,)`, the frames that follow those before.
+            upper_density: Power per Hz that the enhanced upper bands have, same shape.
+        """
+        self._changed.append(self._changes.push(changed))
+        self._append(self._upper, np.stack([upper_gain, upper_density]))
+
+    def read(self, recording: SlidingBuffer, end: int) -> np.ndarray:
+        """The enhanced sound `(channels, n)` up to sample `end`, from the last one given back on."""
+        first, self._made = self._made, end
+        audio, seen = recording.get(first, end), self._seen.get(first, end)
+        restored = audio + self._changed.get(first, end) - (audio - seen) * (1 - self._gain_of(first, end))
+        needed = int(end / self._frame)
+        self._changed.forget(end)
+        self._seen.forget(min(end, int((self._unseen_density.end - 0.5) * self._frame) - 1))
+        for frames in (self._upper, self._unseen_density):
+            frames.forget(needed - self._before)
+        return restored.astype(np.float32)
+
+    @property
+    def first_sample_needed(self) -> int:
+        """First sample of the recording that is still needed."""
+        return min(self._made, self._seen.start)
+
+    def _append(self, buffer: SlidingBuffer, frames: np.ndarray) -> None:
+        """Append frames to a buffer, the first of all repeated before the start."""
+        before = self._before if buffer.end == -self._before else 0
+        buffer.append(np.pad(frames, [(0, 0)] * (frames.ndim - 1) + [(before, 0)], mode="edge"))
+
+    def _gain_of(self, first: int, end: int) -> np.ndarray:
+        """The gain `(end - first,)` above the model's band."""
+        position = np.arange(first, end) / self._frame
+        frames = np.arange(int(position[0]), int(position[-1]) + 2)
+        span = frames[0] - self._before, frames[-1] + FRAMES_AHEAD + 1
+        gain, upper = self._upper.get(*span)
+        return np.interp(position, frames, gain_of_unseen(gain, upper, self._unseen_density.get(*span), self._min_gain))

@@ -1,0 +1,56 @@
+"""What our modules for Hugging Face Evaluate share: measures of audio files."""
+
+import datasets
+import evaluate
+
+from .reference import score_files
+
+REFERENCES = "paths of the clean recordings, each as long as its prediction."
+INPUTS = """
+Args:
+    predictions: paths of enhanced recordings.{references}
+Any format libsndfile reads, any sampling rate and number of channels: measured mixed down, at 16 kHz.
+Returns:
+    for each of {names}, `NAME`: mean over the files where it is defined.
+    for each of {names}, `NAME_values`: the value of every file, nan where undefined.
+Example:
+    >>> module = evaluate.load(speech_enhance.metrics.module_path("{module}"))
+    >>> module.compute(predictions=["enhanced.wav"]{example})
+"""
+
+
+class FileMetric(evaluate.Metric):
+    """Base of a module; a subclass says what it measures, and computes it itself if its `names` are not in [`METRICS`].
+
+    A module must not import this class by its name: Evaluate takes the first metric class it finds there. Paths and not
+    waveforms: Evaluate keeps what it is given as Python lists, some thirty bytes a sample.
+    """
+
+    module: str
+    title_text: str
+    short_text: str
+    names: tuple[str, ...]
+    description_text: str
+    values_text: str
+    citation_text: str
+    references_text: str | None = REFERENCES
+    """What `references` are; `None` for a measure that needs none."""
+    example_reference: str = "clean.wav"
+
+    def _info(self):
+        inputs = ("predictions", "references") if self.references_text else ("predictions",)
+        described = INPUTS.format(
+            names=", ".join(self.names),
+            module=self.module,
+            references=f"\n    references: {self.references_text}" if self.references_text else "",
+            example=f', references=["{self.example_reference}"]' if self.references_text else "",
+        )
+        return evaluate.MetricInfo(
+            description=self.description_text,
+            citation=self.citation_text,
+            inputs_description=described,
+            features=datasets.Features({name: datasets.Value("string") for name in inputs}),
+        )
+
+    def _compute(self, predictions, references):
+        return score_files(predictions, references, self.names)

@@ -1,0 +1,286 @@
+"""Pipeline folders from elsewhere: what is fetched of them, and what they may say before anything of them is loaded."""
+
+import functools
+import inspect
+import json
+import re
+import stat
+from pathlib import Path
+
+from ..mel.spectrogram import mel_filters
+from ..mel.vocoding import VOCODERS, check_vocoder_config
+from ..models.limits import check_network_sizes, check_schedule, check_settings
+from ..models.removed_settings import without_removed
+from ..models.schedulers import SCHEDULERS, try_scheduler
+from ..models.trained_settings import RECORD, check_recorded
+from .model_trials import (
+    constructor_parameters,
+    empty_network,
+    empty_vocoder,
+    front_end_of,
+    pipeline_parameters,
+    saved_scheduler,
+    try_network,
+    try_stage_vocoder,
+)
+from .weight_files import check_weights
+
+NETWORK = ["speech_enhance", "ConditionalUNet2DModel"]
+LONGEST_JSON = 2**20
+WRITTEN_BY_DIFFUSERS = ("_class_name", "_diffusers_version", "_name_or_path")
+WRITTEN_BY_TRANSFORMERS = (
+    "architectures",
+    "model_type",
+    "dtype",
+    "torch_dtype",
+    "transformers_version",
+    "_name_or_path",
+)
+FORBIDDEN = ("quantization_config", "auto_map", "custom_pipeline", "trust_remote_code")
+ADVICE = "if this is a folder from elsewhere, do not trust it"
+
+
+def fetch_folder(repo_id: str, variant: str | None = None, **options) -> str:
+    """Fetch the configuration and weights of a pipeline repository into the cache: neither code, which the installed
+    package has, nor pickles, samples or reports.
+
+    Args:
+        repo_id: `user/name`.
+        variant: Of the weights, such as `fp16`; without, no variant is fetched, and without a file of it, the plain ones are.
+        options: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download` as in `snapshot_download`; others
+            are left out.
+
+    Returns:
+        The folder.
+    """
+    from huggingface_hub import snapshot_download
+
+    accepted = inspect.signature(snapshot_download).parameters
+    names = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies")
+    options = {name: options[name] for name in names if name in accepted and options.get(name) is not None}
+    weights = f"*/*.{variant}*.safetensors" if variant else "*/*.safetensors"
+    folder = snapshot_download(
+        repo_id,
+        allow_patterns=["model_index.json", "*/config.json", "*/scheduler_config.json", weights],
+        ignore_patterns=None if variant else "*.*.safetensors",
+        **options,
+    )
+    if variant and not any(Path(folder).glob(weights)):
+        return fetch_folder(repo_id, None, **options)
+    return folder
+
+
+def check_folder(folder: str | Path, variant: str | None = None, trust_remote_code: bool = False, **passed) -> None:
+    """Refuse a pipeline folder that is not what `save_pretrained` writes: Diffusers imports whatever module a
+    `model_index.json` names, installed or in the working directory, and makes what the other files ask for.
+
+    Args:
+        folder: The pipeline.
+        variant: Of the weights, such as `fp16`.
+        trust_remote_code: Let there be code beside the weights.
+        passed: Other arguments of `from_pretrained`; of components among them, files are not looked at.
+
+    Raises:
+        ValueError: if there is code beside the weights, which Diffusers would run instead of ours, or if a file asks for anything but our classes, Diffusers' schedulers and plain numbers.
+        OSError: if a file is missing or damaged.
+    """
+    folder = Path(folder)
+    components = read_components(folder, passed.keys(), trust_remote_code)
+    index = components["index"]
+    if "unet" not in passed:
+        make = functools.partial(empty_network, components["unet"])
+        check_weights(folder / "unet", variant, make, functools.partial(try_network, index))
+    if "vocoder" in components:
+        make = functools.partial(empty_vocoder, components["vocoder"])
+        check_weights(folder / "vocoder", variant, make, functools.partial(try_stage_vocoder, index))
+    with _naming(folder / "model_index.json"):
+        for view in front_end_of(index).views:
+            mel_filters(view)
+    if "scheduler" not in passed:
+        with _naming(folder / "scheduler" / "scheduler_config.json"):
+            try_scheduler(saved_scheduler(components["scheduler"]), 1)
+
+
+def read_components(folder: Path, passed=(), trust_remote_code: bool = False) -> dict[str, dict]:
+    """The settings of a pipeline folder, checked: `index` with those that the network's record adds, and of each component
+    that is not among `passed`.
+
+    Raises:
+        ValueError, OSError: as [`check_folder`], for anything but the weights; nothing is built.
+    """
+    index = _read_own_settings(folder, "model_index.json")
+    _check_index(index, folder / "model_index.json")
+    components = {}
+    if "unet" not in passed:
+        if (folder / "unet" / f"{NETWORK[0]}.py").exists() and not trust_remote_code:
+            raise ValueError(
+                f"{folder} holds code beside its weights, as the branch `remote-code` of a published model does for those "
+                "without this package; load the branch without it (`main`), which runs no code of the repository"
+            )
+        config = _read_own_settings(folder, "unet/config.json")
+        _check_network(config, folder / "unet" / "config.json")
+        with _naming(folder / "unet" / "config.json"):
+            check_recorded(config.get(RECORD) or {}, index)
+        index = {**(config.get(RECORD) or {}), **index}
+        components["unet"] = config
+    if "scheduler" not in passed:
+        config = _read_settings(folder, "scheduler/scheduler_config.json")
+        _check_scheduler(config, index["scheduler"][1], folder / "scheduler" / "scheduler_config.json")
+        components["scheduler"] = config
+    if "vocoder" not in passed and index.get("vocoder", [None])[0] is not None:
+        config = _read_settings(folder, "vocoder/config.json")
+        _check_vocoder(config, index["vocoder"][1], folder / "vocoder" / "config.json")
+        components["vocoder"] = config
+    with _naming(folder / "model_index.json"):
+        front_end_of(index)
+    return components | {"index": index}
+
+
+def _read_own_settings(folder: Path, name: str) -> dict:
+    """Settings of one of our classes, and its record of the pipeline's, without those that no longer exist."""
+    content = _read_settings(folder, name)
+    with _naming(folder / name):
+        content = without_removed(content)
+        if isinstance(content.get(RECORD), dict):
+            content[RECORD] = without_removed(content[RECORD])
+    return content
+
+
+def _read_settings(folder: Path, name: str) -> dict:
+    path = folder / name
+    if not path.exists():
+        raise OSError(f"{folder} has no {name}: it is no whole pipeline folder")
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > LONGEST_JSON:
+        raise ValueError(f"{path} must be a regular file of at most {LONGEST_JSON} bytes; {ADVICE}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise OSError(f"{path} is damaged ({type(error).__name__}: {error}); get it again with force_download=True") from None  # fmt: skip
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no settings but {type(content).__name__}; {ADVICE}")
+    for forbidden in FORBIDDEN:
+        if forbidden in content:
+            raise ValueError(f"{path} must not have {forbidden}; {ADVICE}")
+    return content
+
+
+class _naming:
+    """Puts the name of the file before a message about one of its settings."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if kind is not None and issubclass(kind, ValueError):
+            raise ValueError(f"{self.path}: {error}; {ADVICE}") from error
+
+
+def _check_index(index: dict, path: Path) -> None:
+    if index.get("_class_name") != "SpeechEnhancementPipeline":
+        raise ValueError(f"{path} is of a {_short(index.get('_class_name'))}, not of a SpeechEnhancementPipeline")
+    allowed = {
+        "unet": [NETWORK],
+        "scheduler": [["diffusers", kind] for kind in SCHEDULERS.values()],
+        "vocoder": [[None, None], *(["transformers", kind] for kind in VOCODERS)],
+    }
+    for name, values in allowed.items():
+        if name in index and index[name] not in values:
+            raise ValueError(f"{path}: {name} must not be {_short(index[name])}; {ADVICE}")
+    if missing := sorted({"unet", "scheduler"} - index.keys()):
+        raise ValueError(f"{path} names no {', '.join(missing)}")
+    parameters = pipeline_parameters()
+    unknown = index.keys() - parameters.keys() - allowed.keys() - set(WRITTEN_BY_DIFFUSERS)
+    if unknown:
+        raise ValueError(f"{path}: unknown entry {_short(min(unknown))}; {ADVICE}")
+    _check_written(index, path)
+    with _naming(path):
+        check_settings({name: value for name, value in index.items() if name in parameters}, parameters)
+
+
+def _check_network(config: dict, path: Path) -> None:
+    from ..models.unet import ConditionalUNet2DModel
+
+    _check_kind(config, NETWORK[1], path)
+    record = config.get(RECORD) or {}
+    with _naming(path):
+        check_settings(_own(config), constructor_parameters(ConditionalUNet2DModel))
+        check_network_sizes(_own(config))
+        if not isinstance(record, dict) or record.keys() - pipeline_parameters().keys():
+            raise ValueError(f"`{RECORD}` must be settings of a pipeline, got {_short(record)}")
+        check_settings(record, pipeline_parameters())
+
+
+def _check_scheduler(config: dict, kind: str, path: Path) -> None:
+    import diffusers
+
+    _check_kind(config, kind, path)
+    with _naming(path):
+        check_settings(_own(config), _scheduler_parameters() | constructor_parameters(getattr(diffusers, kind)))
+        check_schedule(config)
+
+
+@functools.cache
+def _scheduler_parameters() -> dict[str, inspect.Parameter]:
+    """Those of all schedulers: Diffusers keeps the settings of one that was there before, for the next."""
+    import diffusers
+
+    classes = [getattr(diffusers, kind) for kind in SCHEDULERS.values()]
+    return {name: item for kind in classes for name, item in constructor_parameters(kind).items()}
+
+
+def _check_vocoder(config: dict, kind: str, path: Path) -> None:
+    import transformers
+
+    if config.get("architectures") != [kind]:
+        raise ValueError(f"{path} is of {_short(config.get('architectures'))}, not of a {kind}; {ADVICE}")
+    _check_written(config, path)
+    parameters = _vocoder_parameters(getattr(transformers, kind).config_class)
+    with _naming(path):
+        own = {name: value for name, value in config.items() if name not in WRITTEN_BY_TRANSFORMERS}
+        if unknown := own.keys() - parameters.keys():
+            raise ValueError(f"unknown entry {_short(min(unknown))}")
+        for name in ("dtype", "torch_dtype"):
+            if config.get(name, "float32") not in ("float16", "bfloat16", "float32"):
+                raise ValueError(f"`{name}` must be float16, bfloat16 or float32, got {_short(config[name])}")
+        check_settings(own, parameters)
+        check_vocoder_config({name: item.default for name, item in parameters.items()} | own)
+
+
+def _vocoder_parameters(config_class) -> dict[str, inspect.Parameter]:
+    """Those of the vocoder itself, without what transformers has for every model."""
+    own = config_class.__annotations__.keys()
+    return {
+        name: item
+        for name, item in constructor_parameters(config_class).items()
+        if name in own and name != "model_type"
+    }
+
+
+def _check_kind(config: dict, kind: str, path: Path) -> None:
+    if config.get("_class_name") != kind:
+        raise ValueError(f"{path} is of a {_short(config.get('_class_name'))}, not of a {kind}; {ADVICE}")
+    _check_written(config, path)
+
+
+def _check_written(config: dict, path: Path) -> None:
+    """What Diffusers and transformers write about themselves is text, and a version is one."""
+    for name in ("_diffusers_version", "_name_or_path", "transformers_version", "model_type"):
+        value = config.get(name)
+        if value is not None and not isinstance(value, str):
+            raise ValueError(f"{path}: {name} must be text, got {_short(value)}; {ADVICE}")
+        if value is not None and name.endswith("_version") and not re.fullmatch(r"\d[\w.+-]{0,50}", value):
+            raise ValueError(f"{path}: {name} must be a version, got {_short(value)}; {ADVICE}")
+
+
+def _own(config: dict) -> dict:
+    return {name: value for name, value in config.items() if name not in (*WRITTEN_BY_DIFFUSERS, RECORD)}
+
+
+def _short(value) -> str:
+    """A value of a file from elsewhere, in a message."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"

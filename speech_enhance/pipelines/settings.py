@@ -1,0 +1,70 @@
+"""What a caller of the pipeline may choose for a recording."""
+
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+from ..models.schedulers import DEFAULT_PRESET, find_preset
+
+
+@dataclass(frozen=True)
+class EnhancementSettings:
+    """Settings of one request; [`SpeechEnhancementPipeline`] says what each means.
+
+    Steps and estimates that are not given are those of the preset, or of [`DEFAULT_PRESET`].
+
+    Raises:
+        ValueError, TypeError: for a value out of range or of another type, named with the value received.
+    """
+
+    num_inference_steps: int | None = None
+    num_estimates: int | None = None
+    attenuation_limit_db: float | None = None
+    mix: float = 1.0
+    max_gain: float = 1.0
+    independent_channels: bool = False
+    window_batch_size: int = 4
+    dereverb: float = 0.0
+    preset: str | None = None
+
+    def __post_init__(self):
+        preset = find_preset(DEFAULT_PRESET if self.preset is None else self.preset)
+        for name in ("num_inference_steps", "num_estimates"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, getattr(preset, name))
+        for name in ("num_inference_steps", "num_estimates", "window_batch_size"):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}")
+            object.__setattr__(self, name, int(value))  # NumPy's, whose arithmetic may overflow
+        for name in ("attenuation_limit_db", "mix", "max_gain", "dereverb"):
+            value = getattr(self, name)
+            if not isinstance(value, Real) and not (value is None and name == "attenuation_limit_db"):
+                raise TypeError(f"`{name}` must be a number, got {value!r}")
+        if self.attenuation_limit_db is not None and not self.attenuation_limit_db >= 0:
+            raise ValueError(f"`attenuation_limit_db` must be at least 0 dB, got {self.attenuation_limit_db!r}")
+        for name in ("mix", "dereverb"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"`{name}` must be between 0 and 1, got {getattr(self, name)!r}")
+        if not 1 <= self.max_gain < float("inf"):
+            raise ValueError(f"`max_gain` must be at least 1 and finite, got {self.max_gain!r}")
+
+    def check_without_recording(self) -> None:
+        """Raise `ValueError` for what only a recording has, whose sound is turned down: a mel or a vocoder has not."""
+        for name in ("attenuation_limit_db", "mix", "max_gain"):
+            if getattr(self, name) != getattr(EnhancementSettings, name):
+                raise ValueError(
+                    f"`{name}` is about the gain on a recording; a mel or a vocoder has none, got {getattr(self, name)!r}"
+                )
+
+    @property
+    def min_gain(self) -> float:
+        """Lower bound of the gain."""
+        return 0.0 if self.attenuation_limit_db is None else 10 ** (-self.attenuation_limit_db / 20)
+
+
+def check_sampling_rate(sampling_rate) -> None:
+    """Raise `ValueError` unless `sampling_rate` is one that recordings have."""
+    if not isinstance(sampling_rate, Integral) or not 1000 <= sampling_rate <= 768000:
+        raise ValueError(
+            f"`sampling_rate` must be the samples per second of `audio` (1000 to 768000), got {sampling_rate!r}"
+        )

@@ -1,0 +1,502 @@
+"""`SpeechEnhancementPipeline`: a noisy recording in, the same recording with the noise turned down out."""
+
+import functools
+import inspect
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.utils import BaseOutput
+
+from ..mel.vocoding import check_vocoder
+from ..models.removed_settings import without_removed
+from ..models.schedulers import check_preset, check_scheduler, try_scheduler
+from ..models.trained_settings import record_settings, takes_recorded_settings
+from ..models.unet import ConditionalUNet2DModel
+from .call_options import CallArguments, CallOptions
+from .front_end import FrontEnd
+from .inputs import check_output, is_batch, join_batch, split_batch
+from .mel_port import check_source, join_mels, resynthesise
+from .recording import Analysis, RecordingStream, Resynthesis
+from .safe_loading import check_folder, fetch_folder
+from .sampler import WindowSampler
+from .settings import EnhancementSettings, check_sampling_rate
+from .survey import Blocks, array_blocks, survey
+from .weight_files import check_loaded, variant_to_load
+
+
+@dataclass
+class SpeechEnhancementOutput(BaseOutput):
+    """Output of [`SpeechEnhancementPipeline`].
+
+    Args:
+        audios: The enhanced audio, of the form and shape of the input: an array, a tensor, or a list of them. Of a mel:
+            `(samples,)` each.
+        mels: With `output_type="mel"`, instead of `audios`: per recording the generated clean mel
+            `(num_mel_bins, frames)`, or `(channels, num_mel_bins, frames)` with independent channels, compressed and
+            normalised, as a tensor on the CPU. With a `mel_layout`, `(frames, num_mel_bins)` in that layout instead.
+    """
+
+    audios: np.ndarray | torch.Tensor | list[np.ndarray] | list[torch.Tensor] | None = None
+    mels: torch.Tensor | list[torch.Tensor] | None = None
+
+
+if TYPE_CHECKING:
+    from ..live.enhancer import LiveEnhancer
+    from ..live.timing import LiveTiming
+
+    class ArrayOutput(SpeechEnhancementOutput):
+        """What type checkers know of an array's output: it is one too."""
+
+        audios: np.ndarray
+
+
+class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
+    r"""Enhance noisy speech: a diffusion model, conditioned on the noisy mel, generates the clean one, and what it
+    says is applied to the recording as a bounded spectral gain.
+
+    Every recording is processed by windows on an absolute frame grid, so neither its length nor the batch size changes
+    anything; [`~SpeechEnhancementPipeline.stream`] needs memory for a few windows only. The parameters after
+    the components are what a checkpoint was trained with; changing them spoils it (`docs/decisions.md`). The network
+    keeps them: those that are not given come from it, and another value is refused, except for `overlap_frames`,
+    `gain_exponent`, `num_views`, `frequency_warp` and `mel_layout`, which may be chosen later.
+
+    Args:
+        unet ([`ConditionalUNet2DModel`]): The network.
+        scheduler ([`SchedulerMixin`]): Any of [`SCHEDULERS`], made with `from_config(pipe.scheduler.config)`.
+        vocoder (`SpeechT5HifiGan` or another of [`VOCODERS`], *optional*): Makes sound of mels that have no recording.
+        sampling_rate (`int`): The model's samples per second; recordings of any rate are accepted.
+        n_fft, win_length, hop_length, num_mel_bins, mel_power, mel_scale, level, min_frequency, max_frequency,
+            filter_norm, compression, mel_floor: See [`MelConfig`].
+        window_frames (`int`): Frames of a window.
+        overlap_frames (`int`): Frames that two windows share.
+        noise_floor_span, noise_floor_block (`int`), with_noise_floor, with_band_coordinate, with_dereverb (`bool`): See
+            [`ConditionConfig`].
+        target (`str`), gain_power, residual_scale (`float`): What the diffusion runs on, see [`MelTarget`].
+        gain_exponent (`float`): See [`spectral_gain`].
+        num_views (`int`), frequency_warp (`float`): Estimates see a recording in so many views in turn. The first is the
+            recording itself, in each of the others all frequencies are raised by this factor once more, see [`MelConfig`].
+            The network errs differently in each, so the mean of their gains is better than one. A mel that is asked for
+            has the first alone.
+        mel_layout (`str`, *optional*): Name of the layout, one of [`MEL_LAYOUTS`], of the mels that come and go and that
+            the vocoder is for. `None` is the network's own form, see [`MelPort`].
+        self_conditioning (`bool`): Whether the network has one more condition channel that holds its previous estimate of
+            the clean sample, zero at the first step (Chen et al., "Analog Bits", arXiv:2208.04202).
+        level_rule (`str`): `"recording"` for one level of the whole recording (see [`active_level`]), `"running"` for one
+            that follows the speech (see [`running_level`]).
+        remove_offset (`bool`): Whether the mean of each channel is taken off before anything is measured. The output keeps it.
+    """
+
+    model_cpu_offload_seq = "unet->vocoder"
+    _optional_components = ["vocoder"]  # noqa: RUF012 - Diffusers' own is a list
+
+    @takes_recorded_settings
+    def __init__(
+        self,
+        unet: ConditionalUNet2DModel,
+        scheduler,
+        vocoder=None,
+        sampling_rate: int = 16000,
+        n_fft: int = 512,
+        win_length: int = 512,
+        hop_length: int = 128,
+        num_mel_bins: int = 80,
+        mel_power: float = 0.3,
+        mel_scale: float = 1.0,
+        level: float = 0.1,
+        min_frequency: float = 0.0,
+        max_frequency: float | None = None,
+        filter_norm: str | None = None,
+        compression: str = "power",
+        mel_floor: float = 1e-5,
+        window_frames: int = 384,
+        overlap_frames: int = 96,
+        noise_floor_span: int = 512,
+        noise_floor_block: int = 64,
+        with_noise_floor: bool = True,
+        with_band_coordinate: bool = True,
+        target: str = "gain",
+        gain_power: float = 2.5,
+        residual_scale: float = 0.4,
+        gain_exponent: float = 1.0,
+        num_views: int = 1,
+        frequency_warp: float = 1.12,
+        mel_layout: str | None = None,
+        self_conditioning: bool = False,
+        level_rule: str = "recording",
+        remove_offset: bool = False,
+        with_dereverb: bool = False,
+    ):
+        super().__init__()
+        settings = {
+            "sampling_rate": sampling_rate,
+            "n_fft": n_fft,
+            "win_length": win_length,
+            "hop_length": hop_length,
+            "num_mel_bins": num_mel_bins,
+            "mel_power": mel_power,
+            "mel_scale": mel_scale,
+            "level": level,
+            "min_frequency": min_frequency,
+            "max_frequency": max_frequency,
+            "filter_norm": filter_norm,
+            "compression": compression,
+            "mel_floor": mel_floor,
+            "window_frames": window_frames,
+            "overlap_frames": overlap_frames,
+            "noise_floor_span": noise_floor_span,
+            "noise_floor_block": noise_floor_block,
+            "with_noise_floor": with_noise_floor,
+            "with_band_coordinate": with_band_coordinate,
+            "target": target,
+            "gain_power": gain_power,
+            "residual_scale": residual_scale,
+            "gain_exponent": gain_exponent,
+            "num_views": num_views,
+            "frequency_warp": frequency_warp,
+            "mel_layout": mel_layout,
+            "self_conditioning": self_conditioning,
+            "level_rule": level_rule,
+            "remove_offset": remove_offset,
+            "with_dereverb": with_dereverb,
+        }
+        front_end = FrontEnd.of(settings, inspect.signature(SpeechEnhancementPipeline).parameters)
+        stride = window_frames - overlap_frames
+        if not 0 <= 2 * overlap_frames <= window_frames or stride % unet.frame_multiple:
+            raise ValueError(
+                "`overlap_frames` must be at most half of `window_frames` and their difference a multiple of "
+                f"{unet.frame_multiple} (patches and levels of the network), got {overlap_frames} and {window_frames}"
+            )
+        unet = record_settings(unet, settings)
+        self.register_modules(unet=unet, scheduler=scheduler, vocoder=vocoder)
+        self.register_to_config(**settings)
+        self.mel_config, self.views = front_end.mel_config, front_end.views
+        self.condition_config, self.mel_target = front_end.condition_config, front_end.mel_target
+        self.mel_port = front_end.mel_port
+        if vocoder is not None:
+            check_vocoder(vocoder, self.mel_port.outer)
+
+    @overload
+    def __call__(
+        self,
+        audio: np.ndarray,
+        sampling_rate: int,
+        *,
+        output_type: Literal["np"] = "np",
+        return_dict: Literal[True] = True,
+        **named: Unpack[CallOptions],
+    ) -> "ArrayOutput": ...
+
+    @overload
+    def __call__(
+        self,
+        audio: np.ndarray | torch.Tensor | list | None = None,
+        sampling_rate: int | None = None,
+        num_inference_steps: int | None = None,
+        num_estimates: int | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        attenuation_limit_db: float | None = None,
+        mix: float = 1.0,
+        max_gain: float = 1.0,
+        independent_channels: bool = False,
+        window_batch_size: int = EnhancementSettings.window_batch_size,
+        output_type: str = "np",
+        return_dict: Literal[True] = True,
+        callback_on_step_end=None,
+        callback_on_step_end_tensor_inputs: list[str] | tuple[str, ...] = ("latents",),
+        mel: np.ndarray | torch.Tensor | list | None = None,
+        use_vocoder: bool = False,
+        dereverb: float = 0.0,
+        preset: str | None = None,
+    ) -> SpeechEnhancementOutput: ...
+
+    @overload
+    def __call__(
+        self, *arguments: Any, return_dict: Literal[False], **named: Unpack[CallArguments]
+    ) -> tuple[Any, ...]: ...
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        audio: np.ndarray | torch.Tensor | list | None = None,
+        sampling_rate: int | None = None,
+        num_inference_steps: int | None = None,
+        num_estimates: int | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        attenuation_limit_db: float | None = None,
+        mix: float = 1.0,
+        max_gain: float = 1.0,
+        independent_channels: bool = False,
+        window_batch_size: int = EnhancementSettings.window_batch_size,
+        output_type: str = "np",
+        return_dict: bool = True,
+        callback_on_step_end=None,
+        callback_on_step_end_tensor_inputs: list[str] | tuple[str, ...] = ("latents",),
+        mel: np.ndarray | torch.Tensor | list | None = None,
+        use_vocoder: bool = False,
+        dereverb: float = 0.0,
+        preset: str | None = None,
+    ) -> SpeechEnhancementOutput | tuple:
+        r"""Enhance one recording or a batch, or mels that have no recording.
+
+        Args:
+            audio (`np.ndarray`, `torch.Tensor` or a list of either):
+                Floating-point samples, full scale ±1: `(samples,)`, `(channels, samples)`, a batch
+                `(batch, channels, samples)`, or a list of recordings of any lengths.
+            sampling_rate (`int`): Samples per second of `audio`; the output has the same.
+            num_inference_steps (`int`, *optional*): Steps of the scheduler. One step is the model's direct estimate. The
+                default is that of the preset.
+            num_estimates (`int`, *optional*): Clean mels that are generated and averaged, each from noise of its own, in the pipeline's
+                views in turn (`num_views`), then in windows that begin some frames earlier, so that the network's
+                patches fall elsewhere. The default is that of the preset.
+            generator (`torch.Generator` or one per recording): Source of the noise. Without one the result is that of
+                `torch.Generator().manual_seed(0)`: the same call gives the same bytes.
+            attenuation_limit_db (`float`, *optional*): No band is turned down by more than this.
+            mix (`float`): Share of the enhanced signal in the output, from 0 (the input) to 1.
+            max_gain (`float`): Upper bound of the gain; 1 means that nothing is ever amplified.
+            independent_channels (`bool`): Enhance every channel as a recording of its own, for channels that hold
+                different talkers. Else they share one gain, so the stereo image stays.
+            window_batch_size (`int`): Windows per forward pass: speed and memory, not the result.
+            output_type (`str`): `"np"`, `"pt"` or `"mel"` (see [`SpeechEnhancementOutput`]).
+            return_dict (`bool`): Return a [`SpeechEnhancementOutput`] instead of a tuple.
+            callback_on_step_end (`Callable`, *optional*): Called as `callback(pipe, step, timestep, tensors)` after
+                every step of every batch of windows, with `step` counting through. Raise in it to stop, or see
+                [`~SpeechEnhancementPipeline.interrupt`].
+            callback_on_step_end_tensor_inputs (`list[str]`): Which of `latents`, `condition` and `clean_estimate` (of this
+                step) the callback gets in `tensors`; the ones it returns in a dict replace them.
+            mel (`np.ndarray`, `torch.Tensor` or a list of either): Instead of `audio`: `(frames, num_mel_bins)` in the
+                `mel_layout`, or `(num_mel_bins, frames)` in the network's own form (see [`MelPort`]), a batch of them,
+                or a list of any lengths. The output is a mel with `output_type="mel"`, else sound by the vocoder.
+            use_vocoder (`bool`): Make the sound of a recording anew from the clean mel, by the vocoder, instead of turning
+                down what is noise in it. Phase and fine structure are then not the recording's.
+            dereverb (`float`): How much of the late reverberation is to go: 0 keeps the room, 1 asks for the direct sound
+                and the first 50 ms. Needs a model that was trained for it (`with_dereverb`).
+            preset (`str`, *optional*): One of [`PRESETS`], `"fast"`, `"balanced"` or `"best"`: steps and estimates by one
+                name, of which those that are given as well take the place. It needs the scheduler that it is made for, and
+                changes nothing for later calls. Without one, steps and estimates are those of `"balanced"`.
+
+        Returns:
+            [`SpeechEnhancementOutput`], or a tuple with its one field. Audio is float32; of mels it has
+            `config.sampling_rate` samples per second and `hop_length` of the `mel_layout` for every frame.
+
+        Raises:
+            ValueError, TypeError: for an argument out of range, named with the value received; also if what comes out
+                is not finite.
+        """
+        # 1. Check inputs
+        settings = EnhancementSettings(
+            num_inference_steps, num_estimates, attenuation_limit_db, mix, max_gain, independent_channels,
+            window_batch_size, dereverb, preset,
+        )  # fmt: skip
+        self.check_inputs(settings, callback_on_step_end_tensor_inputs)
+        if output_type not in ("np", "pt", "mel"):
+            raise ValueError(f'`output_type` must be "np", "pt" or "mel", got {output_type!r}')
+        check_source(self, audio, sampling_rate, mel, use_vocoder, settings, output_type)
+
+        # 2. Survey: length and level of every recording
+        if mel is not None:
+            streams = [self.open_mel(item, settings) for item in (mel if is_batch(mel) else [mel])]
+        else:
+            recordings = split_batch(audio)
+            blocks = [functools.partial(array_blocks, item, sampling_rate) for item in recordings]
+            as_mel = use_vocoder or output_type == "mel"
+            streams = [self.open_stream(item, sampling_rate, settings, as_mel) for item in blocks]
+
+        # 3. Generate the clean mel window by window, and make sound of it
+        outputs = [[] for _ in streams]
+        seeds = self.draw_seeds(generator, len(streams))
+        for number, output in self.process(
+            streams, seeds, settings, callback_on_step_end, callback_on_step_end_tensor_inputs
+        ):
+            outputs[number].append(check_output(output))
+
+        # 4. Give the output the form of the input
+        results = list(zip(outputs, streams, strict=True))
+        if output_type == "mel":
+            mels = [self.mel_port.write(torch.cat(item, dim=-1), stream.scale) for item, stream in results]
+            mels = mels if independent_channels else [item[0] for item in mels]
+            output = SpeechEnhancementOutput(mels=join_mels(mels, mel, audio))
+        elif mel is not None:
+            sounds = [
+                check_output(self.mel_port.sound(self.vocoder, item, stream.scale)[0]) for item, stream in results
+            ]
+            sounds = sounds if output_type == "pt" else [item.numpy() for item in sounds]
+            output = SpeechEnhancementOutput(audios=join_mels(sounds, mel, audio))
+        else:
+            if use_vocoder:
+                outputs = [
+                    [check_output(resynthesise(self, item, stream.scale, recording, sampling_rate))]
+                    for (item, stream), recording in zip(results, recordings, strict=True)
+                ]
+            enhanced = [np.concatenate(item, axis=1) for item in outputs]
+            output = SpeechEnhancementOutput(audios=join_batch(enhanced, audio, output_type))
+        self.maybe_free_model_hooks()
+        return output if return_dict else output.to_tuple()
+
+    @torch.no_grad()
+    def stream(
+        self,
+        open_blocks: Blocks,
+        sampling_rate: int,
+        generator: torch.Generator | None = None,
+        callback_on_step_end=None,
+        callback_on_step_end_tensor_inputs: list[str] | tuple[str, ...] = ("latents",),
+        **settings,
+    ) -> Iterator[np.ndarray]:
+        r"""Enhance a recording of any length in memory that does not grow with it.
+
+        Args:
+            open_blocks (`Callable`): Begins to read the recording anew each time it is called, which is twice: an
+                iterable of float32 blocks `(channels, samples)` of any lengths.
+            sampling_rate (`int`): Samples per second.
+            generator (`torch.Generator`): As in a call of the pipeline.
+            callback_on_step_end (`Callable`, *optional*): Likewise.
+            callback_on_step_end_tensor_inputs (`list[str]`): Likewise.
+            settings: The call's `num_inference_steps`, `num_estimates`, `attenuation_limit_db`, `mix`, `max_gain`,
+                `independent_channels`, `window_batch_size`, `dereverb` and `preset`.
+
+        Yields:
+            float32 blocks `(channels, samples)` of the enhanced recording, as many samples in all as it has: the same
+            as calling the pipeline with all of it.
+
+        Raises:
+            ValueError, TypeError: as a call of the pipeline; also if the second reading differs in length.
+        """
+        settings = EnhancementSettings(**settings)
+        check_sampling_rate(sampling_rate)
+        self.check_inputs(settings, callback_on_step_end_tensor_inputs)
+        (seed,) = self.draw_seeds(generator, 1)
+        stream = self.open_stream(open_blocks, sampling_rate, settings)
+        for _, block in self.process(
+            [stream], [seed], settings, callback_on_step_end, callback_on_step_end_tensor_inputs
+        ):
+            yield check_output(block)
+        self.maybe_free_model_hooks()
+
+    def live(
+        self,
+        sampling_rate: int,
+        latency: "str | LiveTiming" = "quality",
+        generator: torch.Generator | None = None,
+        **settings: Any,
+    ) -> "LiveEnhancer":
+        r"""Begin to enhance sound that still goes on, such as a call.
+
+        Args:
+            sampling_rate (`int`): Samples per second of the blocks to come.
+            latency (`str` or [`LiveTiming`]): Name of one of [`LATENCIES`], `"low"` or `"quality"`, or a timing of its own.
+            generator (`torch.Generator`): As in a call of the pipeline.
+            settings: The call's `num_inference_steps` and `num_estimates`, which are 1 without a `preset`, and
+                `attenuation_limit_db`, `mix`, `max_gain`, `dereverb` and `preset`. All channels share one gain.
+
+        Returns:
+            A [`LiveEnhancer`]: `live.process(block)` gives as many samples as it gets, `live.latency` samples late.
+
+        Raises:
+            ValueError, TypeError: as a call of the pipeline.
+        """
+        from ..live.enhancer import LiveEnhancer
+
+        (seed,) = self.draw_seeds(generator, 1)
+        return LiveEnhancer(self, sampling_rate, latency, seed, **settings)
+
+    def check_inputs(self, settings: EnhancementSettings, callback_on_step_end_tensor_inputs):
+        """Raise for what this model and its scheduler cannot do, naming the argument and the value received."""
+        num_inference_steps = settings.num_inference_steps
+        num_train_timesteps = self.scheduler.config.num_train_timesteps
+        if num_inference_steps > num_train_timesteps:
+            raise ValueError(f"`num_inference_steps` must be at most {num_train_timesteps}, got {num_inference_steps}")
+        if settings.dereverb > 0 and not self.config.with_dereverb:
+            raise ValueError(
+                f"this model was not trained to remove reverberation: `dereverb` must be 0, got {settings.dereverb}"
+            )
+        unknown = set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs)
+        if unknown:
+            raise ValueError(
+                f"`callback_on_step_end_tensor_inputs` must be among {self._callback_tensor_inputs}, got {sorted(unknown)}"
+            )
+        num_channels = self.condition_config.num_channels + self.config.self_conditioning
+        if self.unet.condition_channels != num_channels:
+            raise ValueError(
+                f"the network expects {self.unet.condition_channels} condition channels, the pipeline has {num_channels}"
+            )
+        check_scheduler(self.scheduler)
+        if settings.preset is not None:
+            check_preset(settings.preset, self.scheduler)
+        try_scheduler(self.scheduler, num_inference_steps)
+
+    @staticmethod
+    def draw_seeds(generator, num_recordings: int) -> list[int]:
+        """One seed per recording from `generator`: a generator, a list with one for each, or `None` for
+        fresh ones of seed 0."""
+        if isinstance(generator, list) and len(generator) != num_recordings:
+            raise ValueError(f"`generator` is a list of {len(generator)} for {num_recordings} recordings")
+        if generator is None:
+            generators = [torch.Generator().manual_seed(0) for _ in range(num_recordings)]
+        else:
+            generators = generator if isinstance(generator, list) else [generator] * num_recordings
+        for item in generators:
+            if not isinstance(item, torch.Generator):
+                raise TypeError(f"`generator` must be a torch.Generator or a list of them, got {item!r}")
+        return [
+            int(torch.randint(2**62, (1,), generator=item, device=item.device, dtype=torch.int64))
+            for item in generators
+        ]
+
+    def open_stream(
+        self, open_blocks: Blocks, sampling_rate: int, settings: EnhancementSettings, as_mel: bool = False
+    ) -> RecordingStream:
+        """Survey a recording, and begin to read it again."""
+        rules = self.config.level_rule, self.config.remove_offset
+        facts = survey(open_blocks, int(sampling_rate), self.mel_config, settings.independent_channels, *rules)
+        views = self.views[: 1 if as_mel else settings.num_estimates]
+        analysis = Analysis(open_blocks, facts, views, self._execution_device)
+        resynthesis = None if as_mel else Resynthesis(analysis, settings, self.config.gain_exponent)
+        return RecordingStream(analysis, resynthesis, self, settings)
+
+    def open_mel(self, mel, settings: EnhancementSettings) -> RecordingStream:
+        """The stream of a mel that has no recording."""
+        return RecordingStream(self.mel_port.read(mel, self._execution_device), None, self, settings)
+
+    @classmethod
+    def extract_init_dict(cls, config_dict, **kwargs):
+        """As in Diffusers. A setting that no longer exists is dropped where it changes nothing, and refused elsewhere."""
+        return super().extract_init_dict(without_removed(config_dict), **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Self:
+        """Load a pipeline from a folder or the Hub; safetensors only, a pickle is refused, and so is a folder that names
+        other classes than ours.
+
+        See [`~DiffusionPipeline.from_pretrained`] for the arguments. `variant="fp16"` also loads plain files that are in half
+        precision already. Weights are computed with in single precision, unless `dtype` says another.
+        """
+        if "torch_dtype" not in kwargs:  # files may be in half precision; a vocoder would stay in it
+            kwargs.setdefault("dtype", torch.float32)
+        if kwargs.setdefault("use_safetensors", True) is not True:
+            raise ValueError("weights are loaded from safetensors only: `use_safetensors` must be True")
+        if kwargs.get("variant") is not None:
+            if not os.path.isdir(pretrained_model_name_or_path):
+                pretrained_model_name_or_path = cls.download(pretrained_model_name_or_path, **kwargs)
+            kwargs["variant"] = variant_to_load(Path(pretrained_model_name_or_path), kwargs["variant"])
+        if os.path.isdir(pretrained_model_name_or_path):
+            check_folder(pretrained_model_name_or_path, **kwargs)
+        pipeline = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        for name in pipeline.components.keys() - kwargs.keys():
+            check_loaded(getattr(pipeline, name), f"{pretrained_model_name_or_path}/{name}")
+        return pipeline
+
+    @classmethod
+    def download(cls, pretrained_model_name, **kwargs) -> str:
+        """Fetch a pipeline repository's configuration and safetensors into the cache; returns the folder.
+
+        Diffusers' own would look for the code of our classes in the repository, which the installed package has.
+        """
+        folder = fetch_folder(pretrained_model_name, **kwargs)
+        check_folder(folder, **kwargs)
+        return folder

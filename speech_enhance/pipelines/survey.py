@@ -1,0 +1,113 @@
+"""What must be known of a recording before it can be enhanced: it is read once for length, level and offset."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..audio.buffers import SlidingBuffer
+from ..audio.resampling import Resampler, num_resampled
+from ..mel.running_level import level_at_frames, running_level
+from ..mel.spectrogram import MelConfig, frame_power, level_frame, level_of_power, level_scale
+from .inputs import as_tensor, check_block
+
+BLOCK_SECONDS = 2.0
+
+Blocks = Callable[[], Iterable[np.ndarray]]
+"""Begins to read a recording anew: blocks `(channels, samples)` of any lengths, float32."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What must be known of a recording before it can be enhanced.
+
+    Args:
+        sampling_rate, num_channels, num_samples: Facts about the recording.
+        level: RMS of the speech `(groups, 1)`, or `(groups, frames)` for every 32 ms; a group is what shares a gain, all
+            channels or each.
+        offset: Mean `(channels,)` that is taken off before anything is measured; 0 where the model keeps it.
+    """
+
+    sampling_rate: int
+    num_channels: int
+    num_samples: int
+    level: torch.Tensor
+    offset: np.ndarray
+
+    def num_model_samples(self, model_rate: int) -> int:
+        """Samples at the model's rate."""
+        return num_resampled(self.num_samples, self.sampling_rate, model_rate)
+
+    def scale(self, first: int, last: int, config: MelConfig) -> torch.Tensor:
+        """Factor `(groups, last - first)` that brings each of these STFT frames to the model's level."""
+        level = level_at_frames(self.level, first, last, config.hop_length / config.sampling_rate)
+        return level_scale(level, config).float()
+
+    def mean_scale(self, config: MelConfig) -> torch.Tensor:
+        """Factor `(groups,)` that brings the whole recording to the model's level, all frames counting alike."""
+        return level_scale(
+            self.level.log().mean(dim=-1).exp() if self.level.shape[-1] > 1 else self.level[:, 0], config
+        ).float()
+
+
+def array_blocks(audio: np.ndarray, sampling_rate: int) -> Iterator[np.ndarray]:
+    """An array `(channels, samples)` in blocks."""
+    step = max(1, round(BLOCK_SECONDS * sampling_rate))
+    for start in range(0, audio.shape[1], step):
+        yield audio[:, start : start + step]
+
+
+def survey(
+    open_blocks: Blocks,
+    sampling_rate: int,
+    config: MelConfig,
+    independent_channels: bool,
+    level_rule: str = "recording",
+    remove_offset: bool = False,
+) -> Survey:
+    """Read a recording once, for its length, its level and its offset.
+
+    Args:
+        open_blocks: The recording.
+        sampling_rate: Samples per second.
+        config: The model's analysis.
+        independent_channels: Whether each channel has a level of its own.
+        level_rule: One of [`LEVEL_RULES`].
+        remove_offset: Whether the mean of each channel is measured, and taken off before the level is.
+
+    Raises:
+        ValueError: if it is empty, has NaN or infinite samples, or blocks of different numbers of channels.
+    """
+    frame = level_frame(config.sampling_rate)
+    num_samples, num_channels, resampler, pending = 0, None, None, SlidingBuffer()
+    means, powers, sums = [], [], 0.0
+
+    def measure(block: np.ndarray) -> None:
+        samples = as_tensor(block).double()
+        means.append(frame_power(samples, frame))
+        powers.append(frame_power(samples.square(), frame))
+
+    for block in open_blocks():
+        check_block(block, num_channels)
+        if resampler is None:
+            num_channels = len(block)
+            resampler = Resampler(sampling_rate, config.sampling_rate, num_channels)
+        num_samples += block.shape[1]
+        sums = sums + block.sum(axis=1, dtype=np.float64)
+        pending.append(resampler.push(block))
+        whole = max((pending.end - 1) // frame * frame, pending.start)  # the last frame waits: it may be cut
+        if whole > pending.start:
+            measure(pending.get(pending.start, whole))
+            pending.forget(whole)
+    if num_samples == 0:
+        raise ValueError("the recording is empty")
+    num_model_samples = num_resampled(num_samples, sampling_rate, config.sampling_rate)
+    pending.append(resampler.finish(num_model_samples))
+    measure(pending.get(pending.start, num_model_samples))
+    mean, power = torch.cat(means, dim=-1), torch.cat(powers, dim=-1)
+    offset = torch.from_numpy(sums / num_samples if remove_offset else np.zeros(num_channels))[:, None]
+    power = (power - 2 * offset * mean + offset.square()).clamp(min=0)
+    power = power if independent_channels else power.mean(dim=0, keepdim=True)
+    level = running_level(power) if level_rule == "running" else level_of_power(power)[:, None]
+    return Survey(sampling_rate, num_channels, num_samples, level.float(), offset[:, 0].float().numpy())

@@ -1,0 +1,103 @@
+"""The bundled checkpoint and the large one: whole, small enough, and good on the synthetic samples."""
+
+import subprocess
+import sys
+import sysconfig
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, noise, quiet
+
+from speech_enhance import DEFAULT_CHECKPOINT, PRESETS, SpeechEnhancementPipeline, preset_settings
+from speech_enhance.metrics.reference import estoi, pesq, si_sdr
+
+LARGE_CHECKPOINT = ROOT / "checkpoints" / "large"
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return quiet(SpeechEnhancementPipeline.from_pretrained(DEFAULT_CHECKPOINT))
+
+
+@pytest.fixture(scope="module")
+def large():
+    return quiet(SpeechEnhancementPipeline.from_pretrained(LARGE_CHECKPOINT))
+
+
+@pytest.mark.parametrize(("folder", "megabytes"), [(DEFAULT_CHECKPOINT, 20), (LARGE_CHECKPOINT, 80)])
+def test_weights_are_small_finite_safetensors(folder, megabytes):
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < megabytes * 10**6
+    assert {path.suffix for path in files} <= {".json", ".safetensors", ".md"}
+    unet = SpeechEnhancementPipeline.from_pretrained(folder).unet
+    assert all(torch.isfinite(parameter).all() for parameter in unet.parameters())
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_improves_the_sample(pipeline, preset, sample_pair):
+    noisy, clean = sample_pair
+    pipeline.scheduler, settings = preset_settings(preset, pipeline.scheduler.config)
+    enhanced = pipeline(noisy, 16000, **settings).audios
+    assert pesq(enhanced, clean) > pesq(noisy, clean) + 0.1
+    assert si_sdr(enhanced, clean) > si_sdr(noisy, clean) + 6
+    assert estoi(enhanced, clean) > estoi(noisy, clean) + 0.03
+    pause = slice(0, 6000)
+    assert 10 * np.log10(np.mean(noisy[pause] ** 2) / np.mean(enhanced[pause] ** 2)) > 20
+
+
+@pytest.mark.parametrize(("name", "least_si_sdr"), [("pipeline", 12), ("large", 25)])
+def test_clean_speech_passes(name, least_si_sdr, sample_pair, request):
+    _, clean = sample_pair
+    enhanced = request.getfixturevalue(name)(clean, 16000).audios
+    assert pesq(enhanced, clean) > 3.6
+    assert si_sdr(enhanced, clean) > least_si_sdr
+
+
+def test_the_large_one_is_better_than_the_bundled_one(pipeline, large, sample_pair):
+    noisy, clean = sample_pair
+    bundled, better = (model(noisy, 16000, 1, num_estimates=1).audios for model in (pipeline, large))
+    assert pesq(better, clean) > pesq(bundled, clean)
+    assert estoi(better, clean) > estoi(bundled, clean)
+
+
+def test_windows_join_without_a_step(pipeline, sample_pair):
+    """Stationary noise in: no frame near a window's border is louder than the loudest elsewhere by more than 1 dB."""
+    audio = noise(16000 * 12)
+    mel = pipeline(audio, 16000, 1, output_type="mel").mels.mean(dim=0)
+    borders = torch.zeros(len(mel), dtype=torch.bool)
+    for start in range(288, len(mel), 288):
+        borders[start - 4 : start + 100] = True
+    inner = mel[32:-32]
+    borders = borders[32:-32]
+    assert inner[borders].max() < inner[~borders].max() * 1.05 + 0.02
+
+
+@pytest.mark.slow
+def test_the_wheel_works_without_the_repository(tmp_path):
+    """Build, install, enhance the sample offline with the checkpoint inside. What the wheel needs is borrowed from this
+    environment: `.ci/run` installs it from the registry into an empty one."""
+
+    def run(*command, **options):
+        return subprocess.run(
+            list(map(str, command)), check=True, capture_output=True, text=True, timeout=900, **options
+        )
+
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, ROOT)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "speech_enhance/checkpoints/base/unet/diffusion_pytorch_model.safetensors" in names
+    assert "speech_enhance/py.typed" in names
+    assert not [name for name in names if name.startswith(("tests", "training", "samples"))]
+    run(sys.executable, "-m", "venv", tmp_path / "venv")
+    python = tmp_path / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "install", "-q", "--no-deps", wheel)
+    (packages,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    (packages / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
+    assert (packages / "speech_enhance" / "checkpoints" / "base" / "model_index.json").is_file()
+    command = tmp_path / "venv" / "bin" / "speech-enhance"
+    environment = {"PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1", "HOME": str(tmp_path)}
+    result = run(command, ROOT / "samples" / "noisy.wav", tmp_path / "out.wav", cwd=tmp_path, env=environment)
+    assert "7.7 s of audio enhanced" in result.stderr
+    assert (tmp_path / "out.wav").stat().st_size == (ROOT / "samples" / "noisy.wav").stat().st_size

@@ -1,0 +1,101 @@
+import json
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from speech_enhance.models.schedulers import PRESETS, Preset
+from training.evaluation.compare_schedulers import derive_presets, main, pareto_front, setting_of
+
+
+def row(setting: Preset, evaluations: int, pesq: list[float]) -> dict:
+    files = [{"id": str(index), "pesq": value} for index, value in enumerate(pesq)]
+    return {**vars(setting), "evaluations": evaluations, "files": files}
+
+
+ONE, FOUR, SIXTEEN = Preset("ddim", 1, 1), Preset("heun", 4, 1), Preset("ddim", 16, 1)
+
+
+def test_a_dearer_preset_must_earn_its_place():
+    base = list(1.5 + np.random.default_rng(0).random(20))
+    shifted = [value + 0.1 for value in base]
+    wavering = [value + 0.1 * (-1) ** index + 0.001 for index, value in enumerate(base)]
+    better = [row(ONE, 1, base), row(FOUR, 4, shifted), row(SIXTEEN, 16, base)]
+    assert derive_presets(better) == {"fast": ONE, "balanced": FOUR, "best": FOUR}
+    uncertain = [row(ONE, 1, base), row(FOUR, 4, wavering), row(SIXTEEN, 16, shifted)]
+    assert derive_presets(uncertain) == {"fast": ONE, "balanced": ONE, "best": SIXTEEN}
+    two = Preset("ddim", 1, 2)
+    half_the_price = [*better, row(two, 2, [value + 0.02 for value in wavering])]
+    assert derive_presets(half_the_price)["balanced"] == FOUR, "it does not gain for sure"
+    half_the_price = [*better, row(two, 2, [value - 0.05 * (index % 2) for index, value in enumerate(shifted)])]
+    assert derive_presets(half_the_price)["balanced"] == FOUR, "the dearer one gains over it"
+    half_the_price = [*better, row(two, 2, [value + 0.05 * (-1) ** index for index, value in enumerate(shifted)])]
+    assert derive_presets(half_the_price)["balanced"] == two
+    too_dear = [row(ONE, 1, base), row(FOUR, 5, base), row(SIXTEEN, 17, shifted)]
+    assert set(derive_presets(too_dear).values()) == {ONE}
+    one_step = [row(Preset("heun", 1, 1), 1, shifted), row(ONE, 1, base)]
+    assert set(derive_presets(one_step).values()) == {ONE}
+
+
+def test_the_pareto_front_leaves_out_what_costs_more_for_less():
+    rows = [row(SIXTEEN, 16, [3.0]), row(FOUR, 4, [1.0]), row(ONE, 1, [2.0])]
+    assert [setting_of(item) for item in pareto_front(rows)] == [ONE, SIXTEEN]
+
+
+def test_the_presets_are_those_that_the_published_figures_speak_for():
+    rows = json.loads((ROOT / "training" / "results" / "presets.json").read_text())
+    assert derive_presets(rows) == PRESETS
+
+
+@pytest.fixture
+def tiny_folder(tiny_pipeline, tmp_path):
+    tiny_pipeline.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_the_script_measures_draws_and_goes_on_where_it_was(corpus, tiny_folder, tmp_path, capsys):
+    output = tmp_path / "results" / "schedulers"
+    options = ["--pairs", str(corpus / "pairs.parquet"), "--model", str(tiny_folder), "--output", str(output)]
+    main([*options, "--schedulers", "ddim", "heun", "--steps", "1", "2"])
+    rows = json.loads(output.with_suffix(".json").read_text())
+    evaluations = {setting_of(item): item["evaluations"] for item in rows}
+    assert evaluations[Preset("ddim", 2, 1)] == 2
+    assert evaluations[Preset("heun", 2, 1)] == 3
+    assert evaluations[Preset("ddim", 4, 4)] == 16
+    assert all(item["real_time_factor"] > 0 for item in rows)
+    text = output.with_suffix(".md").read_text()
+    assert "| scheduler | 1 step | 2 steps |" in text
+    assert "| ddim, 1 step, 16 estimates |" in text
+    assert output.with_suffix(".png").stat().st_size > 10000
+    assert not (tmp_path / "results" / "schedulers.partial.jsonl").exists()
+
+    marked = [{**item, "real_time_factor": 77.0} for item in rows]
+    (tmp_path / "results" / "schedulers.partial.jsonl").write_text("".join(json.dumps(item) + "\n" for item in marked))
+    capsys.readouterr()
+    main([*options, "--schedulers", "ddim", "--steps", "1", "2", "4"])
+    assert capsys.readouterr().err.count("× real time") == 1  # the 4 steps are new
+    assert sum(item["real_time_factor"] == 77.0 for item in json.loads(output.with_suffix(".json").read_text())) == 13
+
+
+def test_presets_can_come_from_a_report_of_more_pairs(corpus, tiny_folder, tmp_path, capsys):
+    three = Preset("ddim", 1, 3)
+    base = list(1.5 + np.random.default_rng(0).random(20))
+    speaking = [row(ONE, 1, base), row(three, 3, [value + 0.1 for value in base])]
+    (tmp_path / "presets.json").write_text(json.dumps(speaking))
+    options = ["--pairs", str(corpus / "pairs.parquet"), "--model", str(tiny_folder), "--output", str(tmp_path / "r")]
+    options += ["--schedulers", "ddim", "--steps", "1", "--presets", str(tmp_path / "presets.json")]
+    main(options)
+    assert "| ddim, 1 step, 3 estimates | balanced, best | 3 |" in (tmp_path / "r.md").read_text()
+    with pytest.raises(SystemExit) as error:
+        main([*options[:-1], str(tmp_path / "none.json")])
+    assert error.value.code == 2
+    assert "none.json" in capsys.readouterr().err
+
+
+def test_scores_of_other_files_are_not_mixed_in(corpus, tiny_folder, tmp_path, capsys):
+    (tmp_path / "r.partial.jsonl").write_text(json.dumps(row(ONE, 1, [1.0])) + "\n")
+    pairs = str(corpus / "pairs.parquet")
+    with pytest.raises(SystemExit) as error:
+        main(["--pairs", pairs, "--model", str(tiny_folder), "--output", str(tmp_path / "r")])
+    assert error.value.code == 2
+    assert "scores of other files" in capsys.readouterr().err

@@ -1,0 +1,179 @@
+"""Speed and memory of a checkpoint on an otherwise idle machine.
+
+    python -m training.evaluation.benchmark --output training/results/benchmark
+
+Real-time factors are medians of several runs, model load excluded; the peak of memory is that of a fresh process that
+enhances one file with the command line. An hour of audio takes some minutes.
+"""
+
+import argparse
+import functools
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from training.evaluation.reports import write_report
+
+SECONDS = 60.0
+LENGTHS = (10, 60, 600, 3600)
+BATCH_SIZES = (1, 2, 4, 8, 16)
+
+
+def real_time_factors(model: str, runs: int, backend: str) -> dict[str, dict]:
+    """Seconds of computing per second of 16 kHz audio for every preset, the network run by `torch` or `onnx`."""
+    from speech_enhance import PRESETS, SpeechEnhancementPipeline, preset_settings
+    from speech_enhance.jobs.file import use_onnx
+
+    pipeline = SpeechEnhancementPipeline.from_pretrained(model)
+    pipeline.set_progress_bar_config(disable=True)
+    if backend == "onnx":
+        use_onnx(pipeline)
+    config = pipeline.scheduler.config
+    audio = test_signal(16000)
+    results = {}
+    for name, preset in PRESETS.items():
+        pipeline.scheduler, settings = preset_settings(name, config)
+        pipeline(audio[: 5 * 16000], 16000, **settings)  # warm-up
+        times = []
+        for _ in range(runs):
+            started = time.perf_counter()
+            pipeline(audio, 16000, **settings)
+            times.append((time.perf_counter() - started) / SECONDS)
+        results[name] = {
+            "scheduler": preset.scheduler,
+            **settings,
+            "real_time_factor": statistics.median(times),
+            "slowest": max(times),
+        }
+    return results
+
+
+def factors_of_length_and_batch(model: str) -> tuple[dict[int, float], dict[int, float]]:
+    """Real-time factor of `balanced` over seconds of audio, and over windows in a batch."""
+    from speech_enhance import SpeechEnhancementPipeline
+
+    pipeline = SpeechEnhancementPipeline.from_pretrained(model)
+    pipeline.set_progress_bar_config(disable=True)
+
+    def factor(seconds: float, **settings) -> float:
+        started = time.perf_counter()
+        for _ in pipeline.stream(functools.partial(signal_blocks, 16000, 1, seconds), 16000, **settings):
+            pass
+        return (time.perf_counter() - started) / seconds
+
+    factor(5)  # warm-up
+    return (
+        {seconds: factor(seconds) for seconds in LENGTHS},
+        {size: factor(SECONDS, window_batch_size=size) for size in BATCH_SIZES},
+    )
+
+
+# Between us and the command, since Linux counts what a process had before `exec`, and this one holds models.
+PEAK_MEMORY = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(status)
+"""
+
+
+def peak_memory_mb(model: str, sampling_rate: int, channels: int, seconds: float) -> float:
+    """Largest resident memory of `speech-enhance` on one file, in MB."""
+    import soundfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        with soundfile.SoundFile(Path(folder) / "in.wav", "w", sampling_rate, channels) as file:
+            for block in signal_blocks(sampling_rate, channels, seconds):
+                file.write(block.T)
+        command = [sys.executable, "-m", "speech_enhance", "in.wav", "out.wav", "--model", str(Path(model).resolve())]
+        finished = subprocess.run(
+            [sys.executable, "-c", PEAK_MEMORY, *command], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        if finished.returncode != 0:
+            raise RuntimeError(f"speech-enhance ended with status {finished.returncode}")
+        return int(finished.stdout) / 1024
+
+
+def signal_blocks(sampling_rate: int, channels: int, seconds: float) -> Iterator[np.ndarray]:
+    """Seconds of [`test_signal`], repeated, in blocks `(channels, samples)`."""
+    signal, left = np.tile(test_signal(sampling_rate), (channels, 1)), round(seconds * sampling_rate)
+    while left > 0:
+        yield signal[:, :left]
+        left -= signal.shape[1]
+
+
+def test_signal(sampling_rate: int) -> np.ndarray:
+    """Noise that swells like syllables: speed does not depend on what is said."""
+    num_samples = round(SECONDS * sampling_rate)
+    swell = 0.5 + 0.5 * np.sin(2 * np.pi * 3 * np.arange(num_samples) / sampling_rate)
+    return (0.1 * swell * np.random.default_rng(0).standard_normal(num_samples)).astype(np.float32)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    from speech_enhance import DEFAULT_CHECKPOINT
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=str(DEFAULT_CHECKPOINT), help="pipeline folder")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--presets-only", action="store_true", help="leave out lengths, batches and memory")
+    parser.add_argument("--output", help="path of the report without extension")
+    options = parser.parse_args(arguments)
+
+    import torch
+
+    instructions = torch.backends.cpu.get_cpu_capability()
+    results = {
+        "machine": f"{platform.machine()}, {instructions}, {os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads",
+        "real_time_factor": {
+            backend: real_time_factors(options.model, options.runs, backend) for backend in ("torch", "onnx")
+        },
+    }
+    if not options.presets_only:
+        by_length, by_batch = factors_of_length_and_batch(options.model)
+        results["real_time_factor_by_seconds"] = by_length
+        results["real_time_factor_by_window_batch_size"] = by_batch
+        results["peak_memory_mb"] = {
+            "60 s, 16 kHz mono": peak_memory_mb(options.model, 16000, 1, 60),
+            "60 s, 48 kHz stereo": peak_memory_mb(options.model, 48000, 2, 60),
+            "1 h, 48 kHz stereo": peak_memory_mb(options.model, 48000, 2, 3600),
+        }
+    write_report(options.output, results, markdown(results))
+
+
+def markdown(results: dict) -> str:
+    """Tables of what was measured."""
+    lines = [
+        f"# Benchmark ({results['machine']})",
+        "",
+        "| preset | scheduler | steps | estimates | real-time factor | slowest run | with ONNX Runtime | slowest run |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in results["real_time_factor"]["torch"].items():
+        onnx = results["real_time_factor"]["onnx"][name]
+        lines.append(
+            f"| {name} | {row['scheduler']} | {row['num_inference_steps']} | {row['num_estimates']} "
+            f"| {row['real_time_factor']:.3f} | {row['slowest']:.3f} | {onnx['real_time_factor']:.3f} | {onnx['slowest']:.3f} |"
+        )
+    headings = {
+        "real_time_factor_by_seconds": "seconds of audio",
+        "real_time_factor_by_window_batch_size": "windows in a batch, 60 s",
+    }
+    for heading, factors in ((headings[name], results[name]) for name in headings if name in results):
+        lines += ["", f"| {heading} | {' | '.join(map(str, factors))} |", "|---" * (len(factors) + 1) + "|"]
+        lines += [f"| real-time factor, `balanced` | {' | '.join(f'{value:.3f}' for value in factors.values())} |"]
+    if memory := results.get("peak_memory_mb"):
+        lines += ["", "| file | peak memory of the command, `balanced` |", "|---|---|"]
+        lines += [f"| {name} | {value:.0f} MB |" for name, value in memory.items()]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""What a checkpoint leaves of two talkers at once, and of the late reverberation of a room.
+
+    python -m training.evaluation.measure_components --pairs runs/pairs-talkers.parquet --output training/results/pairs-talkers
+    python -m training.evaluation.measure_components --pairs runs/pairs-rooms.parquet --output training/results/pairs-rooms
+
+Of pairs with columns `talker_1` and `talker_2`: each talker's level in the output over that in the input, from
+`overlap_start` to `overlap_end`, where both speak, and the steps of the output's level that the reference lacks. Of
+pairs with a column `reverberant`: the level of the early part of the speech (`clean`) and of its late part in the
+output, likewise over that in the input. What these levels are stands in `components.py`.
+
+Writes OUTPUT.json (every file) and OUTPUT.md (means), and prints the latter.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict
+
+import numpy as np
+
+from training.evaluation.bootstrap import bootstrap_mean
+from training.evaluation.components import STEP_DB, component_levels_db, gain_steps_db
+from training.evaluation.reports import write_report
+from training.evaluation.systems import SAMPLING_RATE, add_arguments, load_measured
+from training.mixtures.loading import decode
+from training.validation import Pair
+
+
+def talkers_row(pair: Pair, output: np.ndarray) -> dict:
+    """Measures of a pair of two talkers; `softer` is the one whose own level in the overlap is lower."""
+    tracks = [decode(pair.info[name], SAMPLING_RATE) for name in ("talker_1", "talker_2")]
+    part = slice(*(round(pair.info[name] * SAMPLING_RATE) for name in ("overlap_start", "overlap_end")))
+    tracks = [track[part] for track in tracks]
+    before, after = (component_levels_db(audio[part], tracks) for audio in (pair.noisy, output))
+    changes = np.subtract(after, before)
+    softer = int(np.argmin([np.square(track).sum() for track in tracks]))
+    steps = gain_steps_db(output, pair.clean)
+    return {
+        "noise": "without noise" if pair.info["snr_db"] is None else "with noise",
+        "louder_db": float(changes[1 - softer]),
+        "softer_db": float(changes[softer]),
+        "lowest_db": float(changes.min()),
+        "steps_percent": float(100 * (steps > STEP_DB).mean()),
+        "largest_step_db": float(steps.max()),
+    }
+
+
+def rooms_row(pair: Pair, output: np.ndarray) -> dict:
+    """Measures of a pair in a room."""
+    early, late = pair.clean, decode(pair.info["reverberant"], SAMPLING_RATE) - pair.clean
+    before, after = (component_levels_db(audio, [early, late]) for audio in (pair.noisy, output))
+    changes = np.subtract(after, before)
+    group = f"{pair.info['reverberation_time']:g} s"
+    return {"reverberation_time": group, "early_db": float(changes[0]), "late_db": float(changes[1])}
+
+
+TALKERS = {
+    "louder_db": "louder talker (dB)",
+    "softer_db": "softer talker (dB)",
+    "lowest_db": "lowest of both (dB)",
+    "steps_percent": f"frames that step by more than {STEP_DB:g} dB (%)",
+    "largest_step_db": "largest step (dB)",
+}
+ROOMS = {"early_db": "direct sound and 50 ms (dB)", "late_db": "late part (dB)"}
+
+
+def measures(pairs: list[Pair]) -> tuple[Callable[[Pair, np.ndarray], dict], str, dict[str, str]]:
+    """What makes a row of measures of these pairs, the column by which they are grouped, and the measures' headings.
+
+    Raises:
+        ValueError: if the pairs hold neither two talkers nor a room.
+    """
+    if {"talker_1", "talker_2"} <= pairs[0].info.keys():
+        return talkers_row, "noise", TALKERS
+    if "reverberant" in pairs[0].info:
+        return rooms_row, "reverberation_time", ROOMS
+    raise ValueError("the pairs have neither columns talker_1 and talker_2 nor a column reverberant")
+
+
+def markdown(rows: list[dict], group: str, headings: dict[str, str], data: str) -> str:
+    """Means of all files and of every group, with their intervals."""
+    lines = [f"# {data}", "", "Means over files, with the 95 % interval of a bootstrap over files.", ""]
+    lines += [f"| {group.replace('_', ' ')} | {' | '.join(headings.values())} |", "|---" * (len(headings) + 1) + "|"]
+    for name in ["all", *sorted({row[group] for row in rows})]:
+        chosen = [row for row in rows if name in ("all", row[group])]
+        means = [asdict(bootstrap_mean([row[measure] for row in chosen])) for measure in headings]
+        cells = [f"{mean['mean']:.1f} [{mean['low']:.1f}, {mean['high']:.1f}]" for mean in means]
+        lines.append(f"| {name} ({len(chosen)} files) | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    options = parser.parse_args(arguments)
+    pairs, system, title = load_measured(parser, options)
+    try:
+        row, group, headings = measures(pairs)
+    except ValueError as error:
+        parser.error(f"{options.pairs}: {error}")
+    rows = [{"id": pair.id} | row(pair, output) for pair, output in zip(pairs, system(pairs), strict=True)]
+    write_report(options.output, rows, markdown(rows, group, headings, title))
+
+
+if __name__ == "__main__":
+    main()

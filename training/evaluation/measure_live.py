@@ -1,0 +1,238 @@
+"""What delay and computing buy in the live way: look-ahead, interval and window against the scores of pairs.
+
+    python -m training.evaluation.measure_live --output training/results/live                       # all pairs
+    python -m training.evaluation.measure_live --output training/results/live --limit 10            # fewer, evenly spread
+    python -m training.evaluation.measure_live --output training/results/live --time 1 2            # and seconds, on an idle machine
+
+Every pair goes through `pipe.live` in blocks of 16 ms with the noise of seed 0. The delay is taken off by `live.latency` and by no
+other alignment. A run of the network depends on the end of its window alone, so timings share their runs: the network
+runs once for every 32 ms and window. `computing` is how many times as many frames the network is shown as in the file way with
+`--preset fast`. With `--time`, the load is the median time of a run of the network over the interval, with so many threads.
+
+Writes OUTPUT.runs.jsonl (each pair and timing, as soon as it is measured: a stopped run goes on there), OUTPUT.json and
+OUTPUT.md, and prints the latter.
+"""
+
+import argparse
+import hashlib
+import itertools
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from speech_enhance import LATENCIES, LiveTiming, SpeechEnhancementPipeline
+from speech_enhance.metrics.reference import BASIC_METRICS, mean_score
+from training import validation
+from training.evaluation.reports import write_report
+from training.validation import Pair
+
+LOOK_AHEADS_MS = (0, 32, 64, 96, 128, 192, 256, 320)
+INTERVALS_MS = (32, 64, 96, 128, 192, 320)
+WINDOWS_MS = (3072, 1024, 512)
+MOST_DELAY_MS = {"low": 152, "quality": 500}
+"""Delay up to which a preset is chosen."""
+MOST_COMPUTING = 12.0
+"""Computing up to which a timing is measured, in parts of the file way's: load .32 where `fast` has a real-time factor of .027."""
+BLOCK = 256
+SAMPLING_RATE = 16000
+
+
+class RememberingUNet(torch.nn.Module):
+    """A network that answers the same question once."""
+
+    def __init__(self, unet):
+        super().__init__()
+        self.unet, self.answers, self.num_runs = unet, {}, 0
+        self.config, self.dtype, self.device = unet.config, unet.dtype, unet.device
+        self.condition_channels, self.frame_multiple = unet.condition_channels, unet.frame_multiple
+
+    def forward(self, sample, timestep, condition, return_dict=True):
+        question = b"".join(item.numpy().tobytes() for item in (sample, torch.as_tensor(timestep), condition))
+        key = hashlib.sha256(question).digest()
+        if key not in self.answers:
+            self.num_runs += 1
+            self.answers[key] = self.unet(sample, timestep, condition, return_dict=False)[0]
+        return (self.answers[key],)
+
+
+def timings(pipeline: SpeechEnhancementPipeline) -> list[LiveTiming]:
+    """All timings that are measured: those within the longest delay and the most computing."""
+    grid = itertools.product(WINDOWS_MS, LOOK_AHEADS_MS, INTERVALS_MS)
+    found = [LiveTiming(look_ahead, interval, window) for window, look_ahead, interval in grid]
+    return [
+        timing
+        for timing in found
+        if timing.look_ahead_ms + timing.interval_ms <= timing.window_ms
+        and delay_ms(pipeline, timing) <= max(MOST_DELAY_MS.values())
+        and computing(pipeline, timing) <= MOST_COMPUTING
+    ]
+
+
+def delay_ms(pipeline: SpeechEnhancementPipeline, timing: LiveTiming, sampling_rate: int = SAMPLING_RATE) -> float:
+    """Delay of a timing in milliseconds."""
+    return 1000 * pipeline.live(sampling_rate, timing).latency / sampling_rate
+
+
+def computing(pipeline: SpeechEnhancementPipeline, timing: LiveTiming) -> float:
+    """Frames that the network is shown, in parts of those of the file way with one estimate."""
+    config = pipeline.config
+    return (
+        timing.window_ms / timing.interval_ms / (config.window_frames / (config.window_frames - config.overlap_frames))
+    )
+
+
+def enhance(pipeline: SpeechEnhancementPipeline, noisy: np.ndarray, timing: LiveTiming) -> np.ndarray:
+    """A recording through the live way, the delay taken off."""
+    live = pipeline.live(SAMPLING_RATE, timing)
+    blocks = [live.process(block) for block in np.split(noisy, range(BLOCK, len(noisy), BLOCK))]
+    return np.concatenate([*blocks, live.flush()])[live.latency :]
+
+
+class Rows:
+    """Scores of pairs and timings, each kept as soon as it is there.
+
+    Args:
+        path: A file with one line of JSON each; `None` keeps them in memory alone.
+        model: Name of the model, which the lines have.
+    """
+
+    def __init__(self, path: Path | None, model: str):
+        self._path, self._model = path, model
+        lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
+        rows = [json.loads(line) for line in lines]
+        self.rows = {(row["id"], row["timing"]): row for row in rows if row["model"] == model}
+
+    def add(self, pair: Pair, timing: str, output: np.ndarray) -> None:
+        """Score an output."""
+        scores = {name: metric(output, pair.clean) for name, metric in BASIC_METRICS.items()}
+        row = {"model": self._model, "id": pair.id, "timing": timing, **scores}
+        self.rows[pair.id, timing] = row
+        if self._path:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+    def means(self, pairs: list[Pair], timing: str) -> dict[str, float]:
+        """Mean of every metric over the pairs."""
+        rows = [self.rows[pair.id, timing] for pair in pairs]
+        return {name: mean_score([row[name] for row in rows]) for name in BASIC_METRICS}
+
+
+def named(timing: LiveTiming) -> str:
+    return f"{timing.look_ahead_ms:g}/{timing.interval_ms:g}/{timing.window_ms:g}"
+
+
+def measure(pipeline: SpeechEnhancementPipeline, pairs: list[Pair], rows: Rows) -> list[dict]:
+    """Measure what is missing; returns a row of means for each timing, before them untouched and the file way."""
+    unet = pipeline.unet
+    chosen = timings(pipeline)
+    for number, pair in enumerate(pairs, 1):
+        if (pair.id, "untouched") not in rows.rows:
+            rows.add(pair, "untouched", pair.noisy)
+        if (pair.id, "file") not in rows.rows:
+            rows.add(pair, "file", pipeline(pair.noisy, SAMPLING_RATE, 1, 1).audios)
+        pipeline.unet = RememberingUNet(unet)
+        for timing in chosen:
+            if (pair.id, named(timing)) not in rows.rows:
+                rows.add(pair, named(timing), enhance(pipeline, pair.noisy, timing))
+        print(f"{number}/{len(pairs)}: {pipeline.unet.num_runs} runs of the network", file=sys.stderr)
+        pipeline.unet = unet
+    facts = [
+        {
+            "look_ahead_ms": timing.look_ahead_ms,
+            "interval_ms": timing.interval_ms,
+            "window_ms": timing.window_ms,
+            "delay_ms": delay_ms(pipeline, timing),
+            "delay_48khz_ms": delay_ms(pipeline, timing, 48000),
+            "computing": computing(pipeline, timing),
+            **rows.means(pairs, named(timing)),
+        }
+        for timing in chosen
+    ]
+    return [{"way": way, **rows.means(pairs, way)} for way in ("untouched", "file")] + facts
+
+
+def choose(facts: list[dict]) -> dict[str, dict]:
+    """The timing of each preset: the best PESQ within its delay, and of those within .005 of it the least computing."""
+    chosen = {}
+    for name, most in MOST_DELAY_MS.items():
+        allowed = [row for row in facts if row.get("delay_ms", np.inf) <= most]
+        best = max(row["pesq"] for row in allowed)
+        chosen[name] = min((row for row in allowed if row["pesq"] >= best - 0.005), key=lambda row: row["computing"])
+    return chosen
+
+
+@torch.no_grad()
+def seconds_of_run(pipeline: SpeechEnhancementPipeline, window_ms: float, threads: int, repeats: int = 20) -> float:
+    """Median time of a run of the network on a window, with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    frames = round(window_ms / 1000 * SAMPLING_RATE / pipeline.config.hop_length)
+    sample = torch.randn(1, 1, pipeline.config.num_mel_bins, frames)
+    condition = sample.expand(-1, pipeline.unet.condition_channels, -1, -1)
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        pipeline.unet(sample, 999, condition)
+        seconds.append(time.perf_counter() - started)
+    torch.set_num_threads(before)
+    return statistics.median(seconds)
+
+
+def add_load(pipeline: SpeechEnhancementPipeline, facts: list[dict], threads: list[int]) -> None:
+    """Add the load with each number of threads to the rows of timings."""
+    for number in threads:
+        seconds = {window: seconds_of_run(pipeline, window, number) for window in WINDOWS_MS}
+        for row in facts:
+            if "window_ms" in row:
+                row[f"load_{number}"] = seconds[row["window_ms"]] / (row["interval_ms"] / 1000)
+
+
+def markdown(facts: list[dict], title: str, threads: list[int]) -> str:
+    """Table of all timings, and what the presets are and would be."""
+    heads = ["window (ms)", "interval (ms)", "look-ahead (ms)", "delay (ms)", "at 48 kHz (ms)", "computing"]
+    heads += [f"load, {number} threads" for number in threads] + ["PESQ", "ESTOI", "SI-SDR (dB)"]
+    lines = [f"# Delay, computing and quality of the live way, on {title}", "", f"| {' | '.join(heads)} |"]
+    lines.append("|---" * len(heads) + "|")
+    scores = lambda row: [f"{row['pesq']:.2f}", f"{row['estoi']:.3f}", f"{row['si_sdr']:.1f}"]  # noqa: E731
+    for row in facts:
+        if "way" in row:
+            name = {"untouched": "untouched", "file": "a file, `--preset fast`"}[row["way"]]
+            cells = [name, *[""] * (4 + len(threads)), "" if row["way"] == "untouched" else "1.0"]
+        else:
+            cells = [f"{row[name]:g}" for name in ("window_ms", "interval_ms", "look_ahead_ms")]
+            cells += [f"{row['delay_ms']:.0f}", f"{row['delay_48khz_ms']:.0f}", f"{row['computing']:.1f}"]
+            cells += [f"{row[f'load_{number}']:.2f}" for number in threads]
+        lines.append(f"| {' | '.join(cells + scores(row))} |")
+    lines += [
+        "",
+        "By the rule of this script (`choose`), the presets would be, and are now (look-ahead/interval/window in ms):",
+        "",
+    ]
+    for name, row in choose(facts).items():
+        found = LiveTiming(row["look_ahead_ms"], row["interval_ms"], row["window_ms"])
+        lines.append(f"- `{name}`, at most {MOST_DELAY_MS[name]} ms: {named(found)}; now {named(LATENCIES[name])}")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    validation.add_arguments(parser)
+    parser.add_argument(
+        "--time", type=int, nargs="+", default=[], metavar="THREADS", help="also the load, on an idle machine"
+    )
+    options = parser.parse_args(arguments)
+    pairs, pipeline = validation.load_measured(parser, options)
+    rows = Rows(Path(f"{options.output}.runs.jsonl") if options.output else None, Path(options.model).name)
+    facts = measure(pipeline, pairs, rows)
+    add_load(pipeline, facts, options.time)
+    write_report(options.output, facts, markdown(facts, f"{options.pairs} ({len(pairs)} files)", options.time))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,293 @@
+"""Train a small HiFi-GAN of transformers' class on the mel of a pipeline or of an acoustic model.
+
+    python -m training.vocoder.train_vocoder --config training/configs/vocoder.yaml [--resume]
+
+What it learns is the loss of [`stft_loss`] alone, without a discriminator, which fits the hours of a CPU and not the days of
+a GPU that the published ones were trained for. The result is a folder that `SpeechT5HifiGan.from_pretrained` loads.
+"""
+
+import argparse
+import json
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers.optimization import get_scheduler
+from tqdm.auto import tqdm
+from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+
+from speech_enhance import SpeechEnhancementPipeline
+from speech_enhance.mel.layouts import MEL_LAYOUTS
+from speech_enhance.mel.spectrogram import MelConfig, active_level, mel_spectrogram, stft_frames
+from training.bounds import COUNT, NOT_NEGATIVE, POSITIVE, SEED, Bounds, check_numbers
+from training.config import read_config
+from training.mixtures.sources import SourceConfig, SourceMix
+from training.progress import CLOCKS, RunClock, schedule_position
+from training.run_folder import run_in, written_whole
+
+FFT_SIZES = (64, 128, 256, 512, 1024, 2048)
+
+
+@dataclass(frozen=True)
+class VocoderConfig:
+    """A training run of a vocoder.
+
+    Args:
+        output_dir: Folder for checkpoints, the log, and the vocoder so far in `vocoder/`.
+        speech: Where clean speech comes from.
+        model: Pipeline folder, for a vocoder of its own mel.
+        mel_layout: Name of one of [`MEL_LAYOUTS`] instead.
+        vocoder: Arguments of `SpeechT5HifiGanConfig`; the product of `upsample_rates` is the hop.
+        frames: Length of a crop.
+        level_jitter_db: Standard deviation of the level of speech around that of the layout.
+        seed: Of weights and crops.
+        batch_size: Crops of an optimiser step.
+        max_train_steps: Optimiser steps.
+        max_minutes: Budget of time over all resumed parts; the learning rate then follows the time, if it is the shorter.
+        clock: Of that budget, `wall` or `cpu`.
+        learning_rate, lr_warmup_steps, max_grad_norm: Of AdamW and its cosine schedule.
+        ema_decay: Of the average of the weights, which is what is exported.
+        log_every, checkpoint_every: In steps.
+    """
+
+    output_dir: str
+    speech: list[SourceConfig]
+    model: str | None = None
+    mel_layout: str | None = None
+    vocoder: dict[str, typing.Any] = field(default_factory=dict)
+    frames: int = 32
+    level_jitter_db: float = 3.0
+    seed: int = 0
+    batch_size: int = 8
+    max_train_steps: int = 100000
+    max_minutes: float | None = None
+    clock: str = "wall"
+    learning_rate: float = 1e-3
+    lr_warmup_steps: int = 100
+    max_grad_norm: float = 10.0
+    ema_decay: float = 0.995
+    log_every: int = 50
+    checkpoint_every: int = 200
+
+    def __post_init__(self):
+        if (self.model is None) == (self.mel_layout is None):
+            raise ValueError("name either a `model`, whose own mel is meant, or a `mel_layout`")
+        if self.mel_layout is not None and self.mel_layout not in MEL_LAYOUTS:
+            raise ValueError(f"mel_layout must be one of {', '.join(MEL_LAYOUTS)}, got {self.mel_layout!r}")
+        if self.clock not in CLOCKS:
+            raise ValueError(f"clock must be one of {', '.join(CLOCKS)}, got {self.clock!r}")
+        if unknown := sorted(set(self.vocoder) - set(SpeechT5HifiGanConfig().to_dict())):
+            raise ValueError(f"vocoder: unknown field {unknown[0]!r}")
+        check_numbers(
+            self,
+            frames=COUNT,
+            level_jitter_db=Bounds(0, 60),
+            seed=SEED,
+            batch_size=COUNT,
+            max_train_steps=COUNT,
+            max_minutes=POSITIVE,
+            learning_rate=POSITIVE,
+            lr_warmup_steps=NOT_NEGATIVE,
+            max_grad_norm=POSITIVE,
+            ema_decay=Bounds(0, 1, without_high=True),
+            log_every=COUNT,
+            checkpoint_every=COUNT,
+        )
+
+    def layout(self) -> MelConfig:
+        """The mel that the vocoder is for."""
+        if self.mel_layout is not None:
+            return MEL_LAYOUTS[self.mel_layout]
+        return SpeechEnhancementPipeline.from_pretrained(self.model).mel_config
+
+
+class Crops:
+    """Speech and its mel; batch `step` is a function of the seed and the step."""
+
+    def __init__(self, config: VocoderConfig, layout: MelConfig):
+        self.config, self.layout = config, layout
+        self.speech = SourceMix(config.speech, layout.sampling_rate)
+
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """`(batch, frames, num_mel_bins)` and the sound `(batch, frames · hop_length)` of those frames: sample
+        `t · hop_length` is where frame `t` is centred."""
+        audio = torch.from_numpy(
+            np.stack([self._crop(step * self.config.batch_size + i) for i in range(self.config.batch_size)])
+        )
+        layout, margin = self.layout, self.layout.n_fft // 2
+        mel = mel_spectrogram(stft_frames(audio, layout).abs(), layout)[..., : self.config.frames]
+        return mel.mT, audio[:, margin : margin + self.config.frames * layout.hop_length]
+
+    def _crop(self, index: int) -> np.ndarray:
+        """Samples of a crop with half a window before and behind, at the level of the layout."""
+        config, layout = self.config, self.layout
+        rng = np.random.default_rng((config.seed, index))
+        self.speech.seek(index)
+        speech = self.speech.draw(rng)
+        level = active_level(torch.from_numpy(speech)[None], layout.sampling_rate).item()
+        speech = speech * np.float32(
+            layout.level / max(level, 1e-4) * 10 ** (config.level_jitter_db * rng.standard_normal() / 20)
+        )
+        speech = speech / max(1.0, np.abs(speech).max() / 0.98)
+        margin, length = layout.n_fft // 2, config.frames * layout.hop_length
+        speech = np.pad(speech, (margin, max(margin, length + margin - len(speech))))
+        start = int(rng.integers(0, len(speech) - length - 2 * margin + 1))
+        return speech[start : start + length + 2 * margin]
+
+    def statistics(self, number: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation `(num_mel_bins,)` over `number` batches."""
+        mels = torch.cat([self.batch(step)[0].flatten(0, 1) for step in range(number)])
+        return mels.mean(dim=0), mels.std(dim=0).clamp(min=1e-3)
+
+
+def stft_loss(sound: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Spectral convergence and error of log magnitudes at several resolutions (Yamamoto et al., "Parallel WaveGAN",
+    arXiv:1910.11480).
+
+    The shortest windows are shorter than a period of the voice: what they say of its course in time is all that this loss
+    says of phase.
+
+    Args:
+        sound: `(batch, samples)`.
+        target: Same shape.
+
+    Returns:
+        The mean over resolutions.
+    """
+    losses = []
+    for size in FFT_SIZES:
+        window = torch.hann_window(size, device=sound.device)
+        magnitude, wanted = (
+            torch.stft(item, size, size // 4, window=window, return_complex=True).abs().clamp(min=1e-4)
+            for item in (sound, target)
+        )
+        convergence = (magnitude - wanted).norm() / wanted.norm()
+        losses.append(convergence + (magnitude.log() - wanted.log()).abs().mean())
+    return torch.stack(losses).mean()
+
+
+class VocoderTrainer:
+    """A run and its state."""
+
+    def __init__(self, config: VocoderConfig):
+        self.config, self.output_dir = config, Path(config.output_dir)
+        self.clock = RunClock(config.max_minutes, config.clock)
+        layout = config.layout()
+        self.crops = Crops(config, layout)
+        torch.manual_seed(config.seed)
+        names = {"model_in_dim": layout.num_mel_bins, "sampling_rate": layout.sampling_rate}
+        self.vocoder = SpeechT5HifiGan(SpeechT5HifiGanConfig(**{**config.vocoder, **names}))
+        if np.prod(self.vocoder.config.upsample_rates) != layout.hop_length:
+            raise ValueError(f"vocoder: the product of upsample_rates must be the hop of {layout.hop_length}")
+        # transformers' own start, 0.01 for all, is for weights that are loaded next
+        for module in self.vocoder.modules():
+            if isinstance(module, (torch.nn.Conv1d, torch.nn.ConvTranspose1d)):
+                module.reset_parameters()
+        mean, deviation = self.crops.statistics()
+        self.vocoder.mean.copy_(mean)
+        self.vocoder.scale.copy_(deviation)
+        self.averaged = torch.optim.swa_utils.AveragedModel(
+            self.vocoder, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema_decay)
+        )
+        self.optimizer = torch.optim.AdamW(self.vocoder.parameters(), config.learning_rate, betas=(0.8, 0.99))
+        self.factor, *_ = get_scheduler(
+            "cosine", optimizer=self.optimizer, num_warmup_steps=config.lr_warmup_steps,
+            num_training_steps=config.max_train_steps,
+        ).lr_lambdas  # fmt: skip
+        self.global_step = 0
+
+    def train(self) -> None:
+        """Run to the end of steps or time."""
+        config, total, count = self.config, 0.0, 0
+        progress = tqdm(total=config.max_train_steps, initial=self.global_step)
+        while True:
+            position = schedule_position(
+                self.global_step, self.clock.used(), config.lr_warmup_steps, config.max_train_steps
+            )
+            for group in self.optimizer.param_groups:
+                group["lr"] = config.learning_rate * self.factor(position)
+            loss = self.step()
+            total, count = total + loss, count + 1
+            self.global_step += 1
+            progress.update()
+            finished = self.global_step == config.max_train_steps or self.clock.used() >= 1
+            if self.global_step % config.log_every == 0 or finished:
+                progress.set_postfix(loss=f"{total / count:.3f}", minutes=f"{self.clock.elapsed / 60:.1f}")
+                self.log(total / count)
+                total, count = 0.0, 0
+            if self.global_step % config.checkpoint_every == 0 or finished:
+                self.save()
+            if finished:
+                return
+
+    def step(self) -> float:
+        """One optimiser step; the loss.
+
+        Raises:
+            RuntimeError: if the run has diverged.
+        """
+        mel, sound = self.crops.batch(self.global_step)
+        loss = stft_loss(self.vocoder(mel), sound)
+        if not loss.isfinite():
+            raise RuntimeError(f"the loss is not finite at step {self.global_step}: lower learning_rate and --resume")
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.vocoder.parameters(), self.config.max_grad_norm)
+        self.optimizer.step()
+        self.averaged.update_parameters(self.vocoder)
+        return loss.item()
+
+    def log(self, loss: float) -> None:
+        row = {"step": self.global_step, "loss": loss, "minutes": self.clock.elapsed / 60}
+        with open(self.output_dir / "log.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def save(self) -> None:
+        """Write the state, then the averaged weights in half precision; each beside and renamed."""
+        state = {"vocoder": self.vocoder, "averaged": self.averaged, "optimizer": self.optimizer}
+        state = {name: item.state_dict() for name, item in state.items()}
+        state |= {"global_step": self.global_step, "elapsed": self.clock.elapsed}
+        with written_whole(self.checkpoint) as partial:
+            torch.save(state, partial)
+        half = SpeechT5HifiGan(self.vocoder.config)
+        half.load_state_dict(self.averaged.module.state_dict())
+        with written_whole(self.output_dir / "vocoder") as folder:
+            half.half().save_pretrained(folder)
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.output_dir / "checkpoint.pt"
+
+    def load(self) -> None:
+        """Go on from the checkpoint, which holds tensors and numbers only."""
+        state = torch.load(self.checkpoint, weights_only=True)
+        for name in ("vocoder", "averaged", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+        self.global_step, self.clock.elapsed_before = state["global_step"], state["elapsed"]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", required=True, help="YAML file, see VocoderConfig for its fields")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in output_dir")
+    options = parser.parse_args(arguments)
+    try:
+        trainer = VocoderTrainer(read_config(VocoderConfig, options.config))
+        if trainer.checkpoint.exists() and not options.resume:
+            parser.error(f"{trainer.output_dir} holds a checkpoint: go on with --resume or choose another output_dir")
+        trainer.output_dir.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+
+    def work() -> None:
+        if options.resume and trainer.checkpoint.exists():
+            trainer.load()
+        trainer.train()
+
+    run_in(trainer.output_dir, work, parser)
+
+
+if __name__ == "__main__":
+    main()
