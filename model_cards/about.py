@@ -32,8 +32,8 @@ class Evaluation:
         config: Configuration of that dataset, for the metadata.
         split: Split of that dataset, for the metadata.
         by: Field of the files to report apart, such as `speaker_id`.
-        benchmark_set: The set of `training/pairs/push_benchmark.py` that holds these pairs: what is published with `--benchmark`
-            names them as a part of that dataset.
+        benchmark_set: The set of `training/pairs/push_benchmark.py` that holds these pairs: what is published with
+            `--benchmark` names them as a part of that dataset.
     """
 
     results: str
@@ -64,7 +64,8 @@ class About:
         tags: For the Hub's search.
         clean_speech, schedulers, benchmark: Names of the reports of `evaluate.py --clean`, `compare_schedulers.py` and
             `benchmark.py`; what is not given, the card does not show.
-        presets: Name of the report of `compare_schedulers.py` on more pairs, if the presets' gains are to come from one.
+        presets: Name of the report of `compare_schedulers.py` on more pairs, if the presets' gains are to come from
+            one.
         training_config: The run's config file, published with the model; relative to the repository.
         hardware: What it was trained on, after "on".
         steps, minutes: Optimiser steps, and time they took.

@@ -41,7 +41,8 @@ def render(
         about: What no results file knows.
         reports: The results files that `about` names.
         folder: The pipeline folder that the card is about.
-        assets: Addresses of `picture`, `demo`, `noisy`, `clean`, with a `repo_id` also `enhanced`, and `schedulers` if shown.
+        assets: Addresses of `picture`, `demo`, `noisy`, `clean`, with a `repo_id` also `enhanced`, and `schedulers` if
+            shown.
         repo_id: Where it will be published; without one the card speaks of the folder in this repository.
         revision: Branch of the model.
         code_revision: Branch of the loader code.

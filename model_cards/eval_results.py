@@ -1,5 +1,5 @@
-"""What `.eval_results/` of a model's repository holds: its means as results of a benchmark's tasks, from which the Hub makes
-the benchmark's leaderboards. See https://huggingface.co/docs/hub/eval-results."""
+"""What `.eval_results/` of a model's repository holds: its means as results of a benchmark's tasks, from which the Hub
+makes the benchmark's leaderboards. See https://huggingface.co/docs/hub/eval-results."""
 
 import dataclasses
 import math

@@ -45,7 +45,9 @@ class Reports:
 
     def __init__(self, folder: str | Path, names: list[str]):
         self.folder, self.names = Path(folder), names
-        missing = [f"{name}{end}" for name in names for end in (".json", ".md") if not (self.folder / (name + end)).is_file()]  # fmt: skip
+        missing = [
+            f"{name}{end}" for name in names for end in (".json", ".md") if not (self.folder / (name + end)).is_file()
+        ]
         if missing:
             raise FileNotFoundError(
                 f"{self.folder} lacks {', '.join(missing)}: nothing is published without its evaluation; measure first "
@@ -171,8 +173,8 @@ def _pauses(summary: dict) -> str | None:
 
 
 def scheduler_findings(rows: list[dict], untouched: list[dict], preset_rows: list[dict] | None = None) -> dict:
-    """Table scheduler × steps, what more steps buy, settings that fall below the untouched recordings, and what the presets
-    gain, by `preset_rows` if there are others for them."""
+    """Table scheduler × steps, what more steps buy, settings that fall below the untouched recordings, and what the
+    presets gain, by `preset_rows` if there are others for them."""
     single = [row for row in rows if row["num_estimates"] == 1]
     steps = sorted({row["num_inference_steps"] for row in single})
     cells = {(row["scheduler"], row["num_inference_steps"]): number(mean(row), ".2f") for row in single}

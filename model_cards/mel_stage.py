@@ -1,4 +1,5 @@
-"""The model card of a mel stage: [`MelStageAbout`], the report of `training/vocoder/evaluate_mel_stage.py` and the checkpoint itself."""
+"""The model card of a mel stage: [`MelStageAbout`], the report of `training/vocoder/evaluate_mel_stage.py` and the
+checkpoint itself."""
 
 import json
 from dataclasses import dataclass, field

@@ -142,7 +142,11 @@ def sample_files(pipeline, work: Path) -> dict[str, Path]:
         recordings[name], rate = soundfile.read(SAMPLES / f"{name}.wav", dtype="float32")
     enhanced = pipeline(recordings["noisy"], rate).audios
     write_audio(work / "enhanced.wav", enhanced[None], rate, "PCM_16")
-    draw({"noisy": recordings["noisy"], "enhanced": enhanced, "clean original": recordings["clean"]}, rate, work / "spectrograms.png")  # fmt: skip
+    draw(
+        {"noisy": recordings["noisy"], "enhanced": enhanced, "clean original": recordings["clean"]},
+        rate,
+        work / "spectrograms.png",
+    )
     files |= {"samples/enhanced.wav": work / "enhanced.wav", "samples/spectrograms.png": work / "spectrograms.png"}
     return files | {"samples/demo.png": existing(DEMO)}
 
@@ -211,13 +215,30 @@ def parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpars
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="pipeline folder")
     parser.add_argument("repo_id", nargs="?", metavar="USER/NAME", help="where to publish it")
-    parser.add_argument("--about", type=Path, help="YAML file of the card's facts (default, of a checkpoint of this repository only: its own in model_cards/)")  # fmt: skip
-    parser.add_argument("--results", type=Path, help="folder of reports (default, of a checkpoint of this repository only: training/results)")  # fmt: skip
+    parser.add_argument(
+        "--about",
+        type=Path,
+        help="YAML file of the card's facts (default, of a checkpoint of this repository only: its own in "
+        "model_cards/)",
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        help="folder of reports (default, of a checkpoint of this repository only: training/results)",
+    )
     parser.add_argument("--revision", default="main", help="branch to publish on (default: %(default)s)")
-    parser.add_argument("--benchmark", metavar="USER/NAME", help="dataset of training/pairs/push_benchmark.py: publish the figures as its results, too, in .eval_results/")  # fmt: skip
+    parser.add_argument(
+        "--benchmark",
+        metavar="USER/NAME",
+        help="dataset of training/pairs/push_benchmark.py: publish the figures as its results, too, in .eval_results/",
+    )
     parser.add_argument("--private", action="store_true", default=None, help="make a new repository private")
-    parser.add_argument("--dry-run", type=Path, metavar="FOLDER", help="publish nothing, write there what would be published")  # fmt: skip
-    parser.add_argument("--card", action="store_true", help="only write README.md into the folder, with links into this repository")  # fmt: skip
+    parser.add_argument(
+        "--dry-run", type=Path, metavar="FOLDER", help="publish nothing, write there what would be published"
+    )
+    parser.add_argument(
+        "--card", action="store_true", help="only write README.md into the folder, with links into this repository"
+    )
     options = parser.parse_args(arguments)
     if bool(options.repo_id) == options.card:
         parser.error("give either USER/NAME or --card")
@@ -225,7 +246,10 @@ def parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpars
         if options.folder.resolve() == own.resolve():
             options.about, options.results = options.about or about, options.results or BASE_RESULTS
     if not options.about or not options.results:
-        parser.error(f"{options.folder} is no checkpoint of this repository: give its --about and --results (model_cards/own.yaml is an example)")  # fmt: skip
+        parser.error(
+            f"{options.folder} is no checkpoint of this repository: give its --about and --results "
+            "(model_cards/own.yaml is an example)"
+        )
     if options.benchmark and (options.card or is_mel_stage(options.folder)):
         parser.error("--benchmark is for publishing a model that enhances recordings")
     return parser, options

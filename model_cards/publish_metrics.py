@@ -50,9 +50,18 @@ def tested_version(package: str) -> str:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("user", help="user or organisation")
-    parser.add_argument("--only", nargs="+", choices=MODULES, default=list(MODULES), metavar="NAME", help=f"some of {', '.join(MODULES)}")  # fmt: skip
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=MODULES,
+        default=list(MODULES),
+        metavar="NAME",
+        help=f"some of {', '.join(MODULES)}",
+    )
     parser.add_argument("--private", action="store_true", default=None, help="make new Spaces private")
-    parser.add_argument("--dry-run", type=Path, metavar="FOLDER", help="publish nothing, write there what would be published")  # fmt: skip
+    parser.add_argument(
+        "--dry-run", type=Path, metavar="FOLDER", help="publish nothing, write there what would be published"
+    )
     options = parser.parse_args(arguments)
     if not re.fullmatch(r"[\w.\-]+", options.user):
         parser.error(f"{options.user!r} is no name of a user or organisation")
@@ -64,7 +73,16 @@ def main(arguments: list[str] | None = None) -> None:
             with tempfile.TemporaryDirectory() as work:
                 folder = stage_metric(name, options.user, Path(work) / name)
                 repo_id = f"{options.user}/{name}"
-                print(upload(folder, repo_id, f"Module {name}", repo_type="space", space_sdk="gradio", private=options.private))  # fmt: skip
+                print(
+                    upload(
+                        folder,
+                        repo_id,
+                        f"Module {name}",
+                        repo_type="space",
+                        space_sdk="gradio",
+                        private=options.private,
+                    )
+                )
     except (OSError, ValueError) as error:
         parser.error(" ".join(str(error).split()))
 

@@ -1,8 +1,9 @@
 """The web demo: `python spaces/app.py`, then open the address it prints.
 
 Settings are environment variables: GRADIO_SERVER_NAME and GRADIO_SERVER_PORT; MODEL_ID, a pipeline folder or Hub id
-(default: the model in the package); LARGE_MODEL_ID, a second one to choose; CODE_URL, where the code lives; ALLOWED_HOSTS, further names of the server with commas
-between; GRADIO_TEMP_DIR, a folder in which the demo makes its own; and the limits of `serving.Limits`.
+(default: the model in the package); LARGE_MODEL_ID, a second one to choose; CODE_URL, where the code lives;
+ALLOWED_HOSTS, further names of the server with commas between; GRADIO_TEMP_DIR, a folder in which the demo makes its
+own; and the limits of `serving.Limits`.
 """
 
 import asyncio
@@ -37,11 +38,15 @@ def setting(name: str) -> str | None:
 
 
 def theme() -> gr.themes.Base:
-    """Paper, ink and one accent, with fonts of the visitor's system, so nothing is fetched; `page.css` does the rest."""
+    """Paper, ink and one accent, with fonts of the visitor's system, so nothing is fetched; `page.css` does the
+    rest."""
     base = gr.themes.Base(
-        primary_hue="orange", neutral_hue="stone", radius_size="md", font=["system-ui", "sans-serif"],
+        primary_hue="orange",
+        neutral_hue="stone",
+        radius_size="md",
+        font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
-    )  # fmt: skip
+    )
     return base.set(
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_dark="*primary_400",
@@ -74,7 +79,8 @@ def theme() -> gr.themes.Base:
 
 
 def large_model() -> str | None:
-    """Where the large model is: the setting LARGE_MODEL_ID, else the folder of the code's repository, if it is there."""
+    """Where the large model is: the setting LARGE_MODEL_ID, else the folder of the code's repository, if it is
+    there."""
     beside = FOLDER.parent / "checkpoints" / "large"
     return setting("LARGE_MODEL_ID") or (str(beside) if (beside / "model_index.json").is_file() else None)
 
@@ -130,8 +136,8 @@ def serve(folder: Path) -> None:
 
 
 def private_folder() -> tempfile.TemporaryDirectory:
-    """A new folder for the files of visitors, in GRADIO_TEMP_DIR if that is set. All below it is deleted, by age and in the
-    end, so it is never a folder that anybody else uses."""
+    """A new folder for the files of visitors, in GRADIO_TEMP_DIR if that is set. All below it is deleted, by age and in
+    the end, so it is never a folder that anybody else uses."""
     parent = os.environ.get("GRADIO_TEMP_DIR") or None
     try:
         if parent:

@@ -9,9 +9,13 @@ from speech_enhance.wording import counted
 
 
 def comparisons(
-    presets: Sequence[str] | None, schedulers: Sequence[str] | None, steps: Sequence[int] | None,
-    estimates: Sequence[int] | None, seed: int | None, limits: Limits,
-) -> dict[str, Settings]:  # fmt: skip
+    presets: Sequence[str] | None,
+    schedulers: Sequence[str] | None,
+    steps: Sequence[int] | None,
+    estimates: Sequence[int] | None,
+    seed: int | None,
+    limits: Limits,
+) -> dict[str, Settings]:
     """Settings to compare by their names. What gives the same result stands there once: one step is the same with every
     scheduler.
 

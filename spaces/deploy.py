@@ -20,9 +20,22 @@ FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
 sys.path.append(str(ROOT))
 MODULES = (
-    "app.py", "calls.py", "comparisons.py", "fair_queue.py", "files.py", "guard.py", "handlers.py", "models.py", "page.py",
-    "results.py", "texts.py", "visitors.py", "serving.py", "serving_limits.py", "levels.py",
-)  # fmt: skip
+    "app.py",
+    "calls.py",
+    "comparisons.py",
+    "fair_queue.py",
+    "files.py",
+    "guard.py",
+    "handlers.py",
+    "models.py",
+    "page.py",
+    "results.py",
+    "texts.py",
+    "visitors.py",
+    "serving.py",
+    "serving_limits.py",
+    "levels.py",
+)
 FILES = (*MODULES, "page.js", "player.js", "page.css", "packages.txt", "examples")
 PICTURE = ROOT / "docs" / "demo.png"
 

@@ -10,8 +10,8 @@ from visitors import Listeners, visitor_of
 
 
 class FairQueue(Queue):
-    """Gradio's queue, in which every visitor may wait with a few requests only, the visitor who has waited longest since
-    the last turn is next, and one visitor never takes all places where there are several."""
+    """Gradio's queue, in which every visitor may wait with a few requests only, the visitor who has waited longest
+    since the last turn is next, and one visitor never takes all places where there are several."""
 
     max_waiting = 4  # of one visitor
     turns: dict[str, float]  # when a visitor's last run was started; the oldest first
@@ -84,7 +84,8 @@ class FairQueue(Queue):
             self.forget(listeners)
 
     def forget(self, listeners: Listeners) -> None:
-        """Let go of what Gradio keeps for ever: messages of calls that have ended, and names of calls without messages."""
+        """Let go of what Gradio keeps for ever: messages of calls that have ended, and names of calls without
+        messages."""
         messages, events = self.pending_messages_per_session, self.pending_event_ids_session
         for session in [name for name in messages if not events.get(name) and listeners.gone(name, 0.0)]:
             del messages[session]

@@ -27,7 +27,8 @@ def preview_of(recording: AudioFile, check: Callable[[], None]) -> tuple[AudioFi
 
 
 def save(source: Path, recording: AudioFile, run: Run, folder: Path, check: Callable[[], None]) -> Path:
-    """Write the result in the format of the upload, the sound of a video as M4A, or as WAV where that cannot be written."""
+    """Write the result in the format of the upload, the sound of a video as M4A, or as WAV where that cannot be
+    written."""
     rate, (num_channels, num_samples) = recording.sampling_rate, run.audio.shape
     ending = source.suffix.lower()
     for suffix in (".m4a" if ending in VIDEOS else ending, ".wav"):

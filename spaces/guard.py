@@ -1,7 +1,7 @@
 """What is refused before Gradio looks at it: requests for another host, for what the page does not need, that are too
-large or too many, and those that would make the server fetch something. Gradio takes an address wherever it takes a file;
-here whatever is enhanced must be uploaded, so that nobody uses the server to reach other hosts, those of its own network
-among them, or to load what no limit has measured."""
+large or too many, and those that would make the server fetch something. Gradio takes an address wherever it takes a
+file; here whatever is enhanced must be uploaded, so that nobody uses the server to reach other hosts, those of its own
+network among them, or to load what no limit has measured."""
 
 import ipaddress
 import re
@@ -163,7 +163,11 @@ class Guard:
 
     async def prepared(self, scope, receive, visitor: str, stack: ExitStack):
         """What Gradio gets in place of `receive`; `stack` gets what must be ended with the request."""
-        scope["headers"] = [(name, value) for name, value in scope["headers"] if name != b"x-forwarded-proto" or value in (b"http", b"https")]  # fmt: skip
+        scope["headers"] = [
+            (name, value)
+            for name, value in scope["headers"]
+            if name != b"x-forwarded-proto" or value in (b"http", b"https")
+        ]
         if scope["method"] != "POST":
             session = listened_to(scope)
             stack.enter_context(self.listeners.listening(session) if session else nullcontext())
@@ -183,13 +187,18 @@ class Guard:
             body = self.calls.checked(scope["path"], await whole(receive, max_body))
         except CallError as error:
             raise Refused(400, str(error)) from error
-        scope["headers"] = [header for header in scope["headers"] if header[0] not in (b"content-length", b"transfer-encoding", b"content-type")]  # fmt: skip
+        scope["headers"] = [
+            header
+            for header in scope["headers"]
+            if header[0] not in (b"content-length", b"transfer-encoding", b"content-type")
+        ]
         scope["headers"] += [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/json")]
         return replayed(body, receive)
 
 
 def is_path(path: str) -> bool:
-    """Whether a file system may be asked for it: no part is longer than a name can be, and none has control characters."""
+    """Whether a file system may be asked for it: no part is longer than a name can be, and none has control
+    characters."""
     return not re.search(r"[\x00-\x1f\x7f]", path) and all(len(part.encode()) < 256 for part in path.split("/"))
 
 

@@ -97,9 +97,7 @@ class Handlers:
         return message("done", text), shown, table, button
 
     @frees_memory
-    def show_comparison(
-        self, path, model, presets, schedulers, steps, estimates, seed, client, request: gr.Request
-    ):  # fmt: skip
+    def show_comparison(self, path, model, presets, schedulers, steps, estimates, seed, client, request: gr.Request):
         """Values of status, player and table."""
         try:
             with self.stoppable(request) as stop_file, self.new_folder(request) as folder:
@@ -154,7 +152,8 @@ class Handlers:
         }
 
     def speeds(self) -> str:
-        """Seconds of computing for a second of sound and an evaluation of the network, by models, as JSON for the page."""
+        """Seconds of computing for a second of sound and an evaluation of the network, by models, as JSON for the
+        page."""
         return json.dumps(self.models.speeds)
 
     def stop(self, request: gr.Request) -> None:
@@ -187,9 +186,15 @@ class Handlers:
         return result
 
     def _run(
-        self, audio, sampling_rate: int, model: str | None, settings: Settings, stop_file: Path, desc: str,
+        self,
+        audio,
+        sampling_rate: int,
+        model: str | None,
+        settings: Settings,
+        stop_file: Path,
+        desc: str,
         part: tuple[int, int],
-    ) -> Run | Exception:  # fmt: skip
+    ) -> Run | Exception:
         """Enhance as `part` (index, of how many) of a request, with progress in the page, until `stop_file` exists.
 
         For ZeroGPU's sake a process of its own must do: it shares files, not memory, with the one that serves the page,
@@ -222,8 +227,8 @@ class Handlers:
 
     @contextmanager
     def new_folder(self, request: gr.Request):
-        """A folder with a name that cannot be guessed, for results, which count as files of the visitor. It is to be made
-        when there is something to put into it: what is empty for long is deleted.
+        """A folder with a name that cannot be guessed, for results, which count as files of the visitor. It is to be
+        made when there is something to put into it: what is empty for long is deleted.
 
         Raises:
             RequestError: if there is no room for more, or the disk is full.
@@ -239,7 +244,8 @@ class Handlers:
                 charge.size = sum(path.stat().st_size for path in folder.glob("*"))
 
     def keep_deleting(self) -> None:
-        """Gradio deletes the files it has given out; this also those of runs that were stopped, and of broken uploads."""
+        """Gradio deletes the files it has given out; this also those of runs that were stopped, and of broken
+        uploads."""
         age = self.limits.delete_after_seconds
         while True:
             time.sleep(min(age, 60))

@@ -13,7 +13,8 @@ _FRAMES_AT_ONCE = 256
 
 
 def frame_powers(audio: np.ndarray, sampling_rate: int, check: Callable[[], None] = go_on) -> torch.Tensor:
-    """Mean power of every 32 ms frame of `audio` `(channels, samples)`, over all channels, the last one perhaps shorter.
+    """Mean power of every 32 ms frame of `audio` `(channels, samples)`, over all channels, the last one perhaps
+    shorter.
 
     `check` is called before every few frames, see [`go_on`].
     """
@@ -46,8 +47,8 @@ def level_change_db(
 
 
 def busiest_part(audio: np.ndarray, sampling_rate: int, seconds: float, check: Callable[[], None] = go_on) -> slice:
-    """The samples of the part of `audio` `(channels, samples)`, `seconds` long, with most speech (see [`busiest`]); all of `audio`
-    if it is shorter."""
+    """The samples of the part of `audio` `(channels, samples)`, `seconds` long, with most speech (see [`busiest`]); all
+    of `audio` if it is shorter."""
     length = round(seconds * sampling_rate)
     if audio.shape[1] <= length:
         return slice(0, audio.shape[1])

@@ -111,8 +111,8 @@ def growth(memory: list[float], requests: float) -> float:
 
 
 def measure(url: str, server: psutil.Process, num_requests: int, num_visitors: int, folder: Path):
-    """Make all requests, in [`PARTS`]; returns what became of them, seconds in all, and memory of the server in MB before
-    and after every part, when no request is under way."""
+    """Make all requests, in [`PARTS`]; returns what became of them, seconds in all, and memory of the server in MB
+    before and after every part, when no request is under way."""
     run(url, 2 * num_visitors, num_visitors, folder)  # warm-up
     total, memory = Load(0), [server.memory_info().rss / 1e6]
     started = time.perf_counter()

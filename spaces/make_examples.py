@@ -39,7 +39,9 @@ def hiss(num_samples: int, rng: np.random.Generator, slope: float) -> np.ndarray
 
 def street(rng: np.random.Generator) -> np.ndarray:
     """Stereo at 44.1 kHz: a voice left of the middle, traffic that passes from right to left."""
-    voice = soxr.resample(speak("The bus to the station leaves in five minutes, please wait at the corner."), SAMPLING_RATE, STREET_RATE)  # fmt: skip
+    voice = soxr.resample(
+        speak("The bus to the station leaves in five minutes, please wait at the corner."), SAMPLING_RATE, STREET_RATE
+    )
     time = np.arange(len(voice)) / STREET_RATE
     passing = np.exp(-(((time - time[-1] / 2) / (time[-1] / 4)) ** 2))
     rumble, wind = hiss(len(voice), rng, 1.0), hiss(len(voice), rng, 0.5)
@@ -54,7 +56,9 @@ def street(rng: np.random.Generator) -> np.ndarray:
 
 def telephone(rng: np.random.Generator) -> np.ndarray:
     """8 kHz: a voice on a hissing line with hum."""
-    voice = soxr.resample(speak("Hello, this is a message for the workshop. Please call me back after lunch."), SAMPLING_RATE, 8000)  # fmt: skip
+    voice = soxr.resample(
+        speak("Hello, this is a message for the workshop. Please call me back after lunch."), SAMPLING_RATE, 8000
+    )
     hum = np.sin(2 * np.pi * 50 * np.arange(len(voice)) / 8000)
     line = hiss(len(voice), rng, 0.2)
     return mix(voice, line / line.std() + 0.5 * hum, 5)

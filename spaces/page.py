@@ -51,7 +51,13 @@ def build_page(handlers: Handlers, limits: Limits, folder: Path, model: str | No
                 gr.HTML(texts.privacy(limits), elem_classes="small", **PLAIN)
             with gr.Column(scale=4, min_width=340, elem_id="output"), gr.Tabs(elem_id="tabs") as tabs:
                 with gr.Tab("Listen", id="listen"):
-                    player = gr.HTML(ready_value(folder / "examples" / "ready"), html_template="", js_on_load=script, elem_id="player", **PLAIN)  # fmt: skip
+                    player = gr.HTML(
+                        ready_value(folder / "examples" / "ready"),
+                        html_template="",
+                        js_on_load=script,
+                        elem_id="player",
+                        **PLAIN,
+                    )
                     table = gr.HTML("", elem_id="facts", **PLAIN)
                 with gr.Tab("Compare", id="compare"):
                     compare_tab(handlers, limits, script, audio, chosen[0], client)
@@ -78,9 +84,13 @@ def build_page(handlers: Handlers, limits: Limits, folder: Path, model: str | No
 def recording_input(limits: Limits) -> tuple[gr.Audio, dict[str, gr.Button]]:
     """Where a recording comes from: a file, the microphone, or an example."""
     audio = gr.Audio(
-        label="Original", sources=["upload", "microphone"], type="filepath", buttons=[], elem_id="recording",
+        label="Original",
+        sources=["upload", "microphone"],
+        type="filepath",
+        buttons=[],
+        elem_id="recording",
         waveform_options=gr.WaveformOptions(waveform_color="#a8a29e", waveform_progress_color="#c2410c"),
-    )  # fmt: skip
+    )
     gr.HTML(texts.intake(limits), elem_id="intake", **PLAIN)
     with gr.Row(elem_id="examples"):
         examples = {
@@ -106,10 +116,24 @@ def enhance_controls(handlers: Handlers, limits: Limits, audio: gr.Audio, demo: 
     download = gr.DownloadButton("Download", visible=False, elem_id="download")
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         models = list(handlers.models.sources)
-        model = gr.Radio(models, value=FIRST, label="Model", info="the large one is better and slower", visible=len(models) > 1, elem_id="model")  # fmt: skip
+        model = gr.Radio(
+            models,
+            value=FIRST,
+            label="Model",
+            info="the large one is better and slower",
+            visible=len(models) > 1,
+            elem_id="model",
+        )
         scheduler, steps, estimates = preset_controls(limits)
         seed = gr.Number(0, label="Seed", info="another one is another guess", precision=0, minimum=0)
-        limit = gr.Slider(0, NO_LIMIT_DB, NO_LIMIT_DB, step=1, label="Attenuation limit (dB)", info=f"turn nothing down by more than this; {NO_LIMIT_DB} is no limit")  # fmt: skip
+        limit = gr.Slider(
+            0,
+            NO_LIMIT_DB,
+            NO_LIMIT_DB,
+            step=1,
+            label="Attenuation limit (dB)",
+            info=f"turn nothing down by more than this; {NO_LIMIT_DB} is no limit",
+        )
         mix = gr.Slider(0, 1, 1, step=0.05, label="Wet/dry", info="1 is all enhanced, 0 the original")
     speeds = gr.Textbox(handlers.speeds(), visible=False)
 
@@ -134,8 +158,10 @@ def program_interface(handlers: Handlers, inputs: list) -> None:
         [gr.File(label="enhanced", visible=False), gr.JSON(label="facts", visible=False)],
         api_name="enhance",
         concurrency_id="model",
-        api_description="Enhance one recording; returns the enhanced file, in the format of the upload, and the facts of "
-        "the run: duration in seconds, sampling_rate, channels, scheduler, num_inference_steps, num_estimates, evaluations "
+        api_description="Enhance one recording; returns the enhanced file, in the format of the upload, and "
+        "the facts of "
+        "the run: duration in seconds, sampling_rate, channels, scheduler, num_inference_steps, num_estimates, "
+        "evaluations "
         "of the network per window, seconds of computing.",
     )
 
@@ -150,7 +176,14 @@ def preset_controls(limits: Limits) -> tuple[gr.Dropdown, gr.Slider, gr.Slider]:
         steps = gr.Slider(
             1, limits.max_steps, chosen.num_inference_steps, step=1, label="Steps", info="of the scheduler"
         )
-        estimates = gr.Slider(1, limits.max_estimates, chosen.num_estimates, step=1, label="Estimates", info="runs from different noise, frequencies and windows, averaged")  # fmt: skip
+        estimates = gr.Slider(
+            1,
+            limits.max_estimates,
+            chosen.num_estimates,
+            step=1,
+            label="Estimates",
+            info="runs from different noise, frequencies and windows, averaged",
+        )
     return scheduler, steps, estimates
 
 
@@ -159,7 +192,8 @@ def compare_tab(
 ) -> None:
     """Choice of settings; their results to hear, to see and in a table."""
     gr.HTML(
-        "<p>Everything that a preset is made of can be compared: the scheduler, which decides at which noise levels the "
+        "<p>Everything that a preset is made of can be compared: the scheduler, which decides at which noise "
+        "levels the "
         "network is asked; its steps; and estimates that are averaged. One step is the same with every scheduler. "
         f"Comparisons hear the first {limits.compare_seconds} s, with at most {limits.max_comparisons} settings.</p>",
         elem_classes="small",
@@ -191,8 +225,8 @@ def compare_tab(
 def wire(
     trigger, event: dict, outputs: list, start: gr.Button, cancel: gr.Button, handlers: Handlers, shown: tuple = ()
 ) -> None:
-    """`trigger` runs `event` with a progress bar over the first of `outputs`; `cancel` stops it. `shown` are tabs, of which
-    the first is opened, and where the speeds are kept that a run has taught."""
+    """`trigger` runs `event` with a progress bar over the first of `outputs`; `cancel` stops it. `shown` are tabs, of
+    which the first is opened, and where the speeds are kept that a run has taught."""
     quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
     status = outputs[0]
     tabs, speeds = [shown[0]] if shown else [], [shown[1]] if shown else []

@@ -58,7 +58,8 @@ def facts(recording: AudioFile, run: Run, settings: Settings, check: Callable[[]
     channels = {1: "mono", 2: "stereo"}.get(len(recording.audio), f"{len(recording.audio)} channels")
     rows = {
         "Original": f"{seconds:.1f} s, {recording.sampling_rate / 1000:g} kHz, {channels}",
-        "Scheduler": f"{settings.scheduler}, steps: {settings.num_inference_steps}, estimates: {settings.num_estimates}",
+        "Scheduler": f"{settings.scheduler}, steps: {settings.num_inference_steps}, estimates: "
+        f"{settings.num_estimates}",
         "Evaluations of the network": f"{run.evaluations} per window of the recording",
         "Computing time": f"{run.seconds:.2f} s, {seconds / run.seconds:.3g} times real time",
         "Level in the pauses": decibel(pauses),
@@ -68,8 +69,8 @@ def facts(recording: AudioFile, run: Run, settings: Settings, check: Callable[[]
 
 
 def comparison(audio: np.ndarray, sampling_rate: int, runs: dict[str, Run]) -> str:
-    """Table of several runs on the same `audio` `(channels, samples)`, by their names. On a phone every row is a card, in
-    which each cell says what it is."""
+    """Table of several runs on the same `audio` `(channels, samples)`, by their names. On a phone every row is a card,
+    in which each cell says what it is."""
     rows = []
     for name, run in runs.items():
         speed = audio.shape[1] / sampling_rate / run.seconds
@@ -93,9 +94,14 @@ def parse_client(text: str | None) -> tuple[int, bool]:
 
 
 def player(
-    versions: dict[str, np.ndarray], sampling_rate: int, folder: Path, client: str | None, *, columns: int,
+    versions: dict[str, np.ndarray],
+    sampling_rate: int,
+    folder: Path,
+    client: str | None,
+    *,
+    columns: int,
     check: Callable[[], None],
-) -> dict:  # fmt: skip
+) -> dict:
     """Value of the player: `versions` `(channels, samples)` by name, the original first, at equal loudness; what was
     [`REMOVED`] is as loud as it is in the original.
 
@@ -129,8 +135,8 @@ def player(
 
 
 def ready_value(folder: Path) -> dict | None:
-    """Value of the player for the ready-made result in `folder`, see `make_examples.py`; the files are served from where
-    they are, as nobody's recording is among them. `None` if there is none."""
+    """Value of the player for the ready-made result in `folder`, see `make_examples.py`; the files are served from
+    where they are, as nobody's recording is among them. `None` if there is none."""
     if not (folder / "value.json").is_file():
         return None
     value = json.loads((folder / "value.json").read_text(encoding="utf-8"))
@@ -152,16 +158,20 @@ def peaks(strip: Strip, scale: float) -> list[int]:
 
 
 def draw(strips: dict[str, Strip], names: list[str], path: Path, client: str | None, columns: int) -> dict:
-    """Draw the spectrograms of `names`, the original first, into `path`; returns `span`, the shares of the picture's width
-    at which its time begins and ends, if all of it stands above each other, else `None`."""
+    """Draw the spectrograms of `names`, the original first, into `path`; returns `span`, the shares of the picture's
+    width at which its time begins and ends, if all of it stands above each other, else `None`."""
     width, dark = parse_client(client)
     narrow = width < NARROW
     columns = 1 if narrow else columns
     original, *others = names
     figure = draw_comparison(
-        strips[original], {name: strips[name] for name in others}, strips[original].sampling_rate,
-        columns=columns, width=max(width / 100, 3.6), dark=dark,
-    )  # fmt: skip
+        strips[original],
+        {name: strips[name] for name in others},
+        strips[original].sampling_rate,
+        columns=columns,
+        width=max(width / 100, 3.6),
+        dark=dark,
+    )
     shown = [axis for axis in figure.axes if axis.get_label() in ("level", "gain")]
     for axis in figure.axes:
         titles = {"gain": "Gain applied", "waveform": "Waveform"}
@@ -182,8 +192,8 @@ def draw(strips: dict[str, Strip], names: list[str], path: Path, client: str | N
 
 
 def loudness_scales(versions: dict[str, np.ndarray], sampling_rate: int, check: Callable[[], None]) -> dict[str, float]:
-    """Factors that bring every version to the active level of the first, all lowered together if one would clip. What was
-    [`REMOVED`] gets the factor of the first."""
+    """Factors that bring every version to the active level of the first, all lowered together if one would clip. What
+    was [`REMOVED`] gets the factor of the first."""
     first, *_ = versions
     levels = dict(zip(versions, active_levels(list(versions.values()), sampling_rate, check), strict=True))
     scales = {name: min(levels[first] / level, MAX_BOOST) if level > 1e-6 else 1.0 for name, level in levels.items()}

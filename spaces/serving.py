@@ -53,7 +53,8 @@ class Run:
 
 
 def delete_old_files(folder: Path, seconds: float) -> None:
-    """Delete every file below `folder` that got there more than `seconds` ago, then the folders that are empty as long."""
+    """Delete every file below `folder` that got there more than `seconds` ago, then the folders that are empty as
+    long."""
     now = time.time()
     for parent, folders, files in os.walk(folder, topdown=False):  # which follows no links
         for name in files + folders:
@@ -107,14 +108,15 @@ def formats() -> str:
 
 
 def _is_mp4(path: Path) -> bool:
-    """Whether a file is of the MP4 family, such as a phone's voice memo (M4A). Only these are given to ffmpeg, which would
-    read more formats than the page promises."""
+    """Whether a file is of the MP4 family, such as a phone's voice memo (M4A). Only these are given to ffmpeg, which
+    would read more formats than the page promises."""
     with open(path, "rb") as file:
         return file.read(8)[4:] == b"ftyp" and ffmpeg.installed()
 
 
 def check_header(path: Path, limits: Limits) -> AudioReader:
-    """Open a file; raise [`RequestError`] for one that is no audio or beyond `limits`, judged by its size and header alone.
+    """Open a file; raise [`RequestError`] for one that is no audio or beyond `limits`, judged by its size and header
+    alone.
 
     Raises:
         AudioFileError: for other files that cannot be read.
@@ -226,12 +228,13 @@ class Enhancer:
         return Run(enhanced, steps * settings.num_estimates, time.perf_counter() - started)
 
     def check_work(self, seconds: float, all_settings: list[Settings], limits: Limits) -> None:
-        """Raise [`RequestError`] if a recording of so many `seconds` with each of `all_settings` asks for more computing
-        than `limits.max_work`."""
+        """Raise [`RequestError`] if a recording of so many `seconds` with each of `all_settings` asks for more
+        computing than `limits.max_work`."""
         evaluations = sum(self._num_steps(settings) * settings.num_estimates for settings in all_settings)
         if seconds * evaluations > limits.max_work:
             raise RequestError(
-                f"{_duration(seconds)} of sound, {evaluations} times through the network, is too much for this page: the "
+                f"{_duration(seconds)} of sound, {evaluations} times through the network, is too much for "
+                "this page: the "
                 f"limit is {limits.max_work} s in all. Take fewer steps or estimates, or a shorter recording."
             )
 

@@ -23,17 +23,18 @@ url=$(curl -s $server/call/enhance/$event | grep -o '"url": *"[^"]*"' | head -1 
 curl -s -o enhanced.wav "$url"
 """
 
-DIAGRAM = """<svg class="diagram" viewBox="0 0 640 118" role="img" aria-label="The recording becomes a mel spectrogram. The
-diffusion model estimates from it, and from noise, how much of every band is speech. That is the gain with which the recording
-is multiplied: the result.">
+DIAGRAM = """<svg class="diagram" viewBox="0 0 640 118" role="img" aria-label="The recording becomes a mel spectrogram.
+The diffusion model estimates from it, and from noise, how much of every band is speech. That is the gain with which the
+recording is multiplied: the result.">
 <g class="box"><rect x="1" y="36" width="112" height="46" rx="8"/><rect x="150" y="36" width="112" height="46" rx="8"/>
-<rect class="model" x="299" y="36" width="140" height="46" rx="8"/><rect x="527" y="36" width="112" height="46" rx="8"/></g>
-<g class="line"><path d="M113 59H142M262 59H291M439 59H466M492 59H519"/><path d="M57 36V12H479V45"/><path d="M369 112V90"/></g>
-<g class="tip"><path d="M150 59l-9-5v10zM299 59l-9-5v10zM527 59l-9-5v10zM369 82l-5 9h10z"/></g>
+<rect class="model" x="299" y="36" width="140" height="46" rx="8"/><rect x="527" y="36" width="112" height="46"
+rx="8"/></g> <g class="line"><path d="M113 59H142M262 59H291M439 59H466M492 59H519"/><path d="M57 36V12H479V45"/><path
+d="M369 112V90"/></g> <g class="tip"><path d="M150 59l-9-5v10zM299 59l-9-5v10zM527 59l-9-5v10zM369 82l-5 9h10z"/></g>
 <circle class="box" cx="479" cy="59" r="13"/>
-<g class="text"><text x="57" y="64">original</text><text x="206" y="55">mel</text><text x="206" y="72">spectrogram</text>
-<text x="369" y="64">diffusion model</text><text x="583" y="64">enhanced</text><text x="479" y="65">×</text>
-<text x="479" y="90" class="small">gain</text><text x="330" y="108" class="small">noise</text></g></svg>"""
+<g class="text"><text x="57" y="64">original</text><text x="206" y="55">mel</text><text x="206"
+y="72">spectrogram</text> <text x="369" y="64">diffusion model</text><text x="583" y="64">enhanced</text><text x="479"
+y="65">×</text> <text x="479" y="90" class="small">gain</text><text x="330" y="108"
+class="small">noise</text></g></svg>"""
 
 
 def intro(model: str | None, code_url: str | None, space: str | None) -> str:
@@ -48,8 +49,8 @@ def intro(model: str | None, code_url: str | None, space: str | None) -> str:
         address = f"https://huggingface.co/spaces/{space}"
         links.append(f'<button type="button" class="plain" data-copy="{address}">Copy link to this page</button>')
     return f"""<div class="words"><h1>Speech enhancement by diffusion</h1>
-<p>Turns down the noise in a recording of speech. Nothing is invented; length, level, sampling rate and channels stay.</p>
-</div><nav>{"".join(links)}</nav>"""
+<p>Turns down the noise in a recording of speech. Nothing is invented; length, level, sampling rate and channels
+stay.</p> </div><nav>{"".join(links)}</nav>"""
 
 
 def card_url(model: str | None, code_url: str | None) -> str | None:
@@ -68,7 +69,8 @@ def is_hub_id(name: str) -> bool:
 def privacy(limits: Limits) -> str:
     age = limits.delete_after_seconds
     age = f"{age // 60} minutes" if age >= 120 else f"{age} seconds"
-    return f"""<p>Your recording goes to the computer that runs this page. It is shown to nobody else, used for nothing else and
+    return f"""<p>Your recording goes to the computer that runs this page. It is shown to nobody else, used for nothing
+    else and
 deleted after {age}. At most {length(limits.max_seconds)} and {limits.max_file_mb} MB.</p>"""
 
 
@@ -86,18 +88,18 @@ def about(limits: Limits, model: str | None, code_url: str | None) -> str:
     card = card_url(model, code_url)
     link = f'<a href="{html.escape(card)}">model card</a>' if card else f"model card (<code>{CARD}</code> in the code)"
     return f"""<article class="about"><h2>What it does</h2>
-<p>A neural network listens to the recording in many narrow bands and estimates, several times a second, how much of each band
-is speech. Everything else is turned down. The sound that you hear is always that of your recording, only quieter in places;
-nothing is generated.</p>{DIAGRAM}
-<p>The network is a diffusion model: it starts from random noise and removes it, guided by your recording. One run gives one
-estimate. <em>Fast</em> takes one; <em>Balanced</em> and <em>Best</em> average several, which costs as many times the computing.</p>
-<h2>What it does not do</h2>
+<p>A neural network listens to the recording in many narrow bands and estimates, several times a second, how much of
+each band is speech. Everything else is turned down. The sound that you hear is always that of your recording, only
+quieter in places; nothing is generated.</p>{DIAGRAM}
+<p>The network is a diffusion model: it starts from random noise and removes it, guided by your recording. One run gives
+one estimate. <em>Fast</em> takes one; <em>Balanced</em> and <em>Best</em> average several, which costs as many times
+the computing.</p> <h2>What it does not do</h2>
 <ul><li>Other voices are mostly kept. Reverberation and clipping stay.</li>
 <li>Words that noise has drowned get lost. Keep the original where a lost word does harm.</li>
 <li>Music counts as noise.</li></ul>
 <h2>What it takes</h2>
-<p>{formats()}, at most {length(limits.max_seconds)}, {limits.max_file_mb} MB and {limits.max_channels} channels. The command
-line of the package has no such limits.</p>
+<p>{formats()}, at most {length(limits.max_seconds)}, {limits.max_file_mb} MB and {limits.max_channels} channels. The
+command line of the package has no such limits.</p>
 <p>How it was trained and measured, and where it fails, is in the {link}.</p></article>"""
 
 
@@ -106,7 +108,8 @@ def snippets() -> str:
     parts = ["<p>The page is an API too. Replace <code>noisy.wav</code> by your file.</p>"]
     for key, name, code in (("python", "Python: pip install gradio_client", PYTHON), ("curl", "Shell: curl", CURL)):
         parts.append(
-            f'<div class="snippet"><div><b>{name}</b><button type="button" class="plain" data-copy="#code-{key}">Copy</button>'
+            f'<div class="snippet"><div><b>{name}</b><button type="button" class="plain" '
+            f'data-copy="#code-{key}">Copy</button>'
             f'</div><pre tabindex="0" aria-label="{name}"><code id="code-{key}">{html.escape(code)}</code></pre></div>'
         )
     parts.append(

@@ -14,8 +14,8 @@ SMALLEST_CHARGE = 2**16  # bytes; a small file takes a folder and an entry of ev
 
 
 def visitor_of(client) -> str:
-    """The name of a visitor: the address of `client` (the `client` of a request), of IPv6 the /64 network, which is what
-    one household has."""
+    """The name of a visitor: the address of `client` (the `client` of a request), of IPv6 the /64 network, which is
+    what one household has."""
     try:
         address = ipaddress.ip_address(client.host.partition("%")[0])
     except (AttributeError, ValueError):
@@ -62,9 +62,14 @@ class Disk:
         with self.lock:
             self._forget()
             if self.taken[visitor] + charge.size > self.share * 10**6:
-                raise RequestError(f"Your files take {self.share} MB on this server, which is the limit; wait until the oldest are deleted.")  # fmt: skip
+                raise RequestError(
+                    f"Your files take {self.share} MB on this server, which is the limit; wait until the oldest "
+                    "are deleted."
+                )
             if self.taken.total() + charge.size > self.total * 10**6:
-                raise RequestError(f"All visitors' files take {self.total} MB on this server, which is the limit; try again later.")  # fmt: skip
+                raise RequestError(
+                    f"All visitors' files take {self.total} MB on this server, which is the limit; try again later."
+                )
             self.taken[visitor] += charge.size
         reserved = charge.size
         try:

@@ -20,8 +20,8 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 done, 1 some files of a folder failed, 2 wrong input, 130 interrupted, 141 the
-    reader of stdout has left."""
+    """Run the command; returns its exit code: 0 done, 1 some files of a folder failed, 2 wrong input, 130 interrupted,
+    141 the reader of stdout has left."""
 
     def work() -> int:
         given = list(sys.argv[1:] if arguments is None else arguments)
@@ -36,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The options, with `input`, a list, and `output`. They may stand between the inputs; after `--` all are names of files."""
+    """The options, with `input`, a list, and `output`. They may stand between the inputs; after `--` all are names of
+    files."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     end = arguments.index("--") if "--" in arguments else len(arguments)
     parser = build_parser()
@@ -53,14 +54,17 @@ def build_parser() -> argparse.ArgumentParser:
         prog="speech-enhance",
         usage="speech-enhance INPUT [INPUT ...] OUTPUT [options]",
         description="Turn down the noise in a recording of speech. The output has the input's sampling rate, "
-        "channels, length, level and tags. For a microphone: speech-enhance live --help (a file of that name is ./live).",
+        "channels, length, level and tags. For a microphone: speech-enhance live --help (a file of that name "
+        "is ./live).",
     )
     parser.add_argument(
         "paths",
         metavar="INPUT [INPUT ...] OUTPUT",
         nargs="*",
-        help="INPUT: audio file (WAV, FLAC, Ogg, Opus, MP3, …), or several; with ffmpeg also others, and videos; a folder of them; "
-        "- for stdin. OUTPUT: file to write, its extension chooses the format; a folder for a folder, for several files, or "
+        help="INPUT: audio file (WAV, FLAC, Ogg, Opus, MP3, …), or several; with ffmpeg also others, and videos; a "
+        "folder of them; "
+        "- for stdin. OUTPUT: file to write, its extension chooses the format; a folder for a folder, for "
+        "several files, or "
         "for the same name; - for stdout",
     )
     add_pipeline_options(parser)
@@ -105,7 +109,8 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
         "--backend",
         choices=BACKENDS,
         default="torch",
-        help="what runs the network: torch, or on the CPU onnx, faster on many for more than a minute of sound (default: %(default)s)",
+        help="what runs the network: torch, or on the CPU onnx, faster on many for more than a minute of sound "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--attenuation-limit",
@@ -130,9 +135,18 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
 def pipeline_choice(options: argparse.Namespace, device: str | None = None) -> PipelineChoice:
     """What the options say, on `device` unless they name another."""
     return PipelineChoice(
-        options.model, options.device or device, options.preset, options.scheduler, options.steps, options.estimates,
-        options.seed, options.attenuation_limit, options.mix, options.independent_channels, options.backend,
-    )  # fmt: skip
+        options.model,
+        options.device or device,
+        options.preset,
+        options.scheduler,
+        options.steps,
+        options.estimates,
+        options.seed,
+        options.attenuation_limit,
+        options.mix,
+        options.independent_channels,
+        options.backend,
+    )
 
 
 def number(kind: type, lowest: float, highest: float):

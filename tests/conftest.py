@@ -114,7 +114,11 @@ def corpus(tmp_path_factory):
     sounds = [{"bytes": flac(noise(4000 + 9000 * i, seed=9 + i)), "path": f"{i}.flac"} for i in range(2)]
     Dataset.from_dict({"audio": sounds, "duration": [0.25, 0.8]}).to_parquet(folder / "noise-0.parquet")
     clean = envelope[:16000] * noise(16000)
-    pair = {"id": ["p"], "clean": [{"bytes": flac(clean), "path": "c"}], "noisy": [{"bytes": flac(clean + 0.5 * noise(16000, seed=3)), "path": "n"}]}  # fmt: skip
+    pair = {
+        "id": ["p"],
+        "clean": [{"bytes": flac(clean), "path": "c"}],
+        "noisy": [{"bytes": flac(clean + 0.5 * noise(16000, seed=3)), "path": "n"}],
+    }
     Dataset.from_dict(pair).to_parquet(folder / "pairs.parquet")
     return folder
 
@@ -137,7 +141,9 @@ def published(hub, tmp_path_factory):
     folder = tmp_path_factory.mktemp("published")
     model = tiny_model(folder / "model")
     about, results = tiny_reports(folder, model)
-    run = command(hub, folder / "home", "model_cards/publish.py", model, "user/tiny", "--about", about, "--results", results)  # fmt: skip
+    run = command(
+        hub, folder / "home", "model_cards/publish.py", model, "user/tiny", "--about", about, "--results", results
+    )
     assert run.returncode == 0, run.stderr
     return model, about, results
 

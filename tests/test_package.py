@@ -25,7 +25,8 @@ def test_importing_the_package_imports_nothing_heavy():
 
 
 def test_type_checkers_see_every_public_name():
-    """They read the block under `TYPE_CHECKING`, in which each name stands again as itself: so a typed package exports."""
+    """They read the block under `TYPE_CHECKING`, in which each name stands again as itself: so a typed package
+    exports."""
     tree = ast.parse(Path(speech_enhance.__file__).read_text())
     (block,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
     imports = {alias.name: (node.module, alias.asname) for node in block.body for alias in node.names}

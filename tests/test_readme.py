@@ -95,7 +95,9 @@ def test_sharing_a_model_works_as_written(hub, corpus, bare, tmp_path):
             assert words[0] in ("pip", "hf")
     assert ran == 4
     assert "my-pairs" in hub.repository("user/shared").files()["README.md"].content.decode()
-    installed, remote = (block.replace("you/name", "user/shared") for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))  # fmt: skip
+    installed, remote = (
+        block.replace("you/name", "user/shared") for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    )
     first = client(hub, tmp_path / "home", installed + "show(digest=digest(pipe))")
     assert client(hub, tmp_path / "home", remote + "show(digest=digest(pipe))", bare=bare)["digest"] == first["digest"]
 

@@ -1,4 +1,5 @@
-"""One YAML file describes a training run; these are its fields. With `extends: FILE` it holds only what differs from another."""
+"""One YAML file describes a training run; these are its fields. With `extends: FILE` it holds only what differs from
+another."""
 
 import dataclasses
 import inspect
@@ -92,8 +93,8 @@ class TrainingConfig:
         degradation: What is done to the mel of a mixture, for a model that mends mels of acoustic models (see
             `degradation.py`); needs a pipeline with `compression: log10`.
         mixing: How mixtures are made; `mixing.seconds` is also the length of crops of pairs.
-        tracks: Mix on the device, out of ready tracks that many windows share (see `tracks.py`), for a GPU; mixtures are
-            then made without `pairs`, `mixing.clip_share`, `mixing.channel_share`, `mixing.floor_share` and
+        tracks: Mix on the device, out of ready tracks that many windows share (see `tracks.py`), for a GPU; mixtures
+            are then made without `pairs`, `mixing.clip_share`, `mixing.channel_share`, `mixing.floor_share` and
             `mixing.noise_room_share`.
         windows_per_mixture: Examples in a row that are windows of one mixture, for a GPU that is faster than the mixing
             (Choi et al., "Faster Neural Network Training with Data Echoing", arXiv:1907.05550).
@@ -107,8 +108,8 @@ class TrainingConfig:
             noisy sample is built from it instead of the truth.
         own_estimate_start_step: Optimiser step from which on that is done; earlier estimates are too poor.
         own_estimate_first_timestep: See above; below it little noise is left that could carry a correction.
-        few_step_share: Share of the draws that train the end of `few_step_number` steps of sampling instead of one timestep
-            (see [`sampled_estimate`]).
+        few_step_share: Share of the draws that train the end of `few_step_number` steps of sampling instead of one
+            timestep (see [`sampled_estimate`]).
         few_step_number: Steps of those; of several numbers, each optimiser step takes the next.
         few_step_all_gradients: Whether their gradient goes through all steps instead of the last alone.
         stochastic_share: Share of those draws in which every step adds fresh noise instead of the noise that it found.
@@ -124,8 +125,8 @@ class TrainingConfig:
         max_train_steps: Optimiser steps.
         max_minutes: Budget of time over all resumed parts; if it would end the run before `max_train_steps`, the
             learning rate follows the time instead of the steps, so that the schedule ends with the budget.
-        clock: Of that budget: `wall`, or `cpu` for the main process's processor time, which makes runs on a machine that
-            has other work comparable.
+        clock: Of that budget: `wall`, or `cpu` for the main process's processor time, which makes runs on a machine
+            that has other work comparable.
         optimizer: `adamw`, or `muon` for the matrices of hidden layers (see [`Muon`]) with AdamW for the rest.
         adamw_learning_rate: Of that rest, with `muon`.
         learning_rate, lr_scheduler, lr_warmup_steps, weight_decay, max_grad_norm: Of the optimiser and `get_scheduler`.
@@ -133,11 +134,12 @@ class TrainingConfig:
         mixed_precision: `no`, `fp16` or `bf16`; takes effect on a GPU, `bf16` also on a CPU with AMX or AVX-512 BF16
             (without, it is ten times slower than `no`).
         num_workers: Processes that mix; each keeps its own cache of decoded audio.
-        preload: Decode everything at the start, on all cores, into memory that the workers share (115 MB an hour at 16 kHz).
+        preload: Decode everything at the start, on all cores, into memory that the workers share (115 MB an hour at 16
+            kHz).
         log_every, validate_every, checkpoint_every: In optimiser steps; 0 turns it off.
         keep_checkpoints: Older ones are deleted.
-        carry_to: Folder for the averaged weights in pieces of at most 15 MiB, renewed every `carry_every_minutes`, for a
-            machine that may vanish (see `carry.py`).
+        carry_to: Folder for the averaged weights in pieces of at most 15 MiB, renewed every `carry_every_minutes`, for
+            a machine that may vanish (see `carry.py`).
         carry_every_minutes: Minutes between two of them.
     """
 
@@ -293,18 +295,19 @@ def _make(kind, arguments: dict, where: str):
 
 
 def read_config(kind: type, path: str | Path):
-    """Read a YAML file (see [`read_yaml`]) into the dataclass `kind`, which may hold others, lists and mappings of them.
+    """Read a YAML file (see [`read_yaml`]) into the dataclass `kind`, which may hold others, lists and mappings of
+    them.
 
     Raises:
-        ValueError: if the file is no YAML, or for a missing or unknown field or one of the wrong type or value, named by
-            its path in the file.
+        ValueError: if the file is no YAML, or for a missing or unknown field or one of the wrong type or value, named
+            by its path in the file.
     """
     return _build(kind, read_yaml(path), str(path))
 
 
 def read_yaml(path: str | Path, extended_by: tuple[Path, ...] = ()):
-    """The content of a YAML file. A file with `extends: FILE` has all of that file, whose path is relative to it, except
-    for the entries that differ; mappings are merged, lists are replaced.
+    """The content of a YAML file. A file with `extends: FILE` has all of that file, whose path is relative to it,
+    except for the entries that differ; mappings are merged, lists are replaced.
 
     Raises:
         ValueError: if a file is no YAML or extends itself.

@@ -11,8 +11,8 @@ from .evaluation.score_tables import MEASURES
 
 
 def ending(config: TrainingConfig, num_pairs: int) -> str:
-    """The last lines of a run, of what its log holds: scores before and after on its `num_pairs` pairs, if it has any, the
-    folder of the model, and a command."""
+    """The last lines of a run, of what its log holds: scores before and after on its `num_pairs` pairs, if it has any,
+    the folder of the model, and a command."""
     lines, folder = [], Path(config.output_dir) / "pipeline"
     if num_pairs:
         steps = config.validation_steps[0]
@@ -20,7 +20,8 @@ def ending(config: TrainingConfig, num_pairs: int) -> str:
         names = {f"valid_{steps}_steps/{name}": MEASURES[name] for name in BASIC_METRICS}
         scored = [entry for entry in entries if names.keys() & entry.keys()]
         changes = [
-            f"{measure.heading.removesuffix(' (dB)')} {scored[0][name]:{measure.form}} → {scored[-1][name]:{measure.form}}"
+            f"{measure.heading.removesuffix(' (dB)')} "
+            f"{scored[0][name]:{measure.form}} → {scored[-1][name]:{measure.form}}"
             for name, measure in names.items()
             if name in scored[0] and name in scored[-1]
         ]

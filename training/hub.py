@@ -27,7 +27,9 @@ def check_push(config: TrainingConfig, repo_id: str) -> About:
             )
     about = load_about(config.model_card)
     if len(about.results) != 1:
-        raise ValueError(f"{config.model_card}: a run measures one set of pairs, expected one of `evaluations` and no other report")  # fmt: skip
+        raise ValueError(
+            f"{config.model_card}: a run measures one set of pairs, expected one of `evaluations` and no other report"
+        )
     if not get_token():
         raise ValueError("--push_to_hub: no token; run `hf auth login` or set HF_TOKEN")
     try:
@@ -63,5 +65,7 @@ def push(
     pairs = ["--pairs", config.pairs_path, "--split", config.validation_split]
     systems = ["--model", str(folder), "--systems", "untouched", "--presets", "balanced"]
     evaluate.main([*pairs, *systems, "--output", str(results / about.results[0])])
-    about = dataclasses.replace(about, training_config=str(Path(config_path).resolve()), steps=steps, minutes=round(minutes, 1))  # fmt: skip
+    about = dataclasses.replace(
+        about, training_config=str(Path(config_path).resolve()), steps=steps, minutes=round(minutes, 1)
+    )
     return publish_model(folder, repo_id, about, results, private=private)

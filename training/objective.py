@@ -19,14 +19,15 @@ _LEAST_POWER = 1e-6
 def stft_pair(
     clean: torch.Tensor, noisy: torch.Tensor, config: MelConfig, level_jitter: torch.Tensor | float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Complex STFTs `(batch, frequencies, frames)` of aligned waveforms `(batch, samples)`, both at the noisy one's level."""
+    """Complex STFTs `(batch, frequencies, frames)` of aligned waveforms `(batch, samples)`, both at the noisy one's
+    level."""
     scale = level_scale(active_level(noisy[:, None], config.sampling_rate), config) * level_jitter
     return stft(clean * scale[:, None], config), stft(noisy * scale[:, None], config)
 
 
 def cut_windows(maps: torch.Tensor, starts: torch.Tensor, window_frames: int) -> torch.Tensor:
-    """The window of each item of `maps (batch, …, frames)` that begins at its frame of `starts (batch,)`, silence after its
-    end."""
+    """The window of each item of `maps (batch, …, frames)` that begins at its frame of `starts (batch,)`, silence after
+    its end."""
     if maps.is_complex():
         return torch.complex(*(cut_windows(part, starts, window_frames) for part in (maps.real, maps.imag)))
     places = starts[:, None] + torch.arange(window_frames, device=maps.device)
@@ -114,8 +115,8 @@ class Denoiser:
 
 
 def _rounded_up(mask: torch.Tensor) -> torch.Tensor:
-    """Indices where `mask (batch,)` is true, and of some more examples, so that only eight numbers of them occur: cuDNN plans every
-    size of a batch anew."""
+    """Indices where `mask (batch,)` is true, and of some more examples, so that only eight numbers of them occur: cuDNN
+    plans every size of a batch anew."""
     multiple = -(-len(mask) // 8)
     number = -(-int(mask.sum()) // multiple) * multiple
     return mask.float().argsort(descending=True, stable=True)[:number]
@@ -127,8 +128,8 @@ def sample_loss(estimate: torch.Tensor, target: torch.Tensor, weight: torch.Tens
 
 
 def underestimation_weight(estimate: torch.Tensor, target: torch.Tensor, extra: float) -> torch.Tensor:
-    """1, and `extra` more where `estimate` lies below `target`, both `(batch, 1, bands, frames)`: of gains, where speech is
-    turned down further than it should be."""
+    """1, and `extra` more where `estimate` lies below `target`, both `(batch, 1, bands, frames)`: of gains, where
+    speech is turned down further than it should be."""
     return 1 + extra * (estimate.detach() < target)
 
 
@@ -146,11 +147,11 @@ def diffusion_loss(
     v-prediction (Salimans & Ho, arXiv:2202.00512) on a zero-terminal-SNR schedule (Lin et al., arXiv:2305.08891): at
     the last timestep the input is pure noise and the target minus the clean sample, i.e. plain regression.
 
-    Where `own (batch,)` is true, the network meets an estimate of its own. With self-conditioning it is shown the estimate that
-    it makes of the same noisy sample without one (Chen et al., "Analog Bits", arXiv:2208.04202). Without, the noisy
-    sample is built from its one-step estimate instead of the truth, as it will be in the course of sampling, and the
-    error is that of the clean sample which the answer implies (cf. Lay et al., "Single and Few-step Diffusion for
-    Generative Speech Enhancement", arXiv:2309.09677).
+    Where `own (batch,)` is true, the network meets an estimate of its own. With self-conditioning it is shown the
+    estimate that it makes of the same noisy sample without one (Chen et al., "Analog Bits", arXiv:2208.04202). Without,
+    the noisy sample is built from its one-step estimate instead of the truth, as it will be in the course of sampling,
+    and the error is that of the clean sample which the answer implies (cf. Lay et al., "Single and Few-step Diffusion
+    for Generative Speech Enhancement", arXiv:2309.09677).
     """
     own = torch.zeros(len(noise), dtype=torch.bool, device=noise.device) if own is None else own
     chosen = _rounded_up(own)
@@ -212,8 +213,8 @@ def sampled_estimate(
         noise: `(batch, draws, bands, frames)`: the first draw starts the sampling, the others are fresh noise for later
             steps. With one draw alone no step adds any.
         num_inference_steps: Number of steps.
-        stochastic: `(batch,)`, where true each step adds fresh noise, as LCM and ancestral samplers do; elsewhere it keeps the
-            noise that the network finds in the sample, as DDIM does.
+        stochastic: `(batch,)`, where true each step adds fresh noise, as LCM and ancestral samplers do; elsewhere it
+            keeps the noise that the network finds in the sample, as DDIM does.
         all_gradients: Whether the gradient goes through all steps instead of the last alone.
     """
     scheduler = DDIMScheduler.from_config(denoiser.noise_scheduler.config)
@@ -258,9 +259,9 @@ def power_spectrum(spectrum: torch.Tensor) -> torch.Tensor:
 
 
 def spectrum_loss(enhanced_stft: torch.Tensor, clean_stft: torch.Tensor) -> torch.Tensor:
-    """How far an STFT lies from the clean one, both `(batch, frequencies, frames)`, compressed by a power of 0.3: squared
-    errors of magnitudes and, to three tenths, of complex values, per example `(batch,)` (Braun & Tashev, "A consolidated
-    view of loss functions for supervised deep learning-based speech enhancement", arXiv:2009.12286)."""
+    """How far an STFT lies from the clean one, both `(batch, frequencies, frames)`, compressed by a power of 0.3:
+    squared errors of magnitudes and, to three tenths, of complex values, per example `(batch,)` (Braun & Tashev, "A
+    consolidated view of loss functions for supervised deep learning-based speech enhancement", arXiv:2009.12286)."""
     compressed = []
     for spectrum in (enhanced_stft, clean_stft):
         power = power_spectrum(spectrum) + _LEAST_POWER

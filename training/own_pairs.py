@@ -13,7 +13,8 @@ from .validation import Pair, load_pairs
 
 
 def scored_pairs(config: TrainingConfig, sampling_rate: int) -> list[Pair]:
-    """The validation pairs of a run, at `sampling_rate`; none if its config asks for none or nothing could be kept apart."""
+    """The validation pairs of a run, at `sampling_rate`; none if its config asks for none or nothing could be kept
+    apart."""
     path = config.pairs_path
     if path is None or (config.own_pairs and not Path(path).exists()):
         return []
@@ -21,9 +22,9 @@ def scored_pairs(config: TrainingConfig, sampling_rate: int) -> list[Pair]:
 
 
 def make_own_pairs(config: TrainingConfig, sampling_rate: int) -> None:
-    """Mix `config.own_pairs` pairs of the recordings that the first source of speech and the first of noise keep apart, to
-    `config.pairs_path`, unless an earlier part of the run has. Where a source has one recording alone, none are made, and
-    that is said on stderr.
+    """Mix `config.own_pairs` pairs of the recordings that the first source of speech and the first of noise keep apart,
+    to `config.pairs_path`, unless an earlier part of the run has. Where a source has one recording alone, none are
+    made, and that is said on stderr.
 
     Raises:
         ValueError: if a recording cannot be read, or all are silent.
@@ -35,7 +36,8 @@ def make_own_pairs(config: TrainingConfig, sampling_rate: int) -> None:
         everything = AudioSource(replace(source, valid_share=0.0, side="train"), sampling_rate, cache=False)
         if len(everything) < 2:
             print(
-                f"{source.path} has one recording, which trains: no pairs are kept apart, so the result will not be scored",
+                f"{source.path} has one recording, which trains: no pairs are kept apart, so the result will "
+                "not be scored",
                 file=sys.stderr,
             )
             return

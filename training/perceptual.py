@@ -21,8 +21,9 @@ def perceptual_disturbance(enhanced: torch.Tensor, clean: torch.Tensor, config: 
     loudness over bands and frames, once as it is and once where something was added counting more.
 
     Level, colour and slow changes of gain are equalised before, and masked differences left out, as the standard has
-    it; time is not aligned, and bands and threshold of hearing come from formulas instead of its tables (cf. Martín-Doñas et al.,
-    "A Deep Learning Loss Function Based on the Perceptual Evaluation of the Speech Quality", IEEE SPL 25(11), 2018).
+    it; time is not aligned, and bands and threshold of hearing come from formulas instead of its tables (cf.
+    Martín-Doñas et al., "A Deep Learning Loss Function Based on the Perceptual Evaluation of the Speech Quality", IEEE
+    SPL 25(11), 2018).
 
     Args:
         enhanced: Power spectrum `(batch, frequencies, frames)`.
@@ -59,7 +60,8 @@ def perceptual_disturbance(enhanced: torch.Tensor, clean: torch.Tensor, config: 
 
 @lru_cache(maxsize=4)
 def _bark_bands(n_fft: int, sampling_rate: int, device: torch.device) -> tuple[torch.Tensor, ...]:
-    """Filters `(bands, frequencies)`; of each band `(bands, 1)` width in Bark, threshold of hearing and exponent of loudness."""
+    """Filters `(bands, frequencies)`; of each band `(bands, 1)` width in Bark, threshold of hearing and exponent of
+    loudness."""
     frequencies = torch.arange(n_fft // 2 + 1, device=device) * sampling_rate / n_fft
     index = torch.floor(_bark(frequencies) / _BAND_BARK)[frequencies >= 60]
     _, index = torch.unique(index, return_inverse=True)
@@ -98,6 +100,7 @@ def _capped(disturbance: torch.Tensor) -> torch.Tensor:
 
 
 def _over_time(disturbance: torch.Tensor, frames: int) -> torch.Tensor:
-    """Of `(batch, frames)`: a norm that follows the worst within a third of a second, the root mean square over those."""
+    """Of `(batch, frames)`: a norm that follows the worst within a third of a second, the root mean square over
+    those."""
     parts = disturbance.unfold(1, min(frames, disturbance.shape[1]), max(1, frames // 2))
     return (parts.pow(6).mean(dim=2) + _LEAST_POWER).pow(1 / 3).mean(dim=1).sqrt()

@@ -38,8 +38,8 @@ class LossMeter:
 
 
 def schedule_position(step: int, time_used: float, num_warmup_steps: int, num_steps: int) -> float:
-    """Where in a learning-rate schedule of `num_steps` a run is at `step`: ahead of it once the share `time_used` of its
-    time is the larger one, but for the warm-up, which counts steps."""
+    """Where in a learning-rate schedule of `num_steps` a run is at `step`: ahead of it once the share `time_used` of
+    its time is the larger one, but for the warm-up, which counts steps."""
     return step if step < num_warmup_steps else max(step, min(time_used, 1) * num_steps)
 
 

@@ -18,7 +18,8 @@ class RunError(OSError):
 
 
 def run_in(folder: Path, work: Callable[[], None], parser: argparse.ArgumentParser, locked: bool = True) -> None:
-    """Do the work of a run. A folder that is locked, a full disk and the like end the script with a line and exit code 2.
+    """Do the work of a run. A folder that is locked, a full disk and the like end the script with a line and exit code
+    2.
 
     Args:
         folder: Folder of the run.
@@ -40,8 +41,9 @@ def run_in(folder: Path, work: Callable[[], None], parser: argparse.ArgumentPars
 
 @contextlib.contextmanager
 def only_run(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in `folder` until the `with` block ends. The lock ends with the process, however that
-    ends. Where files cannot be locked, such as on Windows and on some network file systems, nothing is kept off.
+    """Keep other processes from training in `folder` until the `with` block ends. The lock ends with the process,
+    however that ends. Where files cannot be locked, such as on Windows and on some network file systems, nothing is
+    kept off.
 
     Raises:
         RunError: if another process trains there.
@@ -62,7 +64,8 @@ def only_run(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A place beside `path` for a file or folder, which gets its name when the `with` block ends well and is removed if not.
+    """A place beside `path` for a file or folder, which gets its name when the `with` block ends well and is removed if
+    not.
 
     Raises:
         RunError: if it cannot be written; what was at `path` stays.
@@ -97,7 +100,8 @@ def _remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet_writers() -> Iterator[None]:
-    """Let threads, such as TensorBoard's, end at an `OSError` without a traceback: the main thread gets the error too."""
+    """Let threads, such as TensorBoard's, end at an `OSError` without a traceback: the main thread gets the error
+    too."""
     before = threading.excepthook
 
     def hook(arguments) -> None:

@@ -373,7 +373,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--config", required=True, help="YAML file, see training/config.py for its fields")
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint in output_dir")
     parser.add_argument("--max-minutes", type=float, help="budget of time, in place of the config's max_minutes")
-    parser.add_argument("--push_to_hub", metavar="USER/NAME", help="measure the result and publish it with the card of model_card")  # fmt: skip
+    parser.add_argument(
+        "--push_to_hub", metavar="USER/NAME", help="measure the result and publish it with the card of model_card"
+    )
     parser.add_argument("--private", action="store_true", default=None, help="with --push_to_hub: a private repository")
     options = parser.parse_args(arguments)
     about = None

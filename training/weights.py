@@ -63,11 +63,11 @@ def _plain(value):
 
 
 def deepened(weights: dict[str, torch.Tensor], layers: int, unet: ConditionalUNet2DModel) -> dict[str, torch.Tensor]:
-    """`weights` of a network with as many or fewer `layers` a block, for `unet`, which then computes the same: its further layers
-    change nothing until they learn (Chen et al., "Net2Net", arXiv:1511.05641).
+    """`weights` of a network with as many or fewer `layers` a block, for `unet`, which then computes the same: its
+    further layers change nothing until they learn (Chen et al., "Net2Net", arXiv:1511.05641).
 
-    Those of a block on the way down come last. On the way up they come after the first layer, with which they share what
-    the block across left behind.
+    Those of a block on the way down come last. On the way up they come after the first layer, with which they share
+    what the block across left behind.
     """
     added = unet.config.layers_per_block - layers
     new = {name: value.clone() for name, value in unet.state_dict().items()}

@@ -1,5 +1,5 @@
-"""Sample encodings in blocks, such as ADPCM and GSM: a file of them holds whole blocks, so that it may be read back with more
-samples than were written."""
+"""Sample encodings in blocks, such as ADPCM and GSM: a file of them holds whole blocks, so that it may be read back
+with more samples than were written."""
 
 import contextlib
 import io
@@ -11,8 +11,9 @@ _EXACT = ("VORBIS", "OPUS", "MPEG_LAYER_III", "ALAC_16", "ALAC_20", "ALAC_24", "
 
 
 def unit_samples(format_name: str, subtype: str, sampling_rate: int, num_channels: int) -> int:
-    """Samples that a file of one sample is read back with, by libsndfile's names of container and encoding; 1 for plain ones.
-    Above 1 it is a multiple of the block, and the padding of a chunk counts: AIFF of 8 bits has an even number of bytes.
+    """Samples that a file of one sample is read back with, by libsndfile's names of container and encoding; 1 for plain
+    ones. Above 1 it is a multiple of the block, and the padding of a chunk counts: AIFF of 8 bits has an even number of
+    bytes.
     """
     return 1 if subtype in _EXACT else _length_of_silence(format_name, subtype, sampling_rate, num_channels, 1)
 
@@ -25,7 +26,8 @@ def comes_back(format_name: str, subtype: str, sampling_rate: int, num_channels:
 
 
 def _length_of_silence(format_name: str, subtype: str, sampling_rate: int, num_channels: int, num_samples: int) -> int:
-    """Samples that are read from a file of `num_samples`; that number for what cannot be written, which is told later."""
+    """Samples that are read from a file of `num_samples`; that number for what cannot be written, which is told
+    later."""
     import soundfile
 
     file, silence = io.BytesIO(), np.zeros((num_samples, num_channels), np.float32)

@@ -87,7 +87,8 @@ def name_of(mask: int) -> str:
 
 
 def layouts_of_format(format_name: str, num_channels: int) -> tuple[str, ...]:
-    """The names of the layout that `num_channels` have in a format of libsndfile's that says no more than their number."""
+    """The names of the layout that `num_channels` have in a format of libsndfile's that says no more than their
+    number."""
     if num_channels <= 2:
         return (("mono",), ("stereo",))[num_channels - 1]
     return {"OGG": _VORBIS_LAYOUTS, "FLAC": _FLAC_LAYOUTS}.get(format_name, {}).get(num_channels, ())

@@ -1,4 +1,5 @@
-"""Audio datasets by Parquet pattern, folder or name on the Hub, their sound left undecoded. Needs Hugging Face Datasets."""
+"""Audio datasets by Parquet pattern, folder or name on the Hub, their sound left undecoded. Needs Hugging Face
+Datasets."""
 
 import glob
 import re
@@ -63,10 +64,10 @@ def _load_parquet(files: list[str], streaming: bool):
 def _load_folder(folder: Path, split: str, streaming: bool):
     """A folder in the layout of Datasets' `audiofolder`, whose own loader needs torchcodec, or of Parquet files.
 
-    Files below `folder` (or below its subfolder `split` or `data/split`, where there is one): those that the metadata files
-    name in their columns `file_name` (→ `audio`) and `*_file_name` (→ `*`); else, where there are subfolders `clean` and
-    `noisy`, the pairs of files of the same name in them; else all that libsndfile or ffmpeg reads by extension, in order of name;
-    else the Parquet files.
+    Files below `folder` (or below its subfolder `split` or `data/split`, where there is one): those that the metadata
+    files name in their columns `file_name` (→ `audio`) and `*_file_name` (→ `*`); else, where there are subfolders
+    `clean` and `noisy`, the pairs of files of the same name in them; else all that libsndfile or ffmpeg reads by
+    extension, in order of name; else the Parquet files.
     """
     place = next((place for place in (folder / split, folder / "data" / split) if place.is_dir()), folder)
     if metadata := _metadata_files(place):
@@ -102,7 +103,8 @@ def _visible(folder: Path, pattern: str) -> list[Path]:
 
 
 def _parquet_files(folder: Path, split: str) -> list[str]:
-    """Parquet files below `folder`; where they are shards of several sets (`train-00000-of-00002.parquet`), those of `split`.
+    """Parquet files below `folder`; where they are shards of several sets (`train-00000-of-00002.parquet`), those of
+    `split`.
 
     Raises:
         ValueError: if there are several sets and none is `split`.

@@ -66,8 +66,8 @@ def excerpt_with_speech(
 
 
 def busiest(powers: np.ndarray, length: int) -> int:
-    """Where the `length` frames begin of which most are loud, as speech is: above the middle, in dB, between the 10th and the
-    95th of 100 frames. The first of several such places.
+    """Where the `length` frames begin of which most are loud, as speech is: above the middle, in dB, between the 10th
+    and the 95th of 100 frames. The first of several such places.
 
     Args:
         powers: Mean power of every frame `(frames,)`.

@@ -21,8 +21,8 @@ class Layout:
     """How a file is to be read.
 
     Args:
-        parts: One recording after the other, each as the pieces that make a file libsndfile reads whole if it is read from
-            beginning to end; none where it reads the file itself whole.
+        parts: One recording after the other, each as the pieces that make a file libsndfile reads whole if it is read
+            from beginning to end; none where it reads the file itself whole.
         damage: What is wrong with the file, or `None`.
         needs_ffmpeg: Why libsndfile cannot read it whole, or `None`.
         may_be_mpeg: Whether libmpg123 may read it, which writes its own messages on stderr.

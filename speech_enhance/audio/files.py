@@ -16,7 +16,15 @@ from .file_parts import Layout, Piece, find_layout
 from .input_files import AudioFileError, check_input, reason, regular_file
 
 BLOCK_SAMPLES = 65536
-_PCM_SUBTYPES = {"s8": "PCM_S8", "u8": "PCM_U8", "s16": "PCM_16", "s24": "PCM_24", "s32": "PCM_32", "f32": "FLOAT", "f64": "DOUBLE"}  # fmt: skip
+_PCM_SUBTYPES = {
+    "s8": "PCM_S8",
+    "u8": "PCM_U8",
+    "s16": "PCM_16",
+    "s24": "PCM_24",
+    "s32": "PCM_32",
+    "f32": "FLOAT",
+    "f64": "DOUBLE",
+}
 _SUBTYPES = {f"pcm_{name}{order}": subtype for name, subtype in _PCM_SUBTYPES.items() for order in ("", "le", "be")}
 _SUBTYPES |= {"mp3": "MPEG_LAYER_III", "opus": "OPUS", "vorbis": "VORBIS"}
 _NO_UNICODE = "\N{REPLACEMENT CHARACTER}"
@@ -46,8 +54,8 @@ class AudioReader:
         sampling_rate: Samples per second.
         num_channels: Channels.
         duration: Seconds, as far as the header tells, `nan` if it does not; what is read decides.
-        format, subtype: libsndfile's names of container and sample encoding; for a file that only ffmpeg reads `"ffmpeg"`
-            and ffmpeg's name of the codec where libsndfile has none.
+        format, subtype: libsndfile's names of container and sample encoding; for a file that only ffmpeg reads
+            `"ffmpeg"` and ffmpeg's name of the codec where libsndfile has none.
         tags: Title, artist, comment and so on.
         notes: What of the file could not be read, a sentence each. Reading adds to it.
         parts: What libsndfile is to read instead of the file, see [`Layout`].
@@ -202,9 +210,7 @@ def _open_with_libsndfile(path: Path, descriptor: int, layout: Layout, may_use_f
     rate, channels, format_name, subtype, tags = facts[0]
     tags, lost = _readable_tags(tags)
     duration, notes = num_frames / rate, lost + notes
-    return AudioReader(
-        path, rate, channels, duration, format_name, subtype, tags, notes, parts, may_use_ffmpeg
-    )  # fmt: skip
+    return AudioReader(path, rate, channels, duration, format_name, subtype, tags, notes, parts, may_use_ffmpeg)
 
 
 def _open_with_ffmpeg(path: Path, why: str, may_use_ffmpeg: bool) -> AudioReader:
@@ -221,9 +227,16 @@ def _open_with_ffmpeg(path: Path, why: str, may_use_ffmpeg: bool) -> AudioReader
         raise AudioFileError(f"{path}: cannot be read as audio ({error})") from error
     tags, notes = _readable_tags(sound.tags)
     return AudioReader(
-        path, sound.sampling_rate, sound.num_channels, sound.duration, "ffmpeg",
-        _SUBTYPES.get(sound.codec, sound.codec), tags, notes, lossless_subtype=_lossless_subtype(sound),
-    )  # fmt: skip
+        path,
+        sound.sampling_rate,
+        sound.num_channels,
+        sound.duration,
+        "ffmpeg",
+        _SUBTYPES.get(sound.codec, sound.codec),
+        tags,
+        notes,
+        lossless_subtype=_lossless_subtype(sound),
+    )
 
 
 def _lossless_subtype(sound: ffmpeg.Sound) -> str:
@@ -238,7 +251,8 @@ def _lossless_subtype(sound: ffmpeg.Sound) -> str:
 
 
 def _readable_tags(tags: dict[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Tags without those that are not in Unicode, of which only replacement characters are left, and a note of these."""
+    """Tags without those that are not in Unicode, of which only replacement characters are left, and a note of
+    these."""
     lost = [name for name, value in tags.items() if _NO_UNICODE in value]
     notes = [f"tags that are not in Unicode were left out: {', '.join(lost)}"] if lost else []
     return {name: value for name, value in tags.items() if name not in lost}, notes

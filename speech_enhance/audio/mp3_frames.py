@@ -1,5 +1,5 @@
-"""MP3 streams, frame by frame: libsndfile believes the length that an MP3 header tells or that it estimates, and stops at
-the first thing that is no frame."""
+"""MP3 streams, frame by frame: libsndfile believes the length that an MP3 header tells or that it estimates, and stops
+at the first thing that is no frame."""
 
 import struct
 from dataclasses import dataclass, field
@@ -181,7 +181,8 @@ def _read_facts(data, run: Run) -> tuple[int, int, int] | None:
 
 
 def _forget_padding(content: bytearray, offset: int) -> None:
-    """Set the samples to leave out at the end, which LAME's part of a Xing frame tells, to 0: the end is another one."""
+    """Set the samples to leave out at the end, which LAME's part of a Xing frame tells, to 0: the end is another
+    one."""
     flags = content[offset + 7]
     place = offset + 16 + 100 * bool(flags & 4) + 4 * bool(flags & 8) + 21
     if place + 3 <= len(content):

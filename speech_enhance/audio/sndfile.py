@@ -1,4 +1,5 @@
-"""libsndfile as it is used here: files are read once from beginning to end, and libmpg123 in it says nothing of its own."""
+"""libsndfile as it is used here: files are read once from beginning to end, and libmpg123 in it says nothing of its
+own."""
 
 import contextlib
 import os
@@ -21,8 +22,8 @@ _stderr_lock = threading.Lock()
 
 
 class SequentialFile(soundfile.SoundFile):
-    """A file that is only read on: soundfile would seek to where it is after each block, which libsndfile cannot do where
-    a header tells no length or a wrong one."""
+    """A file that is only read on: soundfile would seek to where it is after each block, which libsndfile cannot do
+    where a header tells no length or a wrong one."""
 
     def seekable(self) -> bool:
         return False
@@ -30,7 +31,8 @@ class SequentialFile(soundfile.SoundFile):
 
 @contextlib.contextmanager
 def open_part(path: Path, descriptor: int, pieces: list[Piece], quiet: bool) -> Iterator[SequentialFile]:
-    """A file, or the part of it that `pieces` are (see [`PartFile`]) if there are any; if `quiet`, see [`quiet_mpg123`].
+    """A file, or the part of it that `pieces` are (see [`PartFile`]) if there are any; if `quiet`, see
+    [`quiet_mpg123`].
 
     Raises:
         SoundFileError: if libsndfile cannot read it.

@@ -66,9 +66,14 @@ class AudioWriter:
     """
 
     def __init__(
-        self, path: str | os.PathLike, sampling_rate: int, num_channels: int, like: AudioReader | None = None,
-        subtype: str | None = None, num_samples: int = 0,
-    ):  # fmt: skip
+        self,
+        path: str | os.PathLike,
+        sampling_rate: int,
+        num_channels: int,
+        like: AudioReader | None = None,
+        subtype: str | None = None,
+        num_samples: int = 0,
+    ):
         self.path = check_output(path)
         self.num_limited = 0
         """Samples beyond full scale that an encoding without headroom had to limit so far."""
@@ -321,7 +326,8 @@ def _to_integers(audio: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _forget_time(descriptor: int, byte_order: str) -> None:
-    """Set the time of writing to 0 that libsndfile puts before floating-point samples: the same audio, the same bytes."""
+    """Set the time of writing to 0 that libsndfile puts before floating-point samples: the same audio, the same
+    bytes."""
     position = 12
     while (chunk := os.pread(descriptor, 8, position))[:4] not in (b"data", b"SSND", b""):
         if chunk[:4] == b"PEAK":

@@ -4,9 +4,10 @@
     accelerate launch --multi_gpu --num_processes 8 -m speech_enhance.corpus DATASET OUTPUT # the GPUs of one machine
     ACCELERATE_USE_CPU=true torchrun --nproc-per-node 2 -m speech_enhance.corpus DATASET OUTPUT
 
-DATASET is a Parquet file or pattern, a folder of audio or Parquet files or the name of a dataset on the Hub. The corpus is cut into
-shards, whose number and rows do not depend on the processes. A shard is one unit of work: it appears in `OUTPUT/data` whole
-or not at all, and what is there is not done again. Stopped in any way, the same command goes on, with any number of processes.
+DATASET is a Parquet file or pattern, a folder of audio or Parquet files or the name of a dataset on the Hub. The corpus
+is cut into shards, whose number and rows do not depend on the processes. A shard is one unit of work: it appears in
+`OUTPUT/data` whole or not at all, and what is there is not done again. Stopped in any way, the same command goes on,
+with any number of processes.
 
 `load_dataset("OUTPUT")` reads the result; Datasets decodes its sound with torchcodec. Without that,
 `.cast_column("audio", Audio(decode=False))` gives the bytes.
@@ -38,8 +39,8 @@ ROWS_PER_SHARD = 1000
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 done, 1 the corpus is complete and some of its rows failed, 2 wrong input,
-    130 interrupted."""
+    """Run the command; returns its exit code: 0 done, 1 the corpus is complete and some of its rows failed, 2 wrong
+    input, 130 interrupted."""
     return run_command(lambda: run(build_parser().parse_args(arguments)), "interrupted; the same command goes on")
 
 
@@ -82,7 +83,8 @@ def run(options: argparse.Namespace) -> int:
     if process.rank == 0:
         for name, other in corpus.columns.renamed.items():
             say(
-                f"the column {name} is called {other} in {output.folder}, since an audiofolder has such names for its files"
+                f"the column {name} is called {other} in {output.folder}, since an audiofolder has such names "
+                "for its files"
             )
     loaded, worked = None, False
     for shard in process.order(corpus.num_shards):
@@ -96,7 +98,8 @@ def run(options: argparse.Namespace) -> int:
             say(f"{process.name}: shard {shard + 1} of {corpus.num_shards}: {totals(report)}")
     if missing := output.num_missing():
         say(
-            f"{process.name}: {counted(missing, 'shard')} left with others; if one of them dies, the same command goes on"
+            f"{process.name}: {counted(missing, 'shard')} left with others; if one of them dies, the same "
+            "command goes on"
         )
     elif worked or process.rank == 0:
         report = output.conclude(corpus.num_rows)

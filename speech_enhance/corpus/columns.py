@@ -16,8 +16,9 @@ class OutputColumns:
     Args:
         features: Columns of the input (`datasets.Features`).
         audio: Name of the one that is enhanced.
-        layout: `parquet` or `audiofolder`. In an `audiofolder` a column `file_name` or `*_file_name` stands for the sound, and other columns
-            of such names get `_of_input` at their end, since Datasets would take them for links to files.
+        layout: `parquet` or `audiofolder`. In an `audiofolder` a column `file_name` or `*_file_name` stands for the
+            sound, and other columns of such names get `_of_input` at their end, since Datasets would take them for
+            links to files.
     """
 
     features: Features

@@ -25,8 +25,8 @@ LAYOUTS = ("parquet", "audiofolder")
 
 @dataclass(frozen=True)
 class CorpusOutput:
-    """Where the shards of a corpus go: `data/` holds them, in the form that `load_dataset` reads, `reports/` a line for each
-    row, and `plan.json` what the corpus was begun with."""
+    """Where the shards of a corpus go: `data/` holds them, in the form that `load_dataset` reads, `reports/` a line for
+    each row, and `plan.json` what the corpus was begun with."""
 
     folder: Path
     stem: str

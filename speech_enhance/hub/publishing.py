@@ -176,7 +176,12 @@ def upload(
             raise ValueError(f"{repo_id} exists and is public; make it private in its settings, or leave out --private")
         if revision != "main":
             api.create_branch(**where, branch=revision, exist_ok=True)
-        api.create_commit(**where, operations=_operations(api, where, revision, Path(folder)), commit_message=message, revision=revision)  # fmt: skip
+        api.create_commit(
+            **where,
+            operations=_operations(api, where, revision, Path(folder)),
+            commit_message=message,
+            revision=revision,
+        )
         return str(url)
 
     return _with_retries(send, wait)

@@ -1,8 +1,8 @@
 """The pipeline's code for those who have not installed this package: one file per class that Diffusers fetches from a
 repository, put together from the modules here by following their relative imports.
 
-Modules that end up in one file share its namespace. So no two of them may define the same name at top level, and none may
-use `__file__` or `from . import …`; the builder refuses by name (`tests/hub/test_remote_code.py` runs it).
+Modules that end up in one file share its namespace. So no two of them may define the same name at top level, and none
+may use `__file__` or `from . import …`; the builder refuses by name (`tests/hub/test_remote_code.py` runs it).
 """
 
 import ast

@@ -1,4 +1,5 @@
-"""Several recordings enhanced together: windows of short files fill the network's batches, which one file alone would not."""
+"""Several recordings enhanced together: windows of short files fill the network's batches, which one file alone would
+not."""
 
 import dataclasses
 import itertools

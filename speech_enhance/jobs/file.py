@@ -39,7 +39,8 @@ class FileReport:
         num_limited: Samples beyond full scale that had to be limited.
         lost_tags: Tags of the recording that the new file's format cannot hold.
         notes: What else of the recording could not be read or kept, a sentence each.
-        start: Of a preview, the seconds from the recording's beginning at which it begins; `None` for a whole recording.
+        start: Of a preview, the seconds from the recording's beginning at which it begins; `None` for a whole
+        recording.
     """
 
     target: Path
@@ -69,8 +70,8 @@ def enhance_file(
         source: Audio file, or video file with sound.
         target: File to write, which appears whole or not at all; its extension chooses the format.
         generator: See [`SpeechEnhancementPipeline`].
-        on_progress: Called with `"looking for speech"`, `"measuring"` or `"enhancing"`, the seconds of audio done and those of the file (`nan` if
-            its header does not tell). Raise in it to stop.
+        on_progress: Called with `"looking for speech"`, `"measuring"` or `"enhancing"`, the seconds of audio done and
+            those of the file (`nan` if its header does not tell). Raise in it to stop.
         picture: Where to draw what was done, see [`draw_comparison`]; a PNG, PDF or SVG file.
         removed: Where to write what was taken away, the recording minus what became of it, sample by sample; an audio
             file.
@@ -123,8 +124,8 @@ def _unless_interrupted(blocks: Iterable[np.ndarray], pipeline, target: str | os
 
 
 def write_recording(reader: AudioReader, target: str | os.PathLike, blocks: Iterable[np.ndarray]) -> FileReport:
-    """Write what became of a recording, blocks `(channels, samples)` at its rate, in its encoding and with its tags as far
-    as the format of `target` has them; see [`enhance_file`]."""
+    """Write what became of a recording, blocks `(channels, samples)` at its rate, in its encoding and with its tags as
+    far as the format of `target` has them; see [`enhance_file`]."""
     started, num_samples, rate = time.perf_counter(), 0, reader.sampling_rate
     with _writer_like(reader, target) as writer:
         for block in blocks:
@@ -277,8 +278,8 @@ def load_pipeline(model: str | None = None, device: str | None = None):
 
 
 def check_on_hub(name: str) -> None:
-    """Refuse a model that is no folder if the Hub does not have it either, or cannot be asked. What is in the cache already
-    counts as there.
+    """Refuse a model that is no folder if the Hub does not have it either, or cannot be asked. What is in the cache
+    already counts as there.
 
     Raises:
         UserError: with the reason.

@@ -92,8 +92,9 @@ class Plan:
 class FolderJob:
     """Enhance everything under `source` into the same places under `target`.
 
-    Files whose extension names a format that can be written count as recordings. A link to a file outside `source` is not
-    followed, and counts as one that failed. `speech-enhance.jsonl` in `target` gets a line for each file as it is finished.
+    Files whose extension names a format that can be written count as recordings. A link to a file outside `source` is
+    not followed, and counts as one that failed. `speech-enhance.jsonl` in `target` gets a line for each file as it is
+    finished.
 
     Args:
         source, target: Folders; `target` is made if need be.
@@ -214,8 +215,8 @@ class FolderJob:
         return Outcome(file, source=facts or [], choice=dataclasses.asdict(self.choice), **fields)
 
     def _files(self, unreadable: dict[str, str]) -> Iterator[tuple[str, bool]]:
-        """Files in order of folders and names, and whether each is a recording. Links to folders come among the others and
-        are not followed, so no loop is endless. Hidden files are no recordings: some systems keep notes in them."""
+        """Files in order of folders and names, and whether each is a recording. Links to folders come among the others
+        and are not followed, so no loop is endless. Hidden files are no recordings: some systems keep notes in them."""
         target, extensions = os.path.realpath(self.target), {*FORMATS, *ffmpeg.CONTAINERS}
 
         def on_error(error: OSError) -> None:

@@ -128,7 +128,8 @@ def run_folder(options: argparse.Namespace, choice: PipelineChoice) -> int:
         note(f"{counted(len(plan.kept))} done already")
     if plan.left_out:
         note(
-            f"left out, as no recordings, links to folders or of a format that cannot be written: {named(plan.left_out)}"
+            "left out, as no recordings, links to folders or of a format that cannot be written: "
+            f"{named(plan.left_out)}"
         )
     if plan.waiting:
         say_loading(options.quiet)
@@ -181,7 +182,8 @@ def losses(report: FileReport | Outcome, extension: str) -> list[str]:
     sentences = list(report.notes)
     if report.num_limited:
         sentences.append(
-            f"{counted(report.num_limited, 'sample')} over full scale {'was' if report.num_limited == 1 else 'were'} limited"
+            f"{counted(report.num_limited, 'sample')} over full scale "
+            f"{'was' if report.num_limited == 1 else 'were'} limited"
         )
     if report.lost_tags:
         sentences.append(f"tags that {extension} cannot hold were left out: {', '.join(report.lost_tags)}")

@@ -138,8 +138,8 @@ def _discard(stream) -> None:
 
 
 def _occupy_closed_streams() -> None:
-    """Open the null device where stdin, stdout or stderr is closed. Otherwise the next file that is opened, which may be the
-    output, gets its number, and with it what libraries print there."""
+    """Open the null device where stdin, stdout or stderr is closed. Otherwise the next file that is opened, which may
+    be the output, gets its number, and with it what libraries print there."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)

@@ -21,8 +21,8 @@ from .level import LiveLevel
 class LiveAnalysis:
     """What the model sees of a sound at its rate, as far as the sound has come.
 
-    The offset of each channel is taken off in the spectrum, where it is a multiple of the window's. So a mean that moves makes no
-    step in the sound.
+    The offset of each channel is taken off in the spectrum, where it is a multiple of the window's. So a mean that
+    moves makes no step in the sound.
 
     Args:
         num_channels: Channels of the sound.
@@ -63,12 +63,14 @@ class LiveAnalysis:
         self._waveform.forget(last * hop - self._margin)
 
     def mel(self, first: int, last: int, num_samples: int) -> torch.Tensor:
-        """Mel `(views, num_mel_bins, last - first)` at the model's level, by what the first `num_samples` tell of the level."""
+        """Mel `(views, num_mel_bins, last - first)` at the model's level, by what the first `num_samples` tell of the
+        level."""
         level = torch.tensor(self._level.level(num_samples), dtype=torch.float64)
         return compress(level_scale(level, self.config).float() * self._magnitude.get(first, last), self.config)
 
     def forget(self, frame: int, mel_frame: int, num_samples: int) -> None:
-        """Let go of spectra before `frame`, of mels before `mel_frame`, and of levels before the one after `num_samples`."""
+        """Let go of spectra before `frame`, of mels before `mel_frame`, and of levels before the one after
+        `num_samples`."""
         self.spectrum.forget(frame)
         self._magnitude.forget(mel_frame)
         self._level.forget(self.spectrum.end, num_samples)

@@ -20,7 +20,8 @@ RESERVE_CALLS = 1.5
 def build_parser() -> OneLineParser:
     parser = OneLineParser(
         prog="speech-enhance live",
-        description="Turn down the noise of a microphone while it speaks, and give the result to another device, for calls a "
+        description="Turn down the noise of a microphone while it speaks, and give the result to another device, "
+        "for calls a "
         "virtual one (docs/live.md). The file named live is ./live.",
     )
     parser.add_argument("--input", metavar="DEVICE", help="name, part of it, or number (default: the system's)")
@@ -121,7 +122,8 @@ def run_session(session, streams: list, devices: Devices, writer, most_seconds: 
         writer.write(session.recorded())
     meters = session.meters
     say(
-        f"{meters.seconds:.1f} s, delay {1000 * session.delay / devices.sampling_rate:.0f} ms and {1000 * extra:.0f} ms of the devices, "
+        f"{meters.seconds:.1f} s, delay {1000 * session.delay / devices.sampling_rate:.0f} ms and {1000 * extra:.0f} "
+        "ms of the devices, "
         f"load {100 * meters.load:.0f} %, {counted(meters.gaps, 'gap')}, {counted(meters.lost, 'sample')} lost, "
         f"{counted(meters.num_overloads, 'time')} too slow"
     )

@@ -39,7 +39,8 @@ def import_sounddevice():
         raise UserError("live sound needs the package sounddevice: pip install sounddevice") from error
     except OSError as error:
         raise UserError(
-            "live sound needs the library PortAudio, which was not found; on Debian or Ubuntu: apt install libportaudio2"
+            "live sound needs the library PortAudio, which was not found; on Debian or Ubuntu: apt install "
+            "libportaudio2"
         ) from error
     return sounddevice
 
@@ -84,14 +85,19 @@ def choose_devices(sounddevice, source: str | None, target: str | None, rate: in
             continue
         break
     return Devices(
-        ends["input"]["index"], ends["output"]["index"], ends["input"]["name"], ends["output"]["name"],
-        channels["input"], channels["output"], candidate,
-    )  # fmt: skip
+        ends["input"]["index"],
+        ends["output"]["index"],
+        ends["input"]["name"],
+        ends["output"]["name"],
+        channels["input"],
+        channels["output"],
+        candidate,
+    )
 
 
 def open_streams(sounddevice, devices: Devices, session, buffer_seconds: float) -> list:
-    """Streams from the input to [`~LiveSession.take`] and from [`~LiveSession.give`] to the output, not started yet. They
-    are two, since one of both devices stalls on some systems and needs both to be of the same kind.
+    """Streams from the input to [`~LiveSession.take`] and from [`~LiveSession.give`] to the output, not started yet.
+    They are two, since one of both devices stalls on some systems and needs both to be of the same kind.
 
     Raises:
         UserError: if a device cannot be opened.

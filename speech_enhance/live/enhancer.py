@@ -54,7 +54,8 @@ class LiveEnhancer:
         fixed = getattr(unet, "num_frames", self._frames.window)
         if fixed != self._frames.window:
             raise ValueError(
-                f"this OnnxUNet is made for windows of {fixed} frames, `latency` asks for {self._frames.window}: make it "
+                f"this OnnxUNet is made for windows of {fixed} frames, `latency` asks for "
+                f"{self._frames.window}: make it "
                 f"with OnnxUNet(unet, {self._frames.window})"
             )
         self._pipeline, self._seed = pipeline, seed
@@ -68,8 +69,8 @@ class LiveEnhancer:
 
     @property
     def latency(self) -> int:
-        """Samples by which the output is later than the input, always the same. What devices and their drivers add is not
-        among them."""
+        """Samples by which the output is later than the input, always the same. What devices and their drivers add is
+        not among them."""
         return self._frames.latency
 
     @property
@@ -87,16 +88,16 @@ class LiveEnhancer:
         """Take in the next samples, and give back as many.
 
         Args:
-            block: Floating-point samples, full scale ±1: `(samples,)` or `(channels, samples)`, any number of them, also none.
-                The first block with samples decides the number of channels.
+            block: Floating-point samples, full scale ±1: `(samples,)` or `(channels, samples)`, any number of them,
+                also none. The first block with samples decides the number of channels.
 
         Returns:
             float32 of the same shape: the enhanced sound, [`~LiveEnhancer.latency`] samples late, before it silence.
 
         Raises:
-            ValueError, TypeError: for a block of another form or number of channels, or with samples that are not finite.
-                It is then as if the block had not been given. Also if the network gives values that are not finite; then
-                [`~LiveEnhancer.reset`] begins anew.
+            ValueError, TypeError: for a block of another form or number of channels, or with samples that are not
+                finite. It is then as if the block had not been given. Also if the network gives values that are not
+                finite; then [`~LiveEnhancer.reset`] begins anew.
         """
         samples = check_live_block(block, None if self._stream is None else self._stream.num_channels)
         if not samples.shape[1]:
@@ -108,8 +109,8 @@ class LiveEnhancer:
 
     @torch.no_grad()
     def flush(self) -> np.ndarray:
-        """End the sound: the last [`~LiveEnhancer.latency`] samples, of the form of the last block. The next block begins another
-        sound. Without any block before, there are no samples."""
+        """End the sound: the last [`~LiveEnhancer.latency`] samples, of the form of the last block. The next block
+        begins another sound. Without any block before, there are no samples."""
         if self._stream is None:
             return np.zeros(0, np.float32)
         rest = self._push(np.zeros((self._stream.num_channels, self.latency), np.float32))
@@ -121,7 +122,8 @@ class LiveEnhancer:
         self._stream = None
 
     def seconds_of_call(self, num_channels: int = 1) -> float:
-        """Time that a run of the network and all around it takes on this machine: the slower of two, after one to warm up."""
+        """Time that a run of the network and all around it takes on this machine: the slower of two, after one to warm
+        up."""
         stream = LiveStream(self._pipeline, self._frames, self._settings, self._seed, num_channels)
         silence = np.zeros((num_channels, self.latency + 1), np.float32)
         seconds = []

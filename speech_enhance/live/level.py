@@ -29,10 +29,11 @@ OFFSET_SECONDS = 2.0
 class ForwardLevel:
     """RMS of the active speech so far, frame by frame.
 
-    A frame is active by the rule of [`running_level`], whose spans lie in the past here. The first `FREE_FRAMES` raise the
-    level at once to the upper quartile of them all. Until there were `START_FRAMES`, each moves the level towards their
-    median by at most `START_STEP_DB`, and so do the first ones downwards. From then on the step is that of [`running_level`], at most `MAX_STEP_DB`. In pauses and steady noise
-    the level stays. Before the first active frame it is [`level_of_power`] of the last 4 s.
+    A frame is active by the rule of [`running_level`], whose spans lie in the past here. The first `FREE_FRAMES` raise
+    the level at once to the upper quartile of them all. Until there were `START_FRAMES`, each moves the level towards
+    their median by at most `START_STEP_DB`, and so do the first ones downwards. From then on the step is that of
+    [`running_level`], at most `MAX_STEP_DB`. In pauses and steady noise the level stays. Before the first active frame
+    it is [`level_of_power`] of the last 4 s.
     """
 
     def __init__(self):

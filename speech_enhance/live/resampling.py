@@ -1,7 +1,7 @@
 """Between the caller's sampling rate and the model's, block by block and with a short, known delay.
 
-[`Resampler`] answers in blocks of its own, up to 58 ms late at either side; live sound cannot wait for them. The filters
-here reach 2 ms to either side at rates from 16 kHz on.
+[`Resampler`] answers in blocks of its own, up to 58 ms late at either side; live sound cannot wait for them. The
+filters here reach 2 ms to either side at rates from 16 kHz on.
 """
 
 from math import ceil, gcd
@@ -15,7 +15,8 @@ from ..audio.resampling import SEEN_BAND, SMOOTHED_FRAMES, gain_of_unseen
 CUTOFF = 0.97
 """Of half the lower rate: middle of the transition, which begins at `SEEN_BAND`."""
 HALF_WIDTH = 31
-"""Samples at the lower rate that the filter reaches to either side: with the Kaiser window below, 70 dB beyond the transition."""
+"""Samples at the lower rate that the filter reaches to either side: with the Kaiser window below, 70 dB beyond the
+transition."""
 KAISER_BETA = 6.75
 TABLE_PHASES = 4096
 FRAMES_AHEAD = 1
@@ -71,7 +72,8 @@ def reach(from_rate: int, to_rate: int) -> int:
 
 
 class LiveRestorer:
-    """Brings what the model changed to the caller's rate and adds it to the caller's sound, by the rule of [`RateRestorer`].
+    """Brings what the model changed to the caller's rate and adds it to the caller's sound, by the rule of
+    [`RateRestorer`].
 
     The gain above the model's band is the mean over `SMOOTHED_FRAMES` frames, of which one lies ahead, so that it adds
     no delay.

@@ -142,8 +142,8 @@ class LiveSession:
 
     Args:
         live: The enhancer.
-        num_inputs, num_outputs: Channels of the devices. A single one goes to all outputs; of several, one output gets the
-            mean.
+        num_inputs, num_outputs: Channels of the devices. A single one goes to all outputs; of several, one output gets
+            the mean.
         reserve: Samples that the output holds in stock for the time the network takes.
         record: Whether the sound that goes out is kept for [`~LiveSession.recorded`].
     """

@@ -98,7 +98,10 @@ class LiveStream:
         noisy_mel = noisy_mel[..., first - start : last - start]
         limits = self._settings.min_gain, self._settings.max_gain, self._pipeline.config.gain_exponent
         clean_mel = self._pipeline.mel_target.decode(answers, noisy_mel)
-        gains = [spectral_gain(clean[None], noisy[None], view, *limits) for clean, noisy, view in zip(clean_mel, noisy_mel, self._views, strict=True)]  # fmt: skip
+        gains = [
+            spectral_gain(clean[None], noisy[None], view, *limits)
+            for clean, noisy, view in zip(clean_mel, noisy_mel, self._views, strict=True)
+        ]
         self._apply(check_output(torch.stack(gains).mean(dim=0)), first, last)
         self.num_calls += 1
         following = self._frames.samples_needed(self.num_calls)

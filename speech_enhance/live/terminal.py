@@ -38,7 +38,8 @@ class StatusLine:
         state = "TOO SLOW, passed on" if session.overloaded else "BYPASS" if session.bypass else "enhanced"
         delay = 1000 * (session.delay / session.sampling_rate + device_seconds)
         text = (
-            f"in {meter(peak_in)}  out {meter(peak_out)}  {state}  load {100 * meters.load:3.0f} %  delay {delay:.0f} ms  "
+            f"in {meter(peak_in)}  out {meter(peak_out)}  {state}  load {100 * meters.load:3.0f} %  delay "
+            f"{delay:.0f} ms  "
             f"gaps {meters.gaps}  [b]ypass [q]uit"
         )
         columns = os.get_terminal_size(sys.stderr.fileno()).columns or 120

@@ -88,7 +88,8 @@ class LiveFrames:
         window = max(min(round(timing.window_ms * rate), most) // multiple, 1) * multiple
         if look_ahead + interval > window:
             raise ValueError(
-                f"`latency`: look-ahead and interval ({look_ahead} and {interval} frames) do not fit into a window of {window}"
+                f"`latency`: look-ahead and interval ({look_ahead} and {interval} frames) do not fit into a window "
+                f"of {window}"
             )
         return cls(look_ahead, interval, window, config, sampling_rate)
 
@@ -103,8 +104,8 @@ class LiveFrames:
         return self.sampling_rate != self.config.sampling_rate
 
     def samples_needed(self, call: int) -> int:
-        """Samples at the model's rate without which run number `call` of the network does not begin: those of its newest
-        frame, and with another rate those that tell the power above the model's band."""
+        """Samples at the model's rate without which run number `call` of the network does not begin: those of its
+        newest frame, and with another rate those that tell the power above the model's band."""
         hop, decided = self.config.hop_length, (call + 1) * self.interval
         needed = (decided + self.look_ahead - 1) * hop + self.config.n_fft // 2
         if self.resampled:

@@ -83,10 +83,10 @@ def build_condition(
 ) -> torch.Tensor:
     """Condition `(batch, config.num_channels, num_mel_bins, frames)` of a whole recording's `noisy_mel`.
 
-    Channels: the noisy mel; its [`noise_floor`]; the frequency coordinate from -1 (lowest band) to 1; and `dereverb`, the
-    same everywhere, from 0 (the room stays) to 1 (direct sound and the first 50 ms), one for all or `(batch,)`. All but
-    the first as far as `config` has them. A `floor` that is given, broadcast to the shape of `noisy_mel`, takes the place of
-    the recording's own.
+    Channels: the noisy mel; its [`noise_floor`]; the frequency coordinate from -1 (lowest band) to 1; and `dereverb`,
+    the same everywhere, from 0 (the room stays) to 1 (direct sound and the first 50 ms), one for all or `(batch,)`. All
+    but the first as far as `config` has them. A `floor` that is given, broadcast to the shape of `noisy_mel`, takes the
+    place of the recording's own.
     """
     channels = [noisy_mel]
     if config.with_noise_floor:

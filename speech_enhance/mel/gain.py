@@ -44,7 +44,8 @@ def spectral_gain(
 
 
 def upper_bins(config: MelConfig, sampling_rate: int) -> slice:
-    """STFT bins of the upper bands that a recording at `sampling_rate` shares with the model; what lies above gets their gain."""
+    """STFT bins of the upper bands that a recording at `sampling_rate` shares with the model; what lies above gets
+    their gain."""
     top = min(sampling_rate, config.sampling_rate) / config.sampling_rate * (config.n_fft // 2)
     return slice(round(UPPER_BAND * top), max(round(top), 1))
 

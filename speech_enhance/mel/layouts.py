@@ -30,9 +30,9 @@ MEL_LAYOUTS = {"speecht5": SPEECHT5}
 def convert_mel(mel: torch.Tensor, source: MelConfig, target: MelConfig) -> torch.Tensor:
     """The mel that `target` has of the sound of which `source` has `mel`.
 
-    Between two that differ in compression, scale or filter area alone this is exact, but for what lies below a floor. Else
-    it is an estimate: magnitudes are interpolated over frequency, and powers averaged over time where the hop grows. What a
-    shorter window has blurred over frequency, or a longer one over time, stays blurred.
+    Between two that differ in compression, scale or filter area alone this is exact, but for what lies below a floor.
+    Else it is an estimate: magnitudes are interpolated over frequency, and powers averaged over time where the hop
+    grows. What a shorter window has blurred over frequency, or a longer one over time, stays blurred.
 
     Args:
         mel: `(..., num_mel_bins, frames)`.
@@ -81,9 +81,14 @@ def rescale_mel(mel: torch.Tensor, scale: torch.Tensor, config: MelConfig) -> to
 def _grid(config: MelConfig) -> tuple:
     """What must agree for bands and frames to be the same."""
     return (
-        config.sampling_rate, config.n_fft, config.win_length, config.hop_length, config.num_mel_bins,
-        config.min_frequency, config.top_frequency,
-    )  # fmt: skip
+        config.sampling_rate,
+        config.n_fft,
+        config.win_length,
+        config.hop_length,
+        config.num_mel_bins,
+        config.min_frequency,
+        config.top_frequency,
+    )
 
 
 def _band_scale(config: MelConfig, device: torch.device) -> torch.Tensor:

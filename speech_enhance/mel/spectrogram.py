@@ -21,8 +21,8 @@ LEVEL_MEDIAN_FRAMES = 5
 
 
 def full_precision(function):
-    """Decorator of a function whose first argument is a tensor: it computes in the types of its arguments under autocast too,
-    which is for networks."""
+    """Decorator of a function whose first argument is a tensor: it computes in the types of its arguments under
+    autocast too, which is for networks."""
 
     @functools.wraps(function)
     def compute(tensor, *args, **kwargs):
@@ -155,7 +155,8 @@ def level_scale(level: torch.Tensor, config: MelConfig) -> torch.Tensor:
 
 
 def stft(waveform: torch.Tensor, config: MelConfig) -> torch.Tensor:
-    """Complex STFT `(batch, n_fft // 2 + 1, config.num_frames(samples))` of `(batch, samples)`, silence beyond both ends."""
+    """Complex STFT `(batch, n_fft // 2 + 1, config.num_frames(samples))` of `(batch, samples)`, silence beyond both
+    ends."""
     tail = -waveform.shape[-1] % config.hop_length
     margin = config.n_fft // 2
     return stft_frames(torch.nn.functional.pad(waveform, (margin, tail + margin)), config)
@@ -196,7 +197,8 @@ def istft(spectrum: torch.Tensor, num_samples: int, config: MelConfig) -> torch.
 
 
 def power_density(spectrum: torch.Tensor, config: MelConfig) -> torch.Tensor:
-    """Power per Hz of a complex STFT `(..., frames)`, same shape: over 0 Hz to half the rate it sums to the mean square."""
+    """Power per Hz of a complex STFT `(..., frames)`, same shape: over 0 Hz to half the rate it sums to the mean
+    square."""
     window_energy = _window(config, spectrum.device).square().sum()
     return 2 * spectrum.abs().square() / (config.sampling_rate * window_energy)
 
@@ -214,13 +216,15 @@ def analyse(waveform: torch.Tensor, config: MelConfig) -> tuple[torch.Tensor, to
 
 
 def channel_rms(spectrum: torch.Tensor) -> torch.Tensor:
-    """Magnitude `(1, frequencies, frames)` of all channels together; a sum of them would cancel what is out of phase."""
+    """Magnitude `(1, frequencies, frames)` of all channels together; a sum of them would cancel what is out of
+    phase."""
     return spectrum.abs().square().mean(dim=0, keepdim=True).sqrt()
 
 
 @full_precision
 def mel_spectrogram(magnitude: torch.Tensor, config: MelConfig) -> torch.Tensor:
-    """Compressed mel `(batch, num_mel_bins, frames)` of a linear magnitude `(batch, frequencies, frames)`; 0 is silence."""
+    """Compressed mel `(batch, num_mel_bins, frames)` of a linear magnitude `(batch, frequencies, frames)`; 0 is
+    silence."""
     return compress(mel_filters(config, magnitude.device).T @ magnitude, config)
 
 

@@ -41,7 +41,8 @@ class MelTarget:
         check_settings(numbers, inspect.signature(MelTarget).parameters)
 
     def encode(self, clean_mel: torch.Tensor, noisy_mel: torch.Tensor) -> torch.Tensor:
-        """The diffusion's sample for a clean mel. A gain is at most 1: where speech and noise cancel, nothing is added."""
+        """The diffusion's sample for a clean mel. A gain is at most 1: where speech and noise cancel, nothing is
+        added."""
         if self.kind == "residual":
             return (clean_mel - noisy_mel) / self.residual_scale
         gain = ((clean_mel + _EPSILON) / (noisy_mel + _EPSILON)).clamp(max=1)

@@ -36,7 +36,8 @@ def check_vocoder_config(config: Mapping) -> None:
     for first, second in pairs:
         if not len(config[first]) == len(config[second]) > 0:
             raise ValueError(
-                f"`{first}` and `{second}` must have as many entries, got {len(config[first])} and {len(config[second])}"
+                f"`{first}` and `{second}` must have as many entries, got {len(config[first])} and "
+                f"{len(config[second])}"
             )
     if not all(config["resblock_dilation_sizes"]):
         raise ValueError("`resblock_dilation_sizes` must not have empty lists")
@@ -56,8 +57,8 @@ def try_vocoder(vocoder) -> None:
 def vocode(vocoder, mel: torch.Tensor) -> torch.Tensor:
     """Sound of a mel of any length, in memory for a few seconds of it.
 
-    A vocoder of convolutions hears a limited number of frames around each. So it is run on chunks with as many frames around
-    them as it hears, and the result is that of the whole.
+    A vocoder of convolutions hears a limited number of frames around each. So it is run on chunks with as many frames
+    around them as it hears, and the result is that of the whole.
 
     Args:
         vocoder: One of [`VOCODERS`].

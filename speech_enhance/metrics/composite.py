@@ -43,8 +43,8 @@ def composite(estimate: np.ndarray, reference: np.ndarray, pesq: float) -> dict[
 
 
 def _without_overflow(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A pair whose squares are finite. Where the reference is more than 120 dB above full scale, both are turned down alike.
-    An estimate that is still 240 dB above it is turned down alone, which changes no rating."""
+    """A pair whose squares are finite. Where the reference is more than 120 dB above full scale, both are turned down
+    alike. An estimate that is still 240 dB above it is turned down alone, which changes no rating."""
     excess = max(0, int(np.frexp(np.abs(reference).max(initial=0))[1]) - 20)
     estimate, reference = np.ldexp(estimate, -excess), np.ldexp(reference, -excess)
     excess = max(0, int(np.frexp(np.abs(estimate).max(initial=0))[1]) - 40)
@@ -146,10 +146,29 @@ def _critical_bands(n_fft: int, sampling_rate: int) -> np.ndarray:
 
     Each centre lies one bandwidth above the one before, from 50 Hz.
     """
-    bandwidths = np.array([70.0] * 7 + [
-        77.3724, 86.0056, 95.3398, 105.411, 116.256, 127.914, 140.423, 153.823, 168.154, 183.457, 199.776, 217.153,
-        235.631, 255.255, 276.072, 298.126, 321.465, 346.136,
-    ])  # fmt: skip
+    bandwidths = np.array(
+        [70.0] * 7
+        + [
+            77.3724,
+            86.0056,
+            95.3398,
+            105.411,
+            116.256,
+            127.914,
+            140.423,
+            153.823,
+            168.154,
+            183.457,
+            199.776,
+            217.153,
+            235.631,
+            255.255,
+            276.072,
+            298.126,
+            321.465,
+            346.136,
+        ]
+    )
     centres = 50 + np.cumsum(bandwidths) - bandwidths
     bins_per_hertz = n_fft / sampling_rate
     offsets = np.arange(n_fft // 2) - np.floor(centres * bins_per_hertz)[:, None]

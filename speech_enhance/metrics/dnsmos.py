@@ -28,8 +28,8 @@ POLYNOMIALS = {
 class DNSMOS:
     """The rater: `DNSMOS()(audio)` gives `{"sig": …, "bak": …, "ovrl": …}`, each about 1 to 5.
 
-    Digital silence gets what the network says of it, as in published figures: SIG 2.51, BAK 3.47, OVRL 1.84. That is more
-    than it says of speech in loud noise, so this rating alone does not tell that speech was removed.
+    Digital silence gets what the network says of it, as in published figures: SIG 2.51, BAK 3.47, OVRL 1.84. That is
+    more than it says of speech in loud noise, so this rating alone does not tell that speech was removed.
 
     Args:
         path: The network `sig_bak_ovr.onnx` of the DNS challenge; by default the one in the package `speechmos`.

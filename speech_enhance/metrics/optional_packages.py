@@ -1,4 +1,5 @@
-"""Packages of other people's networks: imports and files of them that are missing are named, with the command that brings them."""
+"""Packages of other people's networks: imports and files of them that are missing are named, with the command that
+brings them."""
 
 import importlib
 import os

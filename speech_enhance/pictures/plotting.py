@@ -88,8 +88,8 @@ def draw_comparison(
 
 
 def _mean_around(power: np.ndarray, reach: int = 3) -> np.ndarray:
-    """Mean of each value and those up to `reach` away from it in both directions, so that noise near a threshold falls on one
-    side of it."""
+    """Mean of each value and those up to `reach` away from it in both directions, so that noise near a threshold falls
+    on one side of it."""
     size = 2 * reach + 1
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(power, reach, mode="edge"), (size, size))
     return windows.mean(axis=(2, 3))

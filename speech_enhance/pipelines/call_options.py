@@ -1,4 +1,5 @@
-"""Names and types of what a call of the pipeline takes, for type checkers: a keyword that is not among them is an error."""
+"""Names and types of what a call of the pipeline takes, for type checkers: a keyword that is not among them is an
+error."""
 
 from typing import Any, TypedDict
 
@@ -7,7 +8,8 @@ import torch
 
 
 class CallOptions(TypedDict, total=False):
-    """Keywords of a call beside the recording and the form of the output; [`SpeechEnhancementPipeline`] says what each means."""
+    """Keywords of a call beside the recording and the form of the output; [`SpeechEnhancementPipeline`] says what each
+    means."""
 
     num_inference_steps: int | None
     num_estimates: int | None

@@ -48,9 +48,12 @@ class FrontEnd:
         warp = settings["frequency_warp"]
         views = [replace(mel_config, frequency_warp=warp**view) for view in range(settings["num_views"])]
         condition_config = ConditionConfig(
-            settings["noise_floor_span"], settings["noise_floor_block"], settings["with_noise_floor"],
-            settings["with_band_coordinate"], settings["with_dereverb"],
-        )  # fmt: skip
+            settings["noise_floor_span"],
+            settings["noise_floor_block"],
+            settings["with_noise_floor"],
+            settings["with_band_coordinate"],
+            settings["with_dereverb"],
+        )
         target = MelTarget(settings["target"], settings["gain_power"], settings["residual_scale"])
         port = MelPort.of(mel_config, settings["mel_layout"])
         return cls(mel_config, views, condition_config, target, port, settings["self_conditioning"])

@@ -7,7 +7,8 @@ MAX_CHANNELS = 64
 
 
 def check_audio(audio) -> None:
-    """Raise `TypeError` or `ValueError` unless `audio` is a recording or a batch as [`SpeechEnhancementPipeline`] takes."""
+    """Raise `TypeError` or `ValueError` unless `audio` is a recording or a batch as [`SpeechEnhancementPipeline`]
+    takes."""
     if isinstance(audio, (list, tuple)):
         if not audio:
             raise ValueError("`audio` is an empty list")
@@ -58,8 +59,8 @@ def check_live_block(block, num_channels: int | None) -> np.ndarray:
         num_channels: Channels of the blocks before; `None` if there were none.
 
     Raises:
-        ValueError, TypeError: unless it is a floating-point array `(samples,)` or `(channels, samples)` of finite samples
-            with as many channels as before.
+        ValueError, TypeError: unless it is a floating-point array `(samples,)` or `(channels, samples)` of finite
+            samples with as many channels as before.
     """
     if not isinstance(block, np.ndarray):
         raise TypeError(f"`block` must be a numpy array, got {type(block).__name__}")

@@ -82,8 +82,8 @@ class MelPort:
         return convert_mel(own, self.config, self.layout).mT.cpu()
 
     def sound(self, vocoder, clean_mel: list[torch.Tensor], scale: torch.Tensor) -> torch.Tensor:
-        """What `vocoder`, which is for mels of this port, makes of a clean mel in pieces along time: `(groups, samples)` on
-        the CPU."""
+        """What `vocoder`, which is for mels of this port, makes of a clean mel in pieces along time: `(groups,
+        samples)` on the CPU."""
         mels = self.write(torch.cat(clean_mel, dim=-1), scale)
         if self.layout is None:
             return torch.stack([vocode(vocoder, mel) for mel in mels]) / scale.cpu()[:, None]
@@ -144,8 +144,8 @@ def check_source(
 def resynthesise(
     pipeline, clean_mel: list[torch.Tensor], scale: torch.Tensor, recording: np.ndarray, sampling_rate: int
 ) -> np.ndarray:
-    """Sound of a clean mel, in pieces `(channels, num_mel_bins, frames)` along time, by the pipeline's vocoder: as long as
-    `recording (channels, samples)` and at its rate."""
+    """Sound of a clean mel, in pieces `(channels, num_mel_bins, frames)` along time, by the pipeline's vocoder: as long
+    as `recording (channels, samples)` and at its rate."""
     rate = pipeline.config.sampling_rate
     sound = pipeline.mel_port.sound(pipeline.vocoder, clean_mel, scale)
     sound = sound[:, : num_resampled(recording.shape[1], sampling_rate, rate)].numpy()

@@ -140,9 +140,10 @@ class RecordingStream:
         self._decided = 0
 
     def windows(self) -> Iterator[tuple[int, int, torch.Tensor]]:
-        """First frame, number of the estimate and condition `(channels, num_mel_bins, window_frames)`: window by window,
-        in it group by group, and for each `num_estimates`, of the views in turn; when all had theirs, the windows begin
-        a little earlier (see [`estimate_shifts`]). The recording is read as far as each window needs it."""
+        """First frame, number of the estimate and condition `(channels, num_mel_bins, window_frames)`: window by
+        window, in it group by group, and for each `num_estimates`, of the views in turn; when all had theirs, the
+        windows begin a little earlier (see [`estimate_shifts`]). The recording is read as far as each window needs
+        it."""
         for start in self.starts:
             first, condition = self._condition(start)
             for group in range(self.num_groups):
@@ -151,8 +152,8 @@ class RecordingStream:
                     yield start, estimate, cut_window(maps, start - shift - first, self._layout.window_frames)
 
     def accept(self, sample: torch.Tensor) -> np.ndarray | torch.Tensor | None:
-        """Take the next answer `(num_mel_bins, window_frames)`, in the order of [`~RecordingStream.windows`]. Returns what
-        of the output is known by it: sound `(channels, samples)` at the recording's rate, or mels `(groups,
+        """Take the next answer `(num_mel_bins, window_frames)`, in the order of [`~RecordingStream.windows`]. Returns
+        what of the output is known by it: sound `(channels, samples)` at the recording's rate, or mels `(groups,
         num_mel_bins, frames)`."""
         self._answers.append(sample)
         if len(self._answers) < self.num_groups * len(self._estimates):
@@ -176,7 +177,8 @@ class RecordingStream:
         return output
 
     def _average(self, answers: torch.Tensor) -> torch.Tensor:
-        """Mean `(views, groups, num_mel_bins, frames)` of a window's `answers (groups, estimates, num_mel_bins, frames)`."""
+        """Mean `(views, groups, num_mel_bins, frames)` of a window's `answers (groups, estimates, num_mel_bins,
+        frames)`."""
         num_views = self._analysis.num_views
         shifts = [shift for _, shift in self._estimates]
         views = range(num_views)
@@ -213,9 +215,13 @@ class Resynthesis:
         self._analysis, self._settings, self._gain_exponent = analysis, settings, gain_exponent
         self._gain = SlidingBuffer()
         self._restorer = RateRestorer(
-            survey.sampling_rate, config.sampling_rate, config.hop_length, survey.num_channels, survey.num_samples,
+            survey.sampling_rate,
+            config.sampling_rate,
+            config.hop_length,
+            survey.num_channels,
+            survey.num_samples,
             settings.min_gain,
-        )  # fmt: skip
+        )
         self._upper = upper_bins(config, survey.sampling_rate)
         self._margin = -(-config.n_fft // (2 * config.hop_length))  # frames that reach into a sample's frame
         self._num_model_made = 0
@@ -226,8 +232,8 @@ class Resynthesis:
         return max(self._num_model_made // self._analysis.config.hop_length - self._margin, 0)
 
     def push(self, clean_mel: torch.Tensor, last: bool) -> np.ndarray:
-        """Sound `(channels, samples)` that the frames of `clean_mel (views, groups, num_mel_bins, frames)`, which follow
-        those before, complete: with the mean of the gains of all views."""
+        """Sound `(channels, samples)` that the frames of `clean_mel (views, groups, num_mel_bins, frames)`, which
+        follow those before, complete: with the mean of the gains of all views."""
         analysis, settings = self._analysis, self._settings
         noisy_mel = analysis.noisy_mel.get(self._gain.end, self._gain.end + clean_mel.shape[-1])
         limits = settings.min_gain, settings.max_gain, self._gain_exponent
@@ -243,8 +249,8 @@ class Resynthesis:
         return audio + analysis.survey.offset[:, None]
 
     def _upper_bands(self, gain: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Mean gain of the upper bands and the power per Hz that it leaves, each `(groups, frames)`, of the newest frames
-        `gain (groups, frequencies, frames)`."""
+        """Mean gain of the upper bands and the power per Hz that it leaves, each `(groups, frames)`, of the newest
+        frames `gain (groups, frequencies, frames)`."""
         analysis, end = self._analysis, self._gain.end
         spectrum = analysis.spectrum.get(end - gain.shape[-1], end)[:, self._upper] * gain[:, self._upper]
         density = power_density(spectrum, analysis.config).mean(dim=1)

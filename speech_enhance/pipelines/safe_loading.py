@@ -46,9 +46,10 @@ def fetch_folder(repo_id: str, variant: str | None = None, **options) -> str:
 
     Args:
         repo_id: `user/name`.
-        variant: Of the weights, such as `fp16`; without, no variant is fetched, and without a file of it, the plain ones are.
-        options: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download` as in `snapshot_download`; others
-            are left out.
+        variant: Of the weights, such as `fp16`; without, no variant is fetched, and without a file of it, the plain
+            ones are.
+        options: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download` as in `snapshot_download`;
+            others are left out.
 
     Returns:
         The folder.
@@ -81,7 +82,8 @@ def check_folder(folder: str | Path, variant: str | None = None, trust_remote_co
         passed: Other arguments of `from_pretrained`; of components among them, files are not looked at.
 
     Raises:
-        ValueError: if there is code beside the weights, which Diffusers would run instead of ours, or if a file asks for anything but our classes, Diffusers' schedulers and plain numbers.
+        ValueError: if there is code beside the weights, which Diffusers would run instead of ours, or if a file asks
+        for anything but our classes, Diffusers' schedulers and plain numbers.
         OSError: if a file is missing or damaged.
     """
     folder = Path(folder)
@@ -102,8 +104,8 @@ def check_folder(folder: str | Path, variant: str | None = None, trust_remote_co
 
 
 def read_components(folder: Path, passed=(), trust_remote_code: bool = False) -> dict[str, dict]:
-    """The settings of a pipeline folder, checked: `index` with those that the network's record adds, and of each component
-    that is not among `passed`.
+    """The settings of a pipeline folder, checked: `index` with those that the network's record adds, and of each
+    component that is not among `passed`.
 
     Raises:
         ValueError, OSError: as [`check_folder`], for anything but the weights; nothing is built.
@@ -114,7 +116,8 @@ def read_components(folder: Path, passed=(), trust_remote_code: bool = False) ->
     if "unet" not in passed:
         if (folder / "unet" / f"{NETWORK[0]}.py").exists() and not trust_remote_code:
             raise ValueError(
-                f"{folder} holds code beside its weights, as the branch `remote-code` of a published model does for those "
+                f"{folder} holds code beside its weights, as the branch `remote-code` of a published model "
+                "does for those "
                 "without this package; load the branch without it (`main`), which runs no code of the repository"
             )
         config = _read_own_settings(folder, "unet/config.json")
@@ -156,7 +159,9 @@ def _read_settings(folder: Path, name: str) -> dict:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise OSError(f"{path} is damaged ({type(error).__name__}: {error}); get it again with force_download=True") from None  # fmt: skip
+        raise OSError(
+            f"{path} is damaged ({type(error).__name__}: {error}); get it again with force_download=True"
+        ) from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no settings but {type(content).__name__}; {ADVICE}")
     for forbidden in FORBIDDEN:

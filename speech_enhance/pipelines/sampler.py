@@ -28,8 +28,9 @@ class WindowSampler:
 
     @property
     def interrupt(self) -> bool:
-        """Whether the call that runs is to end early. As in Diffusers' pipelines, `pipe._interrupt = True` in a callback sets
-        it, no further step is made, and what comes out is made of the latents as they then are: the windows that were not
+        """Whether the call that runs is to end early. As in Diffusers' pipelines, `pipe._interrupt = True` in a
+        callback sets it, no further step is made, and what comes out is made of the latents as they then are: the
+            windows that were not
         finished are useless. Raise in the callback to get nothing instead."""
         return self._interrupt
 
@@ -39,9 +40,13 @@ class WindowSampler:
         return noise[None].to(self._execution_device)
 
     def process(
-        self, streams: list[RecordingStream], seeds: list[int], settings: EnhancementSettings, callback,
+        self,
+        streams: list[RecordingStream],
+        seeds: list[int],
+        settings: EnhancementSettings,
+        callback,
         callback_inputs,
-    ) -> Iterator[tuple[int, np.ndarray | torch.Tensor]]:  # fmt: skip
+    ) -> Iterator[tuple[int, np.ndarray | torch.Tensor]]:
         """Run every window of all streams through the network, batch by batch; yields `(number of the stream, output)`
         as soon as it is known."""
         windows = (
@@ -90,8 +95,8 @@ class WindowSampler:
     def denoise(
         self, latents, condition, generators, num_inference_steps: int, after_step, may_end_early: bool = True
     ) -> torch.Tensor:
-        """Run the scheduler over one batch of windows `(windows, 1, num_mel_bins, window_frames)`; `interrupt` ends it if it
-        `may_end_early`."""
+        """Run the scheduler over one batch of windows `(windows, 1, num_mel_bins, window_frames)`; `interrupt` ends it
+        if it `may_end_early`."""
         scheduler = self.prepare_scheduler(num_inference_steps)
         takes_generator = "generator" in inspect.signature(scheduler.step).parameters
         step_kwargs = {"generator": generators} if takes_generator else {}

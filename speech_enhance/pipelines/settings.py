@@ -53,7 +53,8 @@ class EnhancementSettings:
         for name in ("attenuation_limit_db", "mix", "max_gain"):
             if getattr(self, name) != getattr(EnhancementSettings, name):
                 raise ValueError(
-                    f"`{name}` is about the gain on a recording; a mel or a vocoder has none, got {getattr(self, name)!r}"
+                    f"`{name}` is about the gain on a recording; a mel or a vocoder has none, got "
+                    f"{getattr(self, name)!r}"
                 )
 
     @property

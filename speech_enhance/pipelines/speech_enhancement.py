@@ -79,17 +79,18 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
             [`ConditionConfig`].
         target (`str`), gain_power, residual_scale (`float`): What the diffusion runs on, see [`MelTarget`].
         gain_exponent (`float`): See [`spectral_gain`].
-        num_views (`int`), frequency_warp (`float`): Estimates see a recording in so many views in turn. The first is the
-            recording itself, in each of the others all frequencies are raised by this factor once more, see [`MelConfig`].
-            The network errs differently in each, so the mean of their gains is better than one. A mel that is asked for
-            has the first alone.
-        mel_layout (`str`, *optional*): Name of the layout, one of [`MEL_LAYOUTS`], of the mels that come and go and that
-            the vocoder is for. `None` is the network's own form, see [`MelPort`].
-        self_conditioning (`bool`): Whether the network has one more condition channel that holds its previous estimate of
-            the clean sample, zero at the first step (Chen et al., "Analog Bits", arXiv:2208.04202).
-        level_rule (`str`): `"recording"` for one level of the whole recording (see [`active_level`]), `"running"` for one
-            that follows the speech (see [`running_level`]).
-        remove_offset (`bool`): Whether the mean of each channel is taken off before anything is measured. The output keeps it.
+        num_views (`int`), frequency_warp (`float`): Estimates see a recording in so many views in turn. The first is
+            the recording itself, in each of the others all frequencies are raised by this factor once more, see
+            [`MelConfig`]. The network errs differently in each, so the mean of their gains is better than one. A mel
+            that is asked for has the first alone.
+        mel_layout (`str`, *optional*): Name of the layout, one of [`MEL_LAYOUTS`], of the mels that come and go and
+            that the vocoder is for. `None` is the network's own form, see [`MelPort`].
+        self_conditioning (`bool`): Whether the network has one more condition channel that holds its previous estimate
+            of the clean sample, zero at the first step (Chen et al., "Analog Bits", arXiv:2208.04202).
+        level_rule (`str`): `"recording"` for one level of the whole recording (see [`active_level`]), `"running"` for
+            one that follows the speech (see [`running_level`]).
+        remove_offset (`bool`): Whether the mean of each channel is taken off before anything is measured. The output
+        keeps it.
     """
 
     model_cpu_offload_seq = "unet->vocoder"
@@ -249,11 +250,11 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
                 Floating-point samples, full scale ±1: `(samples,)`, `(channels, samples)`, a batch
                 `(batch, channels, samples)`, or a list of recordings of any lengths.
             sampling_rate (`int`): Samples per second of `audio`; the output has the same.
-            num_inference_steps (`int`, *optional*): Steps of the scheduler. One step is the model's direct estimate. The
-                default is that of the preset.
-            num_estimates (`int`, *optional*): Clean mels that are generated and averaged, each from noise of its own, in the pipeline's
-                views in turn (`num_views`), then in windows that begin some frames earlier, so that the network's
-                patches fall elsewhere. The default is that of the preset.
+            num_inference_steps (`int`, *optional*): Steps of the scheduler. One step is the model's direct estimate.
+                The default is that of the preset.
+            num_estimates (`int`, *optional*): Clean mels that are generated and averaged, each from noise of its own,
+                in the pipeline's views in turn (`num_views`), then in windows that begin some frames earlier, so that
+                the network's patches fall elsewhere. The default is that of the preset.
             generator (`torch.Generator` or one per recording): Source of the noise. Without one the result is that of
                 `torch.Generator().manual_seed(0)`: the same call gives the same bytes.
             attenuation_limit_db (`float`, *optional*): No band is turned down by more than this.
@@ -267,18 +268,18 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
             callback_on_step_end (`Callable`, *optional*): Called as `callback(pipe, step, timestep, tensors)` after
                 every step of every batch of windows, with `step` counting through. Raise in it to stop, or see
                 [`~SpeechEnhancementPipeline.interrupt`].
-            callback_on_step_end_tensor_inputs (`list[str]`): Which of `latents`, `condition` and `clean_estimate` (of this
-                step) the callback gets in `tensors`; the ones it returns in a dict replace them.
+            callback_on_step_end_tensor_inputs (`list[str]`): Which of `latents`, `condition` and `clean_estimate` (of
+                this step) the callback gets in `tensors`; the ones it returns in a dict replace them.
             mel (`np.ndarray`, `torch.Tensor` or a list of either): Instead of `audio`: `(frames, num_mel_bins)` in the
                 `mel_layout`, or `(num_mel_bins, frames)` in the network's own form (see [`MelPort`]), a batch of them,
                 or a list of any lengths. The output is a mel with `output_type="mel"`, else sound by the vocoder.
-            use_vocoder (`bool`): Make the sound of a recording anew from the clean mel, by the vocoder, instead of turning
-                down what is noise in it. Phase and fine structure are then not the recording's.
-            dereverb (`float`): How much of the late reverberation is to go: 0 keeps the room, 1 asks for the direct sound
-                and the first 50 ms. Needs a model that was trained for it (`with_dereverb`).
-            preset (`str`, *optional*): One of [`PRESETS`], `"fast"`, `"balanced"` or `"best"`: steps and estimates by one
-                name, of which those that are given as well take the place. It needs the scheduler that it is made for, and
-                changes nothing for later calls. Without one, steps and estimates are those of `"balanced"`.
+            use_vocoder (`bool`): Make the sound of a recording anew from the clean mel, by the vocoder, instead of
+                turning down what is noise in it. Phase and fine structure are then not the recording's.
+            dereverb (`float`): How much of the late reverberation is to go: 0 keeps the room, 1 asks for the direct
+                sound and the first 50 ms. Needs a model that was trained for it (`with_dereverb`).
+            preset (`str`, *optional*): One of [`PRESETS`], `"fast"`, `"balanced"` or `"best"`: steps and estimates by
+                one name, of which those that are given as well take the place. It needs the scheduler that it is made
+                for, and changes nothing for later calls. Without one, steps and estimates are those of `"balanced"`.
 
         Returns:
             [`SpeechEnhancementOutput`], or a tuple with its one field. Audio is float32; of mels it has
@@ -290,9 +291,16 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         """
         # 1. Check inputs
         settings = EnhancementSettings(
-            num_inference_steps, num_estimates, attenuation_limit_db, mix, max_gain, independent_channels,
-            window_batch_size, dereverb, preset,
-        )  # fmt: skip
+            num_inference_steps,
+            num_estimates,
+            attenuation_limit_db,
+            mix,
+            max_gain,
+            independent_channels,
+            window_batch_size,
+            dereverb,
+            preset,
+        )
         self.check_inputs(settings, callback_on_step_end_tensor_inputs)
         if output_type not in ("np", "pt", "mel"):
             raise ValueError(f'`output_type` must be "np", "pt" or "mel", got {output_type!r}')
@@ -389,7 +397,8 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
 
         Args:
             sampling_rate (`int`): Samples per second of the blocks to come.
-            latency (`str` or [`LiveTiming`]): Name of one of [`LATENCIES`], `"low"` or `"quality"`, or a timing of its own.
+            latency (`str` or [`LiveTiming`]): Name of one of [`LATENCIES`], `"low"` or `"quality"`, or a timing of its
+                own.
             generator (`torch.Generator`): As in a call of the pipeline.
             settings: The call's `num_inference_steps` and `num_estimates`, which are 1 without a `preset`, and
                 `attenuation_limit_db`, `mix`, `max_gain`, `dereverb` and `preset`. All channels share one gain.
@@ -418,12 +427,14 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         unknown = set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs)
         if unknown:
             raise ValueError(
-                f"`callback_on_step_end_tensor_inputs` must be among {self._callback_tensor_inputs}, got {sorted(unknown)}"
+                f"`callback_on_step_end_tensor_inputs` must be among {self._callback_tensor_inputs}, got "
+                f"{sorted(unknown)}"
             )
         num_channels = self.condition_config.num_channels + self.config.self_conditioning
         if self.unet.condition_channels != num_channels:
             raise ValueError(
-                f"the network expects {self.unet.condition_channels} condition channels, the pipeline has {num_channels}"
+                f"the network expects {self.unet.condition_channels} condition channels, the pipeline has "
+                f"{num_channels}"
             )
         check_scheduler(self.scheduler)
         if settings.preset is not None:
@@ -465,16 +476,17 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
 
     @classmethod
     def extract_init_dict(cls, config_dict, **kwargs):
-        """As in Diffusers. A setting that no longer exists is dropped where it changes nothing, and refused elsewhere."""
+        """As in Diffusers. A setting that no longer exists is dropped where it changes nothing, and refused
+        elsewhere."""
         return super().extract_init_dict(without_removed(config_dict), **kwargs)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Self:
-        """Load a pipeline from a folder or the Hub; safetensors only, a pickle is refused, and so is a folder that names
-        other classes than ours.
+        """Load a pipeline from a folder or the Hub; safetensors only, a pickle is refused, and so is a folder that
+        names other classes than ours.
 
-        See [`~DiffusionPipeline.from_pretrained`] for the arguments. `variant="fp16"` also loads plain files that are in half
-        precision already. Weights are computed with in single precision, unless `dtype` says another.
+        See [`~DiffusionPipeline.from_pretrained`] for the arguments. `variant="fp16"` also loads plain files that are
+        in half precision already. Weights are computed with in single precision, unless `dtype` says another.
         """
         if "torch_dtype" not in kwargs:  # files may be in half precision; a vocoder would stay in it
             kwargs.setdefault("dtype", torch.float32)

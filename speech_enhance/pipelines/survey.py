@@ -24,8 +24,8 @@ class Survey:
 
     Args:
         sampling_rate, num_channels, num_samples: Facts about the recording.
-        level: RMS of the speech `(groups, 1)`, or `(groups, frames)` for every 32 ms; a group is what shares a gain, all
-            channels or each.
+        level: RMS of the speech `(groups, 1)`, or `(groups, frames)` for every 32 ms; a group is what shares a gain,
+            all channels or each.
         offset: Mean `(channels,)` that is taken off before anything is measured; 0 where the model keeps it.
     """
 

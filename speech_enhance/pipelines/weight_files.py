@@ -67,15 +67,16 @@ def _weight_files(folder: Path, variant: str | None) -> list[Path]:
     if not files:
         asked = f" (asked for by variant={variant})" if variant else ""
         raise OSError(
-            f"{folder.parent} has no {folder.name}/{names[0]}{asked}: weights are loaded from safetensors only, never from a "
+            f"{folder.parent} has no {folder.name}/{names[0]}{asked}: weights are loaded from safetensors only, "
+            "never from a "
             "pickle"
         )
     return files
 
 
 def variant_to_load(folder: Path, variant: str | None) -> str | None:
-    """The variant that loaders are to look for in a pipeline's folder: `None` instead of `"fp16"` where there are no such
-    files, but the plain ones are in half precision already."""
+    """The variant that loaders are to look for in a pipeline's folder: `None` instead of `"fp16"` where there are no
+    such files, but the plain ones are in half precision already."""
     if variant != "fp16" or any(folder.glob(f"*/*.{variant}.safetensors")):
         return variant
     plain = [folder / name / f"{stem}.safetensors" for name, stem in WEIGHT_FILES.items()]
@@ -106,7 +107,8 @@ def read_header(path: Path) -> dict[str, list[int]]:
         size = int.from_bytes(file.read(8), "little")
     if size > LONGEST_HEADER:
         raise OSError(
-            f"{path} is damaged or no file of a model: its header would have {size} bytes; get it again with force_download=True"
+            f"{path} is damaged or no file of a model: its header would have {size} bytes; get it again with "
+            "force_download=True"
         )
     found = {}
     try:

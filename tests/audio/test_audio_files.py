@@ -19,8 +19,17 @@ from speech_enhance.jobs.file import write_recording
 
 @pytest.mark.parametrize(
     ("name", "subtype", "atol"),
-    [("a.wav", "PCM_16", 1e-4), ("a.wav", "PCM_24", 1e-6), ("a.wav", "FLOAT", 0), ("a.flac", "PCM_16", 1e-4), ("a.ogg", "VORBIS", 0.02), ("a.mp3", None, 0.02), ("a.aiff", "PCM_16", 1e-4), ("a.opus", None, 0.02)],
-)  # fmt: skip
+    [
+        ("a.wav", "PCM_16", 1e-4),
+        ("a.wav", "PCM_24", 1e-6),
+        ("a.wav", "FLOAT", 0),
+        ("a.flac", "PCM_16", 1e-4),
+        ("a.ogg", "VORBIS", 0.02),
+        ("a.mp3", None, 0.02),
+        ("a.aiff", "PCM_16", 1e-4),
+        ("a.opus", None, 0.02),
+    ],
+)
 @pytest.mark.parametrize("channels", [1, 2])
 def test_round_trip(tmp_path, name, subtype, atol, channels):
     tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(48000) / 48000)
@@ -59,8 +68,17 @@ def test_a_subtype_the_format_lacks_becomes_the_nearest(tmp_path, name, subtype,
 
 
 @pytest.mark.parametrize(
-    ("name", "format_name"), [("a.wav", "WAV"), ("a.wav", "WAVEX"), ("a.wav", "RF64"), ("a.flac", "FLAC"), ("a.ogg", "OGG"), ("a.aiff", "AIFF"), ("a.mp3", "MP3")]
-)  # fmt: skip
+    ("name", "format_name"),
+    [
+        ("a.wav", "WAV"),
+        ("a.wav", "WAVEX"),
+        ("a.wav", "RF64"),
+        ("a.flac", "FLAC"),
+        ("a.ogg", "OGG"),
+        ("a.aiff", "AIFF"),
+        ("a.mp3", "MP3"),
+    ],
+)
 def test_container_and_tags_are_kept(tmp_path, name, format_name):
     spelling = "Grusse" if format_name == "MP3" else "Grüße"
     tags = {"title": spelling, "artist": "Ada", "comment": "one\ntwo"}
@@ -91,7 +109,10 @@ def wav_with_title(title: bytes) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, noise(4800), 16000, format="WAV")
     content = file.getvalue()
-    items = b"".join(name + struct.pack("<I", len(text)) + text + bytes(len(text) % 2) for name, text in ((b"INAM", title), (b"IART", b"Ada\0")))  # fmt: skip
+    items = b"".join(
+        name + struct.pack("<I", len(text)) + text + bytes(len(text) % 2)
+        for name, text in ((b"INAM", title), (b"IART", b"Ada\0"))
+    )
     chunk = b"LIST" + struct.pack("<I", 4 + len(items)) + b"INFO" + items
     return b"RIFF" + struct.pack("<I", len(content) + len(chunk) - 8) + content[8:36] + chunk + content[36:]
 
@@ -119,7 +140,21 @@ def test_tags_in_a_local_code_page_are_left_out_and_told(tmp_path, make, target)
     assert open_audio(tmp_path / "in").tags["title"] == "Grüße"
 
 
-BLOCK_ENCODINGS = [("wav", "IMA_ADPCM"), ("wav", "MS_ADPCM"), ("wav", "GSM610"), ("wav", "G721_32"), ("wav", "NMS_ADPCM_24"), ("w64", "IMA_ADPCM"), ("w64", "GSM610"), ("au", "G721_32"), ("au", "G723_24"), ("aiff", "IMA_ADPCM"), ("aiff", "PCM_S8"), ("aiff", "ULAW"), ("caf", "ALAC_16")]  # fmt: skip
+BLOCK_ENCODINGS = [
+    ("wav", "IMA_ADPCM"),
+    ("wav", "MS_ADPCM"),
+    ("wav", "GSM610"),
+    ("wav", "G721_32"),
+    ("wav", "NMS_ADPCM_24"),
+    ("w64", "IMA_ADPCM"),
+    ("w64", "GSM610"),
+    ("au", "G721_32"),
+    ("au", "G723_24"),
+    ("aiff", "IMA_ADPCM"),
+    ("aiff", "PCM_S8"),
+    ("aiff", "ULAW"),
+    ("caf", "ALAC_16"),
+]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +177,9 @@ def test_samples_of_fewer_bits_are_told(tmp_path, before, target, note):
 @pytest.mark.parametrize("num_samples", [1, 3001, 12715])
 def test_encodings_in_blocks_add_no_samples(tmp_path, extension, subtype, num_samples):
     """A whole number of blocks keeps its encoding; other lengths become plain samples, which is told."""
-    with soundfile.SoundFile(tmp_path / f"in.{extension}", "w", 8000, 1, subtype, format=FORMATS[f".{extension}"][0]) as file:  # fmt: skip
+    with soundfile.SoundFile(
+        tmp_path / f"in.{extension}", "w", 8000, 1, subtype, format=FORMATS[f".{extension}"][0]
+    ) as file:
         file.write(noise(num_samples))
     whole = open_audio(tmp_path / f"in.{extension}")
     for length in (num_samples, round(whole.duration * 8000)):
@@ -245,8 +282,13 @@ def test_what_is_no_recording_is_named(tmp_path, kind, message):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("out", "unknown output format ''"), ("out.xyz", "known are .*wav"), ("no/out.wav", "does not exist"), (".", "is a folder")],
-)  # fmt: skip
+    [
+        ("out", "unknown output format ''"),
+        ("out.xyz", "known are .*wav"),
+        ("no/out.wav", "does not exist"),
+        (".", "is a folder"),
+    ],
+)
 def test_where_nothing_can_be_written_is_named(tmp_path, name, message):
     with pytest.raises(AudioFileError, match=message):
         write_audio(tmp_path / name, noise(10, channels=1), 16000)

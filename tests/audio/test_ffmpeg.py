@@ -39,10 +39,31 @@ def films(tmp_path_factory):
         folder / "plain.mp4",
     )
     run(
-        *picture, "-itsoffset", "0.5", "-i", folder / "tone.wav", "-i", folder / "words.srt",
-        "-map", "0:v", "-map", "1:a", "-map", "1:a", "-map", "2:s", "-c:v", "mpeg4", "-c:a", "flac", "-c:s", "srt",
-        "-metadata:s:a:0", "language=deu", folder / "late.mkv",
-    )  # fmt: skip
+        *picture,
+        "-itsoffset",
+        "0.5",
+        "-i",
+        folder / "tone.wav",
+        "-i",
+        folder / "words.srt",
+        "-map",
+        "0:v",
+        "-map",
+        "1:a",
+        "-map",
+        "1:a",
+        "-map",
+        "2:s",
+        "-c:v",
+        "mpeg4",
+        "-c:a",
+        "flac",
+        "-c:s",
+        "srt",
+        "-metadata:s:a:0",
+        "language=deu",
+        folder / "late.mkv",
+    )
     return folder
 
 
@@ -109,7 +130,9 @@ def test_the_delay_of_an_encoder_does_not_add_up(tmp_path, extension):
         writer.write(audio)
     for index in range(3):
         decoded = read_audio(tmp_path / f"{index}.{extension}").audio
-        with AudioWriter(tmp_path / f"{index + 1}.{extension}", 48000, 1, like=open_audio(tmp_path / f"{index}.{extension}")) as writer:  # fmt: skip
+        with AudioWriter(
+            tmp_path / f"{index + 1}.{extension}", 48000, 1, like=open_audio(tmp_path / f"{index}.{extension}")
+        ) as writer:
             writer.write(decoded)
     decoded = read_audio(tmp_path / f"3.{extension}").audio
     assert abs(decoded.shape[1] - 48000) <= 1024  # a frame of AAC

@@ -73,16 +73,19 @@ def test_what_names_other_files_is_refused_at_once(tmp_path):
 
 
 MADE_BY_FFMPEG = (
-    "3gp aac ac3 aiff au avi caf eac3 flac flv m2ts m4a m4b m4v mka mkv mov mp2 mp3 mp4 mpg mxf nut oga ogg opus spx ts tta "
+    "3gp aac ac3 aiff au avi caf eac3 flac flv m2ts m4a m4b m4v mka mkv mov mp2 mp3 mp4 mpg mxf nut oga ogg opus "
+    "spx ts tta "
     "voc w64 wav webm wma wv"
 )
 
 
 def test_every_format_that_holds_its_sound_is_opened(tmp_path):
     special = {
-        "3gp": ["-c:a", "aac"], "mxf": ["-f", "mxf_opatom", "-c:a", "pcm_s16le"], "oga": ["-c:a", "libvorbis"],
+        "3gp": ["-c:a", "aac"],
+        "mxf": ["-f", "mxf_opatom", "-c:a", "pcm_s16le"],
+        "oga": ["-c:a", "libvorbis"],
         "spx": ["-c:a", "libvorbis", "-f", "ogg"],
-    }  # fmt: skip
+    }
     names = [f"a.{extension}" for extension in MADE_BY_FFMPEG.split()]
     outputs = [part for name in names for part in (*special.get(name[2:], []), "-map", "0", str(tmp_path / name))]
     run("-f", "lavfi", "-i", "sine=r=48000:d=0.3", *outputs)

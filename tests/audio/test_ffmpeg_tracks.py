@@ -16,19 +16,55 @@ PICTURE = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:d=1"]
 
 @pytest.fixture(scope="module")
 def rich(tmp_path_factory):
-    """A film with two sound tracks, subtitles, a font and a cover; one with a track of time codes; a song with a cover."""
+    """A film with two sound tracks, subtitles, a font and a cover; one with a track of time codes; a song with a
+    cover."""
     folder = tmp_path_factory.mktemp("rich")
     (folder / "words.srt").write_text("1\n00:00:00,100 --> 00:00:00,900\nhello\n")
     (folder / "letters.ttf").write_bytes(bytes(range(256)))
     run(*PICTURE, "-frames:v", "1", folder / "cover.jpg")
     run(
-        *PICTURE, *TONE, "-i", folder / "words.srt", "-map", "0", "-map", "1", "-map", "1", "-map", "2",
-        "-c:v", "mpeg4", "-c:a", "aac", "-c:s", "srt", "-metadata:s:a:0", "language=deu", "-metadata:s:a:0", "title=Deutsch",
-        "-metadata:s:a:1", "language=eng", "-metadata:s:a:1", "title=Commentary", "-metadata:s:s:0", "language=fre",
-        "-disposition:a:1", "comment", "-attach", folder / "letters.ttf",
-        "-metadata:s:t:0", "mimetype=application/x-truetype-font", "-attach", folder / "cover.jpg",
-        "-metadata:s:t:1", "mimetype=image/jpeg", "-metadata:s:t:1", "filename=front.jpg", folder / "film.mkv",
-    )  # fmt: skip
+        *PICTURE,
+        *TONE,
+        "-i",
+        folder / "words.srt",
+        "-map",
+        "0",
+        "-map",
+        "1",
+        "-map",
+        "1",
+        "-map",
+        "2",
+        "-c:v",
+        "mpeg4",
+        "-c:a",
+        "aac",
+        "-c:s",
+        "srt",
+        "-metadata:s:a:0",
+        "language=deu",
+        "-metadata:s:a:0",
+        "title=Deutsch",
+        "-metadata:s:a:1",
+        "language=eng",
+        "-metadata:s:a:1",
+        "title=Commentary",
+        "-metadata:s:s:0",
+        "language=fre",
+        "-disposition:a:1",
+        "comment",
+        "-attach",
+        folder / "letters.ttf",
+        "-metadata:s:t:0",
+        "mimetype=application/x-truetype-font",
+        "-attach",
+        folder / "cover.jpg",
+        "-metadata:s:t:1",
+        "mimetype=image/jpeg",
+        "-metadata:s:t:1",
+        "filename=front.jpg",
+        folder / "film.mkv",
+    )
     run(*PICTURE, *TONE, "-c:v", "mpeg4", "-c:a", "aac", "-timecode", "01:00:00:00", folder / "timed.mov")
     cover = ["-c:a", "aac", "-c:v", "copy", "-disposition:v", "attached_pic"]
     run(*TONE, "-i", folder / "cover.jpg", "-map", "0", "-map", "1", *cover, folder / "song.m4a")
@@ -40,11 +76,13 @@ def named_tracks(path) -> list[tuple]:
     tags, flags = ("language", "title", "filename"), ("comment", "attached_pic")
     return [
         (
-            item["codec_type"], item.get("codec_name"), *(item.get("tags", {}).get(tag) for tag in tags),
+            item["codec_type"],
+            item.get("codec_name"),
+            *(item.get("tags", {}).get(tag) for tag in tags),
             *(item["disposition"][flag] for flag in flags),
         )
         for item in streams(path)
-    ]  # fmt: skip
+    ]
 
 
 def test_all_tracks_of_a_film_stay_as_they_are(rich, tmp_path):
@@ -53,7 +91,10 @@ def test_all_tracks_of_a_film_stay_as_they_are(rich, tmp_path):
     assert named_tracks(tmp_path / "out.mkv")[2][1:6] == ("aac", "eng", "Commentary", None, 1)
     assert named_tracks(tmp_path / "out.mkv")[5] == ("video", "mjpeg", None, None, "front.jpg", 0, 1)
     for index in (0, 2, 3):
-        sizes = [[packet["size"] for packet in streams(path)[index]["packets"]] for path in (rich / "film.mkv", tmp_path / "out.mkv")]  # fmt: skip
+        sizes = [
+            [packet["size"] for packet in streams(path)[index]["packets"]]
+            for path in (rich / "film.mkv", tmp_path / "out.mkv")
+        ]
         assert sizes[0] == sizes[1]
     run("-dump_attachment:t:0", tmp_path / "letters", "-i", tmp_path / "out.mkv", "-t", "0", tmp_path / "none.wav")
     assert (tmp_path / "letters").read_bytes() == bytes(range(256))
@@ -78,7 +119,10 @@ def test_a_file_of_sound_alone_names_the_tracks_that_are_left_out(rich, tmp_path
     assert note == f"tracks that .wav cannot hold were left out: {lost} (front.jpg)"
     notes = copy(rich / "film.mkv", tmp_path / "out.avi")
     assert "subtitle subrip (fre), attachment ttf (letters.ttf), cover mjpeg (front.jpg)" in notes[0]
-    assert notes[1] == ".avi cannot hold language and title of all tracks: sound aac (deu, Deutsch), sound aac (eng, Commentary)"  # fmt: skip
+    assert (
+        notes[1]
+        == ".avi cannot hold language and title of all tracks: sound aac (deu, Deutsch), sound aac (eng, Commentary)"
+    )
 
 
 def test_data_tracks_and_covers(rich, tmp_path):

@@ -15,7 +15,17 @@ from speech_enhance.audio import ffmpeg
 from speech_enhance.audio.sndfile import quiet_mpg123
 
 needs_ffmpeg = pytest.mark.skipif(not ffmpeg.installed() and not os.environ.get("CI"), reason="ffmpeg is not installed")
-SUBTYPES = {"WAV": "PCM_16", "RF64": "PCM_16", "AIFF": "PCM_16", "AU": "PCM_16", "CAF": "PCM_16", "FLAC": "PCM_16", "OGG": "VORBIS", "OPUS": "OPUS", "MP3": None}  # fmt: skip
+SUBTYPES = {
+    "WAV": "PCM_16",
+    "RF64": "PCM_16",
+    "AIFF": "PCM_16",
+    "AU": "PCM_16",
+    "CAF": "PCM_16",
+    "FLAC": "PCM_16",
+    "OGG": "VORBIS",
+    "OPUS": "OPUS",
+    "MP3": None,
+}
 MP3_FRAME = 1152  # samples at 48 kHz
 
 
@@ -128,7 +138,7 @@ def flac_without_length() -> bytes:
         (2 * flac_without_length(), 140002),
     ],
     ids=["WAV 0", "WAV -1", "WAV 2 GB", "RF64 0", "AU 0", "AU -1", "CAF -1", "AIFF 0", "FLAC 0", "FLAC 0 twice"],
-)  # fmt: skip
+)
 def test_headers_without_a_length(tmp_path, without_ffmpeg, content, num_samples):
     """As programs write them into a pipe, and recorders that lose their power."""
     (tmp_path / "in").write_bytes(content)

@@ -1,7 +1,7 @@
 """Bad files, arguments and command lines by the thousand: each ends well, or in one of our own errors.
 
-The rounds here are the same in every run. `FUZZ_FACTOR=20 pytest tests/audio/test_fuzz.py` makes twenty times as many, others
-each time; what it finds is kept by Hypothesis and tried first from then on.
+The rounds here are the same in every run. `FUZZ_FACTOR=20 pytest tests/audio/test_fuzz.py` makes twenty times as many,
+others each time; what it finds is kept by Hypothesis and tried first from then on.
 """
 
 import contextlib
@@ -24,7 +24,18 @@ from speech_enhance.audio import ffmpeg
 from speech_enhance.jobs.file import UserError
 
 FACTOR = int(os.environ.get("FUZZ_FACTOR", "1"))
-FORMATS = {"WAV": "PCM_16", "WAVEX": "FLOAT", "FLAC": "PCM_24", "OGG": "VORBIS", "MP3": None, "AIFF": "PCM_16", "AU": "FLOAT", "CAF": "ALAC_16", "W64": "DOUBLE", "RF64": "PCM_U8"}  # fmt: skip
+FORMATS = {
+    "WAV": "PCM_16",
+    "WAVEX": "FLOAT",
+    "FLAC": "PCM_24",
+    "OGG": "VORBIS",
+    "MP3": None,
+    "AIFF": "PCM_16",
+    "AU": "FLOAT",
+    "CAF": "ALAC_16",
+    "W64": "DOUBLE",
+    "RF64": "PCM_U8",
+}
 
 
 def rounds(number: int):
@@ -110,9 +121,28 @@ def test_from_file_to_file(tmp_path, monkeypatch, tiny_pipeline, content, extens
     }
 
 
-JOINABLE = {"WAV": "PCM_16", "FLAC": "PCM_16", "OGG": "VORBIS", "OPUS": "OPUS", "MP3": None, "AIFF": "PCM_24", "AU": "PCM_16", "CAF": "PCM_16", "RF64": "FLOAT", "W64": "PCM_16"}  # fmt: skip
+JOINABLE = {
+    "WAV": "PCM_16",
+    "FLAC": "PCM_16",
+    "OGG": "VORBIS",
+    "OPUS": "OPUS",
+    "MP3": None,
+    "AIFF": "PCM_24",
+    "AU": "PCM_16",
+    "CAF": "PCM_16",
+    "RF64": "FLOAT",
+    "W64": "PCM_16",
+}
 LENGTHS = (300, 5001, 30000)
-SIZE_PLACES = {"WAV": (b"data", 4, 4), "RF64": (b"ds64", 16, 8), "AIFF": (b"SSND", 4, 4), "AU": (b".snd", 8, 4), "CAF": (b"data", 4, 8), "W64": (b"data", 16, 8), "FLAC": (b"fLaC", 22, 4)}  # fmt: skip
+SIZE_PLACES = {
+    "WAV": (b"data", 4, 4),
+    "RF64": (b"ds64", 16, 8),
+    "AIFF": (b"SSND", 4, 4),
+    "AU": (b".snd", 8, 4),
+    "CAF": (b"data", 4, 8),
+    "W64": (b"data", 16, 8),
+    "FLAC": (b"fLaC", 22, 4),
+}
 
 
 def file_of_length(format_name: str, num_samples: int) -> bytes:
@@ -128,8 +158,8 @@ FILES_OF_LENGTH = {(name, length): file_of_length(name, length) for name in JOIN
 
 @st.composite
 def joined_files(draw) -> tuple[str, bytes, int]:
-    """Files of one format joined, with lengths missing or wrong, tags, holes and an end cut off; with the name of the format
-    and how many samples are in the files that are whole."""
+    """Files of one format joined, with lengths missing or wrong, tags, holes and an end cut off; with the name of the
+    format and how many samples are in the files that are whole."""
     name = draw(st.sampled_from(sorted(JOINABLE)))
     lengths = draw(st.lists(st.sampled_from(LENGTHS), min_size=1, max_size=3))
     files = [bytearray(FILES_OF_LENGTH[name, length]) for length in lengths]
@@ -187,7 +217,23 @@ def test_no_less_is_read_than_ffmpeg_decodes(tmp_path, file):
     name, content, _ = file
     path = tmp_path / "in"
     path.write_bytes(content or b"x")
-    command = ["ffmpeg", "-v", "quiet", "-nostdin", "-i", path, "-map", "0:a:0", "-ac", "1", "-ar", "16000", "-f", "s16le", "-"]  # fmt: skip
+    command = [
+        "ffmpeg",
+        "-v",
+        "quiet",
+        "-nostdin",
+        "-i",
+        path,
+        "-map",
+        "0:a:0",
+        "-ac",
+        "1",
+        "-ar",
+        "16000",
+        "-f",
+        "s16le",
+        "-",
+    ]
     expected = len(subprocess.run(command, capture_output=True, check=False).stdout) // 2
     tolerance = dict.fromkeys(("OGG", "OPUS", "FLAC", "AU"), 4000) | {"MP3": 3 * 2400}  # of three files the delays
     check_length(path, content or b"x", expected, tolerance.get(name, 0))
@@ -223,11 +269,24 @@ def recordings(draw):
     audio=recordings() | st.lists(recordings(), max_size=2) | ANYTHING,
     sampling_rate=st.sampled_from([8000, 16000, 44100, 1000, 768000]) | ANYTHING,
     arguments=st.dictionaries(
-        st.sampled_from(["num_inference_steps", "num_estimates", "generator", "attenuation_limit_db", "mix", "max_gain", "independent_channels", "window_batch_size", "output_type", "return_dict"]),
+        st.sampled_from(
+            [
+                "num_inference_steps",
+                "num_estimates",
+                "generator",
+                "attenuation_limit_db",
+                "mix",
+                "max_gain",
+                "independent_channels",
+                "window_batch_size",
+                "output_type",
+                "return_dict",
+            ]
+        ),
         ANYTHING,
         max_size=2,
     ),
-)  # fmt: skip
+)
 def test_arguments_of_the_pipeline(tiny_pipeline, audio, sampling_rate, arguments):
     for name in ("num_inference_steps", "num_estimates"):  # hours of work are no finding
         if isinstance(arguments.get(name), int):
@@ -247,7 +306,42 @@ def test_reports_that_a_folder_job_goes_on_from():
     fuzz_reports(0, 1500 * FACTOR)
 
 
-WORDS = ["--preset", "best", "--quiet", "--preview", "--save-removed", "--scheduler", "lcm", "--steps", "2", "0", "--estimates", "--seed", "-1", "1e9", "--mix", "nan", "--attenuation-limit", "--model", "--device", "cpu", "--workers", "--format", "flac", "--plot", "x.png", "--", "-", "in.wav", "out.wav", ".", "/dev/null", "", "\n", "--no"]  # fmt: skip
+WORDS = [
+    "--preset",
+    "best",
+    "--quiet",
+    "--preview",
+    "--save-removed",
+    "--scheduler",
+    "lcm",
+    "--steps",
+    "2",
+    "0",
+    "--estimates",
+    "--seed",
+    "-1",
+    "1e9",
+    "--mix",
+    "nan",
+    "--attenuation-limit",
+    "--model",
+    "--device",
+    "cpu",
+    "--workers",
+    "--format",
+    "flac",
+    "--plot",
+    "x.png",
+    "--",
+    "-",
+    "in.wav",
+    "out.wav",
+    ".",
+    "/dev/null",
+    "",
+    "\n",
+    "--no",
+]
 
 
 @pytest.mark.slow

@@ -43,7 +43,11 @@ def table(tmp_path) -> Path:
     sounds[8] = {"bytes": None, "path": f"{tmp_path}/data/../elsewhere/private.wav"}
     path = tmp_path / "data" / "noisy.parquet"
     path.parent.mkdir()
-    columns = {"audio": sounds, "talker": [f"t{index}" for index in range(NUM_ROWS)], "score": [None, *range(1, NUM_ROWS)]}  # fmt: skip
+    columns = {
+        "audio": sounds,
+        "talker": [f"t{index}" for index in range(NUM_ROWS)],
+        "score": [None, *range(1, NUM_ROWS)],
+    }
     dataset = Dataset.from_dict(columns).cast_column("audio", Audio(decode=False))
     dataset.to_parquet(path)
     return path
@@ -66,11 +70,19 @@ def report(folder) -> list[dict]:
 def test_every_row_comes_out_once_and_a_broken_one_stops_nothing(table, tiny_model, capsys):
     assert enhance(table, tiny_model) == 1
     out = table.parents[1] / "out"
-    assert sorted(path.name for path in (out / "data").iterdir()) == [f"train-0000{i}-of-00003.parquet" for i in range(3)]  # fmt: skip
+    assert sorted(path.name for path in (out / "data").iterdir()) == [
+        f"train-0000{i}-of-00003.parquet" for i in range(3)
+    ]
     result = rows(out)
     assert result["talker"] == [f"t{index}" for index in range(NUM_ROWS)]
     assert result["score"] == [None, *range(1, NUM_ROWS)]
-    failed = {1: "cannot be read as audio", 4: "has no sound", 5: "outside the dataset", 7: "is empty", 8: "outside the dataset"}  # fmt: skip
+    failed = {
+        1: "cannot be read as audio",
+        4: "has no sound",
+        5: "outside the dataset",
+        7: "is empty",
+        8: "outside the dataset",
+    }
     for index, row in enumerate(result):
         if index in failed:
             assert row["audio"] is None
@@ -151,7 +163,8 @@ def test_audio_folders_in_and_out(tmp_path, tiny_model):
 
 @pytest.fixture
 def odd_table(tmp_path) -> Path:
-    """A Parquet file of three rows, the last one broken, with columns that Python, JSON or Datasets could stumble over."""
+    """A Parquet file of three rows, the last one broken, with columns that Python, JSON or Datasets could stumble
+    over."""
     plain = Dataset.from_dict(
         {
             "file_name": ["a", None, "c"],
@@ -250,7 +263,9 @@ def test_another_path_to_the_same_dataset_goes_on(table, tiny_model, monkeypatch
 def test_folders_of_parquet_files(table, tmp_path):
     for index, name in enumerate(("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001")):
         (tmp_path / "set" / "data").mkdir(parents=True, exist_ok=True)
-        Dataset.from_dict({"audio": [{"bytes": b"", "path": "x"}], "at": [index]}).to_parquet(tmp_path / "set" / "data" / f"{name}.parquet")  # fmt: skip
+        Dataset.from_dict({"audio": [{"bytes": b"", "path": "x"}], "at": [index]}).to_parquet(
+            tmp_path / "set" / "data" / f"{name}.parquet"
+        )
     (tmp_path / "set" / ".hidden.parquet").write_bytes(b"")
     for split, rows in (("train", [0, 1]), ("test", [2])):
         assert load_audio_dataset(str(tmp_path / "set"), split, ["audio"])["at"] == rows
@@ -271,7 +286,12 @@ def test_a_folder_of_audio_holds_what_a_folder_job_takes(tmp_path):
 def test_a_corpus_that_is_read_as_it_goes_by(table, tiny_model):
     """Shards are its files."""
     for index in range(2):
-        dataset = Dataset.from_dict({"audio": [{"bytes": flac(sound(3 * index + i)), "path": f"{i}.flac"} for i in range(3)], "at": [3 * index + i for i in range(3)]})  # fmt: skip
+        dataset = Dataset.from_dict(
+            {
+                "audio": [{"bytes": flac(sound(3 * index + i)), "path": f"{i}.flac"} for i in range(3)],
+                "at": [3 * index + i for i in range(3)],
+            }
+        )
         dataset.to_parquet(table.parent / f"part-{index}.parquet")
     out = table.parents[1] / "out"
     arguments = [table.parent / "part-*.parquet", out, "--model", tiny_model, "--streaming"]
@@ -283,10 +303,14 @@ def test_a_corpus_that_is_read_as_it_goes_by(table, tiny_model):
         (shard, row) for shard in (0, 1) for row in range(3)
     ]
     assert len({row["audio"]["path"] for row in result}) == 6
-    assert [soundfile.info(io.BytesIO(row["audio"]["bytes"])).frames for row in result] == [len(sound(i)) for i in range(6)]  # fmt: skip
+    assert [soundfile.info(io.BytesIO(row["audio"]["bytes"])).frames for row in result] == [
+        len(sound(i)) for i in range(6)
+    ]
 
 
-@pytest.mark.parametrize(("arguments", "message"), [(["nowhere-*.parquet"], "no file matches"), (["."], "no audio files")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "message"), [(["nowhere-*.parquet"], "no file matches"), (["."], "no audio files")]
+)
 def test_datasets_that_cannot_be_loaded_are_named(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert corpus.main([*arguments, "../out"]) == 2
@@ -297,7 +321,10 @@ def test_datasets_that_cannot_be_loaded_are_named(tmp_path, monkeypatch, capsys,
 
 
 def test_without_datasets_it_says_what_to_install(tmp_path):
-    code = "import sys; sys.modules['datasets'] = None; from speech_enhance import corpus; sys.exit(corpus.main(['x.parquet', 'out']))"  # fmt: skip
+    code = (
+        "import sys; sys.modules['datasets'] = None; from speech_enhance import corpus; "
+        "sys.exit(corpus.main(['x.parquet', 'out']))"
+    )
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()

@@ -1,10 +1,10 @@
-"""Calls of the demo's server, made at random: each is answered without HTTP 500 and without a traceback in the log, a good
-call is served all the while, and memory and disk stay bounded.
+"""Calls of the demo's server, made at random: each is answered without HTTP 500 and without a traceback in the log, a
+good call is served all the while, and memory and disk stay bounded.
 
     python -m tests.fuzz_api --seeds 0 10000
 
-Every seed is one call, the same in every run; a run that was cut short goes on with the next seed. Starts a server of its
-own around a tiny network, and stops it.
+Every seed is one call, the same in every run; a run that was cut short goes on with the next seed. Starts a server of
+its own around a tiny network, and stops it.
 """
 
 import argparse
@@ -28,14 +28,76 @@ from demo import Server, call, send, serve, upload
 
 CHECK_EVERY = 200  # calls
 MAX_GROWTH_MB = 300
-LIMITS = {"MAX_SECONDS": "5", "MAX_FILE_MB": "1", "MAX_WORK": "40", "MAX_TOTAL_MB": "1500", "STOP_UNHEARD_AFTER_SECONDS": "1"}  # fmt: skip
+LIMITS = {
+    "MAX_SECONDS": "5",
+    "MAX_FILE_MB": "1",
+    "MAX_WORK": "40",
+    "MAX_TOTAL_MB": "1500",
+    "STOP_UNHEARD_AFTER_SECONDS": "1",
+}
 GOOD = ["ddim", 1, 1, 0, 60, 1]
-CALLED = ("call/enhance", "call/enhance", "call/v2/enhance", "queue/join", "queue/join", "run/predict", "cancel", "reset", "upload")  # fmt: skip
-READ = ("call/enhance/", "call/v2/enhance/", "queue/data?session_hash=", "file=", "heartbeat", "info", "queue/status", "upload_progress?upload_id=", "stream/", "openapi.json", "../config", "../static/", "../assets/", "../")  # fmt: skip
-TEXTS = ("", "ddim", "heun", "lcm", "session", "../../etc/passwd", "/etc/passwd", "http://127.0.0.1/", "\0", "\n", "é\u202e", "%00", "a" * 3000, "nan", "1", "null", "{}")  # fmt: skip
+CALLED = (
+    "call/enhance",
+    "call/enhance",
+    "call/v2/enhance",
+    "queue/join",
+    "queue/join",
+    "run/predict",
+    "cancel",
+    "reset",
+    "upload",
+)
+READ = (
+    "call/enhance/",
+    "call/v2/enhance/",
+    "queue/data?session_hash=",
+    "file=",
+    "heartbeat",
+    "info",
+    "queue/status",
+    "upload_progress?upload_id=",
+    "stream/",
+    "openapi.json",
+    "../config",
+    "../static/",
+    "../assets/",
+    "../",
+)
+TEXTS = (
+    "",
+    "ddim",
+    "heun",
+    "lcm",
+    "session",
+    "../../etc/passwd",
+    "/etc/passwd",
+    "http://127.0.0.1/",
+    "\0",
+    "\n",
+    "é\u202e",
+    "%00",
+    "a" * 3000,
+    "nan",
+    "1",
+    "null",
+    "{}",
+)
 NUMBERS = (0, 1, -1, 2, 16, 50, 51, 60, 1.5, 1e300, -0.0, 10**30, 2**32, float("nan"), float("inf"))
 PARAMETERS = ("audio", "scheduler", "num_inference_steps", "num_estimates", "seed", "attenuation_limit_db", "mix")
-FIELDS = ("data", "fn_index", "session_hash", "event_id", "trigger_id", "event_data", "simple_format", "batched", "oauth_token", "audio", "seed", "mix")  # fmt: skip
+FIELDS = (
+    "data",
+    "fn_index",
+    "session_hash",
+    "event_id",
+    "trigger_id",
+    "event_data",
+    "simple_format",
+    "batched",
+    "oauth_token",
+    "audio",
+    "seed",
+    "mix",
+)
 
 
 class Fuzzer:
@@ -77,7 +139,12 @@ class Fuzzer:
 
     def body(self, rng: random.Random, name: str) -> bytes:
         """That of a call of `name`; now and then one of another form, or with bytes changed."""
-        body = {"data": self.arguments(rng), "fn_index": rng.randrange(-1, 11), "session_hash": f"s{rng.randrange(50)}", "event_id": "e"}  # fmt: skip
+        body = {
+            "data": self.arguments(rng),
+            "fn_index": rng.randrange(-1, 11),
+            "session_hash": f"s{rng.randrange(50)}",
+            "event_id": "e",
+        }
         if name == "call/v2/enhance":
             body = dict(zip(PARAMETERS, body["data"], strict=False))
         for _ in range(rng.choice((0, 0, 0, 0, 1, 2))):
@@ -90,7 +157,38 @@ class Fuzzer:
 
     def request(self, rng: random.Random) -> tuple[str, str, dict]:
         """Method, path and options of a request."""
-        headers = {} if rng.random() < 0.8 else {rng.choice(("Host", "Origin", "X-Forwarded-Host", "X-Forwarded-Proto", "Range", "Content-Type", "Accept-Encoding", "Referer", "Cookie")): rng.choice(("", "x", "evil.example", "localhost", "bytes=5-1", "bytes=a-b,", "multipart/form-data", "[", "://", "a=b; a"))}  # fmt: skip
+        headers = (
+            {}
+            if rng.random() < 0.8
+            else {
+                rng.choice(
+                    (
+                        "Host",
+                        "Origin",
+                        "X-Forwarded-Host",
+                        "X-Forwarded-Proto",
+                        "Range",
+                        "Content-Type",
+                        "Accept-Encoding",
+                        "Referer",
+                        "Cookie",
+                    )
+                ): rng.choice(
+                    (
+                        "",
+                        "x",
+                        "evil.example",
+                        "localhost",
+                        "bytes=5-1",
+                        "bytes=a-b,",
+                        "multipart/form-data",
+                        "[",
+                        "://",
+                        "a=b; a",
+                    )
+                )
+            }
+        )
         if rng.random() < 0.25:
             ending = rng.choice((*TEXTS, *(file["path"] for file in self.files)))[:500]
             path = quote(f"/gradio_api/{rng.choice(READ)}{ending}", safe="/=?%")
@@ -111,7 +209,11 @@ class Fuzzer:
         method, path, options = self.request(rng)
         streams = "queue/data" in path or "heartbeat" in path  # end with a listener only
         try:
-            with CLIENT.stream(method, self.server.url + path, **options | {"headers": {"X-Forwarded-For": visitor} | options["headers"]}) as answer:  # fmt: skip
+            with CLIENT.stream(
+                method,
+                self.server.url + path,
+                **options | {"headers": {"X-Forwarded-For": visitor} | options["headers"]},
+            ) as answer:
                 text = "" if streams else answer.read().decode("utf-8", "replace")
                 self.statuses[f"{answer.status_code}"] += 1
         except httpx.LocalProtocolError:
@@ -165,7 +267,9 @@ CLIENT = httpx.Client(timeout=60)
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", nargs=2, type=int, metavar=("FIRST", "LAST"), default=(0, 10000), help="LAST is not among them")  # fmt: skip
+    parser.add_argument(
+        "--seeds", nargs=2, type=int, metavar=("FIRST", "LAST"), default=(0, 10000), help="LAST is not among them"
+    )
     options = parser.parse_args(arguments)
     if not 0 <= options.seeds[0] < options.seeds[1]:
         parser.error("--seeds needs a first number and a larger one")
@@ -176,7 +280,11 @@ def main(arguments: list[str] | None = None) -> None:
             for first in range(*options.seeds, 1000):
                 following = fuzzer.run(first, min(first + 1000, options.seeds[1]))
                 statuses = ", ".join(f"{name}: {count}" for name, count in sorted(fuzzer.statuses.items()))
-                print(f"{following - options.seeds[0]} calls, {time.monotonic() - started:.0f} s, {fuzzer.growth_mb():+.0f} MB ({statuses})", flush=True)  # fmt: skip
+                print(
+                    f"{following - options.seeds[0]} calls, {time.monotonic() - started:.0f} s, "
+                    f"{fuzzer.growth_mb():+.0f} MB ({statuses})",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

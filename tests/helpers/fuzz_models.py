@@ -1,9 +1,11 @@
-"""Model folders with something wrong in one of their JSON files, by the thousand: each is refused in one line, or works.
+"""Model folders with something wrong in one of their JSON files, by the thousand: each is refused in one line, or
+works.
 
     python -m tests.fuzz_models --seeds 0 100000
 
-Every seed is a folder of its own, so a run can be stopped and resumed by range. The folder check, which builds nothing, sees
-every seed; of the folders it accepts every `--build`-th gets weights that fit, is loaded and enhances a short recording.
+Every seed is a folder of its own, so a run can be stopped and resumed by range. The folder check, which builds nothing,
+sees every seed; of the folders it accepts every `--build`-th gets weights that fit, is loaded and enhances a short
+recording.
 """
 
 import argparse
@@ -36,10 +38,132 @@ FILES = {
     "scheduler": "scheduler/scheduler_config.json",
     "vocoder": "vocoder/config.json",
 }
-WHOLE = [0, -1, 1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 20, 32, 64, 100, 128, 1000, 4096, 2**15, 2**20, 10**9, 2**31, 2**63, -(2**63), 10**30]  # fmt: skip
-BROKEN = [0.0, -0.0, 1e-300, 1e-8, 0.1, 0.5, 1.0, 1.5, 8.0, 64.0, 1e4, 1e38, 1e308, float("inf"), -float("inf"), float("nan")]  # fmt: skip
-WORDS = ["", "a/b", "../x", "evil", "\n", "é", "\0", "x" * 10000, "none", "auto", "linear", "learned", "fourier", "timestep", "resnet", "gelu", "v_prediction", "sample", "epsilon", "leading", "linspace", "trailing", "zero", "sigma_min", "bh1", "bh2", "heun", "midpoint", "dpmsolver", "sde-dpmsolver++", "log10", "slaney", "gain", "clean", "residual", "speecht5", "AttnDownBlock2D", "KDownBlock2D", "SkipUpBlock2D", "scale_shift", "spatial", "float16", "torch.load"]  # fmt: skip
-NAMES = ["quantization_config", "auto_map", "_attn_implementation", "transformers_weights", "_pipeline_settings", "solver_order", "steps_offset", "use_karras_sigmas", "use_beta_sigmas", "sigma_min", "thresholding", "algorithm_type", "final_sigmas_type", "variance_type", "disable_corrector", "solver_p", "tau_func", "original_inference_steps", "class_embed_type", "num_class_embeds", "mid_block_type", "mel_layout", "patch_bands", "sample_size", "frequency_warp", "num_views", "unknown", "_use_default_values", "__class__", "get", "items", "_internal_dict", ""]  # fmt: skip
+WHOLE = [
+    0,
+    -1,
+    1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    8,
+    9,
+    12,
+    16,
+    20,
+    32,
+    64,
+    100,
+    128,
+    1000,
+    4096,
+    2**15,
+    2**20,
+    10**9,
+    2**31,
+    2**63,
+    -(2**63),
+    10**30,
+]
+BROKEN = [
+    0.0,
+    -0.0,
+    1e-300,
+    1e-8,
+    0.1,
+    0.5,
+    1.0,
+    1.5,
+    8.0,
+    64.0,
+    1e4,
+    1e38,
+    1e308,
+    float("inf"),
+    -float("inf"),
+    float("nan"),
+]
+WORDS = [
+    "",
+    "a/b",
+    "../x",
+    "evil",
+    "\n",
+    "é",
+    "\0",
+    "x" * 10000,
+    "none",
+    "auto",
+    "linear",
+    "learned",
+    "fourier",
+    "timestep",
+    "resnet",
+    "gelu",
+    "v_prediction",
+    "sample",
+    "epsilon",
+    "leading",
+    "linspace",
+    "trailing",
+    "zero",
+    "sigma_min",
+    "bh1",
+    "bh2",
+    "heun",
+    "midpoint",
+    "dpmsolver",
+    "sde-dpmsolver++",
+    "log10",
+    "slaney",
+    "gain",
+    "clean",
+    "residual",
+    "speecht5",
+    "AttnDownBlock2D",
+    "KDownBlock2D",
+    "SkipUpBlock2D",
+    "scale_shift",
+    "spatial",
+    "float16",
+    "torch.load",
+]
+NAMES = [
+    "quantization_config",
+    "auto_map",
+    "_attn_implementation",
+    "transformers_weights",
+    "_pipeline_settings",
+    "solver_order",
+    "steps_offset",
+    "use_karras_sigmas",
+    "use_beta_sigmas",
+    "sigma_min",
+    "thresholding",
+    "algorithm_type",
+    "final_sigmas_type",
+    "variance_type",
+    "disable_corrector",
+    "solver_p",
+    "tau_func",
+    "original_inference_steps",
+    "class_embed_type",
+    "num_class_embeds",
+    "mid_block_type",
+    "mel_layout",
+    "patch_bands",
+    "sample_size",
+    "frequency_warp",
+    "num_views",
+    "unknown",
+    "_use_default_values",
+    "__class__",
+    "get",
+    "items",
+    "_internal_dict",
+    "",
+]
 MOST_SECONDS, MOST_MEGABYTES, MOST_WEIGHTS = 30, 1500, 5_000_000
 
 
@@ -48,16 +172,32 @@ def good_models(folder: Path) -> list[dict[str, dict]]:
     from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
     unet = ConditionalUNet2DModel(
-        in_channels=128, out_channels=32, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        in_channels=128,
+        out_channels=32,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
         attention_head_dim=8,
-    )  # fmt: skip
+    )
     vocoder = SpeechT5HifiGan(SpeechT5HifiGanConfig(upsample_initial_channel=16))
     SpeechEnhancementPipeline(
-        unet, training_scheduler(num_train_timesteps=20), vocoder, n_fft=1024, win_length=1024, hop_length=256,
-        min_frequency=80.0, max_frequency=7600.0, window_frames=64, overlap_frames=16, noise_floor_span=64,
-        noise_floor_block=16, compression="log10", mel_layout="speecht5",
-    ).save_pretrained(folder)  # fmt: skip
+        unet,
+        training_scheduler(num_train_timesteps=20),
+        vocoder,
+        n_fft=1024,
+        win_length=1024,
+        hop_length=256,
+        min_frequency=80.0,
+        max_frequency=7600.0,
+        window_frames=64,
+        overlap_frames=16,
+        noise_floor_span=64,
+        noise_floor_block=16,
+        compression="log10",
+        mel_layout="speecht5",
+    ).save_pretrained(folder)
     good = {name: json.loads((folder / file).read_text()) for name, file in FILES.items()}
     models = []
     for kind, scheduler in SCHEDULERS.items():
@@ -84,7 +224,21 @@ def hostile_value(draw: random.Random, old):
         near = [old + old, old[:-1], old[::-1], [old], old[:1] * draw.choice([0, 1, 2, 8, 9, 1000, 20000])]
     elif isinstance(old, dict):
         near = [{}, [old], {key: draw.choice(WHOLE) for key in old}]
-    others = [draw.choice(WHOLE), draw.choice(BROKEN), draw.choice(WORDS), True, False, None, [], {}, [[]], {"a": {}}, [draw.choice(WHOLE)], [draw.choice(WORDS)] * 2, [None]]  # fmt: skip
+    others = [
+        draw.choice(WHOLE),
+        draw.choice(BROKEN),
+        draw.choice(WORDS),
+        True,
+        False,
+        None,
+        [],
+        {},
+        [[]],
+        {"a": {}},
+        [draw.choice(WHOLE)],
+        [draw.choice(WORDS)] * 2,
+        [None],
+    ]
     return draw.choice(near if near and draw.random() < 0.5 else others)
 
 

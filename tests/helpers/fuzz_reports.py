@@ -20,12 +20,47 @@ from speech_enhance.jobs.folder import REPORT_NAME, FolderJob
 
 DONE, CHANGED, MISSING, NEW = "done.wav", "changed.flac", "ünï\udcff.wav", "new.ogg"
 FRAGMENTS = [
-    b"", b"\0", b"\n", b"\r", b"\xff\xfe", b"\xef\xbb\xbf", b"\xc3", b"\xed\xa0\x80", b"\\ud800", b'"', b"\\", b"{", b"}", b"[",
-    b"]", b",", b":", b"null", b"true", b"NaN", b"-Infinity", b"1e999", b"-0", b"9" * 400, b"9" * 5000, b"[" * 3000,
-    b'{"file":' * 2000, b"{}", b"[]", b"3", b'"file"', b'{"file": []}', b'{"file": {}}', b'{"file": null}', b'{"file": 1}',
-    b'{"file": "done.wav"}', b'{"file": "done.wav", "source": [], "choice": {}}', b'{"file": "../x.wav", "source": [0, 0]}',
-    b'{"file": "\\u0000"}', b" " * 9000,
-]  # fmt: skip
+    b"",
+    b"\0",
+    b"\n",
+    b"\r",
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    b"\xc3",
+    b"\xed\xa0\x80",
+    b"\\ud800",
+    b'"',
+    b"\\",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b":",
+    b"null",
+    b"true",
+    b"NaN",
+    b"-Infinity",
+    b"1e999",
+    b"-0",
+    b"9" * 400,
+    b"9" * 5000,
+    b"[" * 3000,
+    b'{"file":' * 2000,
+    b"{}",
+    b"[]",
+    b"3",
+    b'"file"',
+    b'{"file": []}',
+    b'{"file": {}}',
+    b'{"file": null}',
+    b'{"file": 1}',
+    b'{"file": "done.wav"}',
+    b'{"file": "done.wav", "source": [], "choice": {}}',
+    b'{"file": "../x.wav", "source": [0, 0]}',
+    b'{"file": "\\u0000"}',
+    b" " * 9000,
+]
 
 
 def make_job(folder: Path) -> FolderJob:
@@ -92,8 +127,8 @@ def any_value(draw: random.Random, depth: int = 3):
 
 
 def mutated(good: list[dict], draw: random.Random) -> bytes:
-    """A good report with values, lines and bytes changed. It never tells the time of the file that has changed, nor that
-    the one which failed was enhanced."""
+    """A good report with values, lines and bytes changed. It never tells the time of the file that has changed, nor
+    that the one which failed was enhanced."""
     rows = [dict(row) for row in good if draw.random() < 0.9]
     for _ in range(draw.choice([0, 0, 1, 2, 4])):
         row = draw.choice(rows) if rows else {}

@@ -30,8 +30,15 @@ def failure(load):
 def show(**values):
     print(json.dumps(values))
 """
-INSTALLED = PREAMBLE + "from speech_enhance import SpeechEnhancementPipeline\nload = SpeechEnhancementPipeline.from_pretrained\n"  # fmt: skip
-NOT_INSTALLED = PREAMBLE + "import importlib.util\nassert importlib.util.find_spec('speech_enhance') is None\nfrom diffusers import DiffusionPipeline\nload = DiffusionPipeline.from_pretrained\n"  # fmt: skip
+INSTALLED = (
+    PREAMBLE
+    + "from speech_enhance import SpeechEnhancementPipeline\nload = SpeechEnhancementPipeline.from_pretrained\n"
+)
+NOT_INSTALLED = (
+    PREAMBLE
+    + "import importlib.util\nassert importlib.util.find_spec('speech_enhance') is None\nfrom diffusers import "
+    "DiffusionPipeline\nload = DiffusionPipeline.from_pretrained\n"
+)
 
 
 SEVERAL = """
@@ -69,8 +76,12 @@ def client(
         environment["PYTHONPATH"] = str(bare)
     run = subprocess.run(
         [sys.executable, *options, "-c", preamble + code],
-        cwd=home.parent, env=environment, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        cwd=home.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout.strip().splitlines()[-1]) | {"stderr": run.stderr}
 

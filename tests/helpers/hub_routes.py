@@ -211,7 +211,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def refs(self, kind, repo):
         branches = self.find(repo, kind).branches
-        return 200, {"branches": [{"name": name, "ref": f"refs/heads/{name}", "targetCommit": sha} for name, sha in branches.items()], "tags": [], "converts": []}  # fmt: skip
+        return 200, {
+            "branches": [
+                {"name": name, "ref": f"refs/heads/{name}", "targetCommit": sha} for name, sha in branches.items()
+            ],
+            "tags": [],
+            "converts": [],
+        }
 
     def info(self, kind, repo, revision):
         return 200, self.find(repo, kind).info(revision or "main")

@@ -85,7 +85,12 @@ class Repository:
             parts = path[len(prefix) :].split("/")
             for depth in range(1, len(parts)) if recursive else range(1, min(2, len(parts))):
                 folder = prefix + "/".join(parts[:depth])
-                entries[folder] = {"type": "directory", "path": folder, "size": 0, "oid": hashlib.sha1(folder.encode()).hexdigest()}  # fmt: skip
+                entries[folder] = {
+                    "type": "directory",
+                    "path": folder,
+                    "size": 0,
+                    "oid": hashlib.sha1(folder.encode()).hexdigest(),
+                }
             if recursive or len(parts) == 1:
                 entries[path] = file.describe(path)
         if under and not entries:
@@ -137,8 +142,8 @@ def is_result(path: str) -> bool:
 
 
 def benchmark_errors(path: str, content: bytes, kind: str) -> list[str]:
-    """What the Hub's validation would find wrong in a model's results or in the definition of a benchmark, as far as the
-    documentation says."""
+    """What the Hub's validation would find wrong in a model's results or in the definition of a benchmark, as far as
+    the documentation says."""
     if kind == "model" and is_result(path):
         entries = yaml.safe_load(content)
         for entry in entries if isinstance(entries, list) else [{}]:
@@ -192,5 +197,9 @@ def metadata_errors(text: str, kind: str) -> list[str]:
         if len(data.get("short_description", "")) > 60:
             errors.append('"short_description" must have at most 60 characters')
         colours = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
-        errors += [f'"{name}" must be one of {sorted(colours)}' for name in ("colorFrom", "colorTo") if data.get(name, "red") not in colours]  # fmt: skip
+        errors += [
+            f'"{name}" must be one of {sorted(colours)}'
+            for name in ("colorFrom", "colorTo")
+            if data.get(name, "red") not in colours
+        ]
     return errors

@@ -8,10 +8,18 @@ from speech_enhance import SpeechEnhancementPipeline
 from speech_enhance.models.schedulers import training_scheduler
 
 INNER = {
-    "n_fft": 1024, "win_length": 1024, "hop_length": 256, "min_frequency": 80.0, "max_frequency": 7600.0,
-    "filter_norm": "slaney", "compression": "log10", "mel_scale": 0.2, "target": "residual",
-    "window_frames": 64, "overlap_frames": 16,
-}  # fmt: skip
+    "n_fft": 1024,
+    "win_length": 1024,
+    "hop_length": 256,
+    "min_frequency": 80.0,
+    "max_frequency": 7600.0,
+    "filter_norm": "slaney",
+    "compression": "log10",
+    "mel_scale": 0.2,
+    "target": "residual",
+    "window_frames": 64,
+    "overlap_frames": 16,
+}
 
 
 class SteadyUNet(OracleUNet):

@@ -17,7 +17,12 @@ def test_loading_without_trust_then_from_the_cache_then_offline(hub, published_d
         first = client(hub, home, DIGEST)
     assert first["digest"] == published_digest
     fetched = [path.split("/resolve/")[1].split("/", 1)[1] for method, path in requests if "/resolve/" in path]
-    wanted = {"model_index.json", "scheduler/scheduler_config.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"}  # fmt: skip
+    wanted = {
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+    }
     assert set(fetched) == wanted  # neither reports nor samples nor code
 
     with hub.recorded() as requests:
@@ -65,10 +70,14 @@ show(commit=digest(load("user/tiny", revision="{old}")), main=digest(load("user/
 
 @pytest.mark.slow
 def test_half_precision_variant(hub, published_digest, tmp_path):
-    """The variant alone is fetched where it is asked for, and not where it is not. Plain files that are half already are it."""
+    """The variant alone is fetched where it is asked for, and not where it is not. Plain files that are half already
+    are it."""
     folder = tiny_model(tmp_path / "model")
     SpeechEnhancementPipeline.from_pretrained(folder).save_pretrained(tmp_path / "both")
-    shutil.copy(folder / "unet" / "diffusion_pytorch_model.safetensors", tmp_path / "both" / "unet" / "diffusion_pytorch_model.fp16.safetensors")  # fmt: skip
+    shutil.copy(
+        folder / "unet" / "diffusion_pytorch_model.safetensors",
+        tmp_path / "both" / "unet" / "diffusion_pytorch_model.fp16.safetensors",
+    )
     hub.put("user/both", tmp_path / "both")
     SpeechEnhancementPipeline.from_pretrained(folder).save_pretrained(tmp_path / "single")
     hub.put("user/single", tmp_path / "single")
@@ -83,7 +92,9 @@ show(digest=digest(pipe), plain=digest(load("user/tiny", variant="fp16")),
     assert got["plain"] == published_digest
     assert "variant=fp16" in got["single"]
     fetched = {path for method, path in requests if "/user/both/resolve/" in path}
-    assert [path.rsplit("/", 1)[1] for path in fetched if path.endswith(".safetensors")] == ["diffusion_pytorch_model.fp16.safetensors"]  # fmt: skip
+    assert [path.rsplit("/", 1)[1] for path in fetched if path.endswith(".safetensors")] == [
+        "diffusion_pytorch_model.fp16.safetensors"
+    ]
     with hub.recorded() as requests:
         client(hub, tmp_path / "home2", "load('user/both'); show()")
     assert not [path for method, path in requests if "fp16" in path]
@@ -108,7 +119,12 @@ show(without=failure(lambda: load("user/private")), wrong=failure(lambda: load("
 @pytest.mark.slow
 def test_what_is_not_there_is_named(hub, tmp_path):
     folder = tiny_model(tmp_path / "model")
-    for name, missing in {"index": "model_index.json", "config": "unet/config.json", "scheduler": "scheduler/scheduler_config.json", "weights": "unet/diffusion_pytorch_model.safetensors"}.items():  # fmt: skip
+    for name, missing in {
+        "index": "model_index.json",
+        "config": "unet/config.json",
+        "scheduler": "scheduler/scheduler_config.json",
+        "weights": "unet/diffusion_pytorch_model.safetensors",
+    }.items():
         shutil.copytree(folder, tmp_path / name)
         (tmp_path / name / missing).unlink()
         hub.put(f"user/without-{name}", tmp_path / name)
@@ -123,7 +139,12 @@ show(repository=failure(lambda: load("user/nothing")), revision=failure(lambda: 
     assert got["revision"].startswith("RevisionNotFoundError")
     assert "gone" in got["revision"]
     assert "neither a valid local path nor a valid repo id" in got["name"]
-    for name, missing in {"index": "model_index.json", "config": "unet/config.json", "scheduler": "scheduler/scheduler_config.json", "weights": "unet/diffusion_pytorch_model.safetensors"}.items():  # fmt: skip
+    for name, missing in {
+        "index": "model_index.json",
+        "config": "unet/config.json",
+        "scheduler": "scheduler/scheduler_config.json",
+        "weights": "unet/diffusion_pytorch_model.safetensors",
+    }.items():
         assert got[name].startswith("OSError"), got[name]
         assert f"has no {missing}" in got[name], got[name]
 

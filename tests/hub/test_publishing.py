@@ -27,10 +27,20 @@ def test_a_repository_holds_model_card_samples_and_reports(hub, published):
     repository = hub.repository("user/tiny")
     files = repository.files()
     expected = {
-        ".gitattributes", "README.md", "model_index.json", "scheduler/scheduler_config.json", "unet/config.json",
-        "unet/diffusion_pytorch_model.safetensors", "results/validation.json", "results/validation.md",
-        "samples/noisy.wav", "samples/enhanced.wav", "samples/clean.wav", "samples/spectrograms.png", "samples/demo.png",
-    }  # fmt: skip
+        ".gitattributes",
+        "README.md",
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "results/validation.json",
+        "results/validation.md",
+        "samples/noisy.wav",
+        "samples/enhanced.wav",
+        "samples/clean.wav",
+        "samples/spectrograms.png",
+        "samples/demo.png",
+    }
     assert set(files) == expected
     model = published[0]
     for name in ("unet/diffusion_pytorch_model.safetensors", "unet/config.json", "model_index.json"):
@@ -116,7 +126,9 @@ def test_a_hub_that_stays_out_of_order_leaves_nothing_half_published(hub, publis
     assert "the Hub: " in run.stderr.splitlines()[-1]
     repository = hub.repository("user/down")
     assert set(repository.files("main")) == {".gitattributes"}
-    assert {"pipeline.py", "model_index.json", "unet/diffusion_pytorch_model.safetensors"} <= set(repository.files("remote-code"))  # fmt: skip
+    assert {"pipeline.py", "model_index.json", "unet/diffusion_pytorch_model.safetensors"} <= set(
+        repository.files("remote-code")
+    )
     assert publish(hub, tmp_path / "home", published, repo="user/down").returncode == 0
     assert len(repository.history["remote-code"]) == 1
 
@@ -149,7 +161,11 @@ def test_a_dry_run_writes_what_would_be_published_and_asks_nobody(hub, published
     assert run.returncode == 0, run.stderr
     assert requests == []
     for branch, name in {"model": "main", "code": "remote-code"}.items():
-        written = {path.relative_to(tmp_path / "out" / branch).as_posix(): path.read_bytes() for path in (tmp_path / "out" / branch).rglob("*") if path.is_file()}  # fmt: skip
+        written = {
+            path.relative_to(tmp_path / "out" / branch).as_posix(): path.read_bytes()
+            for path in (tmp_path / "out" / branch).rglob("*")
+            if path.is_file()
+        }
         sent = {path: file.content for path, file in hub.repository("user/tiny").files(name).items()}
         del sent[".gitattributes"]
         assert written == sent
@@ -174,7 +190,10 @@ def test_figures_are_published_as_results_of_a_benchmark(hub, published, tmp_pat
         arguments(published, "--benchmark", "user/benchmark", repo="user/other-measured"),
     )
     assert run.returncode == 0, run.stderr
-    code = "from huggingface_hub import HfApi\nshow(found=[vars(item) for item in HfApi().model_info('user/measured', expand=['evalResults']).eval_results])"  # fmt: skip
+    code = (
+        "from huggingface_hub import HfApi\nshow(found=[vars(item) for item in HfApi().model_info('user/measured', "
+        "expand=['evalResults']).eval_results])"
+    )
     found = {entry["task_id"]: entry for entry in client(hub, tmp_path / "home", code)["found"]}
     mean = json.loads((results / "validation.json").read_text())["ours, balanced"]["summary"]["pesq"]["mean"]
     assert found["pairs-valid_pesq"]["dataset_id"] == "user/benchmark"

@@ -44,7 +44,9 @@ def test_published_code_is_the_packages_own(path):
     for name in merged_modules(FILES[path]):
         ours |= definitions(ast.parse((PACKAGE / f"{name.replace('.', '/')}.py").read_text()))
     assert definitions(ast.parse(text)) == ours
-    assert "speech_enhance" not in [node.module.split(".")[0] for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]  # fmt: skip
+    assert "speech_enhance" not in [
+        node.module.split(".")[0] for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)
+    ]
     assert not re.search(r"^\s*from\s+\.", text, flags=re.MULTILINE)  # Diffusers looks for siblings by this pattern
     compile(text, path, "exec")
 
@@ -70,7 +72,10 @@ def write_modules(folder, modules: dict[str, str]):
 @pytest.mark.parametrize(
     ("modules", "message"),
     [
-        ({TOP: "from .other import f\ndef g(): ...", "pipelines.other": "def f(): ...\ndef g(): ..."}, r"pipelines/other\.py and pipelines/speech_enhancement\.py both define g"),
+        (
+            {TOP: "from .other import f\ndef g(): ...", "pipelines.other": "def f(): ...\ndef g(): ..."},
+            r"pipelines/other\.py and pipelines/speech_enhancement\.py both define g",
+        ),
         ({TOP: "from ..other import f\nimport soxr as f2", "other": "f2 = 1"}, "both define f2"),
         ({TOP: "def f():\n    from . import name"}, r"pipelines/speech_enhancement\.py, line 2: import from a module"),
         ({TOP: "from .. import name"}, r"line 1: import from a module, not from `\.\.`"),
@@ -79,7 +84,7 @@ def write_modules(folder, modules: dict[str, str]):
         ({TOP: "path = __file__"}, r"pipelines/speech_enhancement\.py uses __file__"),
         ({TOP: "from ..models.unet import fold", "models.unet": ""}, "needs fold of the component models.unet"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_into_one_file_is_refused(tmp_path, monkeypatch, modules, message):
     write_modules(tmp_path, {"models.unet": ""} | modules)
     monkeypatch.setattr(remote_code, "PACKAGE", tmp_path)
@@ -88,7 +93,10 @@ def test_what_does_not_fit_into_one_file_is_refused(tmp_path, monkeypatch, modul
 
 
 def test_imports_inside_functions_and_circles_are_resolved(tmp_path, monkeypatch):
-    top = '"""Top."""\nimport math\n\nfrom .a import one as uno\n\n\ndef two():\n    from .a import (\n        one,\n    )\n    from ..mel.b import three as tres\n\n    return math.floor(uno() + one() + tres())\n'
+    top = (
+        '"""Top."""\nimport math\n\nfrom .a import one as uno\n\n\ndef two():\n    from .a import (\n        one,\n '
+        "   )\n    from ..mel.b import three as tres\n\n    return math.floor(uno() + one() + tres())\n"
+    )
     first = "def one():\n    from .speech_enhancement import two\n\n    return 1 if two else 0\n"
     second = "import math\n\n\ndef three():\n    return math.pi\n"
     write_modules(tmp_path, {"models.unet": "", TOP: top, "pipelines.a": first, "mel.b": second})

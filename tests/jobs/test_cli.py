@@ -229,7 +229,8 @@ def test_without_stderr_nothing_goes_elsewhere(tmp_path, tiny_model):
         "load = cli.PipelineChoice.load\n"
         "def loud(self):\n    pair = load(self)\n    stream = pair[0].stream\n"
         "    def warned(*a, **k):\n"
-        "        for block in stream(*a, **k):\n            os.write(2, b'a warning of a library in C')\n            yield block\n"
+        "        for block in stream(*a, **k):\n            os.write(2, b'a warning of a library in C')\n            "
+        "yield block\n"
         "    pair[0].stream = warned\n    return pair\n"
         "cli.PipelineChoice.load = loud\n"
         "sys.exit(cli.main(sys.argv[1:]))"
@@ -268,8 +269,14 @@ def shell(script: str, folder, **options):
     """Run `script`, in which `$0` is Python."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        ["sh", "-c", script, sys.executable], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, **options
-    )  # fmt: skip
+        ["sh", "-c", script, sys.executable],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )
 
 
 def test_pipes(tmp_path, tiny_model):

@@ -217,9 +217,20 @@ def test_what_is_left_out_is_counted_and_named(archive, tiny_model, capsys):
 
 
 CODECS = {  # as other programs name recordings and films, and what ffmpeg is told to put into them
-    "a.ac3": (), "a.aifc": ("-f", "aiff"), "a.m4b": (), "a.mp2": (), "a.oga": ("-c:a", "libvorbis"), "a.snd": ("-f", "au"),
-    "a.voc": (), "a.wave": ("-f", "wav"), "b.avi": (), "b.flv": ("-ar", "44100"), "b.mpg": (), "b.ts": (), "b.wmv": (),
-}  # fmt: skip
+    "a.ac3": (),
+    "a.aifc": ("-f", "aiff"),
+    "a.m4b": (),
+    "a.mp2": (),
+    "a.oga": ("-c:a", "libvorbis"),
+    "a.snd": ("-f", "au"),
+    "a.voc": (),
+    "a.wave": ("-f", "wav"),
+    "b.avi": (),
+    "b.flv": ("-ar", "44100"),
+    "b.mpg": (),
+    "b.ts": (),
+    "b.wmv": (),
+}
 
 
 @pytest.mark.slow

@@ -75,7 +75,8 @@ def test_every_sample_comes_as_soon_as_promised_and_knows_nothing_of_the_future(
 
 
 def test_it_is_what_the_pipeline_makes_of_a_recording_up_to_then(tiny):
-    """With a window and an interval as long as the sound, the network sees what it sees in a recording of constant level."""
+    """With a window and an interval as long as the sound, the network sees what it sees in a recording of constant
+    level."""
     audio = np.tile(noise(512), 16)  # 64 frames, all alike
     timing = LiveTiming(look_ahead_ms=0, interval_ms=512, window_ms=512)
     live = tiny.live(16000, timing)
@@ -112,7 +113,11 @@ def test_reset_and_flush_begin_anew(tiny):
         ([0.0], TypeError, "`block` must be a numpy array, got list"),
         (np.zeros(10, np.int16), TypeError, "divide int16 by 32768"),
         (np.zeros((2, 0), np.int16), TypeError, "divide int16 by 32768"),
-        (np.zeros((1, 2, 3), np.float32), ValueError, r"must be \(samples,\), \(channels, samples\), got shape \(1, 2, 3\)"),
+        (
+            np.zeros((1, 2, 3), np.float32),
+            ValueError,
+            r"must be \(samples,\), \(channels, samples\), got shape \(1, 2, 3\)",
+        ),
         (np.float32(1), TypeError, "numpy array"),
         (np.full((2, 4), np.nan, np.float32), ValueError, "NaN or infinite"),
         (np.full((2, 4), np.inf, np.float32), ValueError, "NaN or infinite"),
@@ -121,7 +126,7 @@ def test_reset_and_flush_begin_anew(tiny):
         (np.zeros(5, np.float32), ValueError, "has 1 channels, the blocks before had 2"),
         (np.zeros((100, 2), np.float32), ValueError, "transpose it"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_block_changes_nothing(tiny, block, error, message):
     audio = noise(16000, channels=2)
     live = tiny.live(16000, SHORT)

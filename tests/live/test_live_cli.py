@@ -42,7 +42,8 @@ def test_without_portaudio(tmp_path, monkeypatch, capsys):
 
 
 class FakeSystem(FakeDevices):
-    """Devices that run: a clock of 10 ms gives noise to the input and takes the output, for `seconds`; then it stands still."""
+    """Devices that run: a clock of 10 ms gives noise to the input and takes the output, for `seconds`; then it stands
+    still."""
 
     def __init__(self, seconds: float = 60.0):
         super().__init__(device(0, "Mic", 1, 0), device(1, "Cable", 0, 2), rates=(16000,))

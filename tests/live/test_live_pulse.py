@@ -30,8 +30,11 @@ def pulse(tmp_path):
     runtime = tmp_path / "run"
     runtime.mkdir(mode=0o700)
     environment = os.environ | {
-        "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(runtime), "PULSE_SOURCE": "talk.monitor", "PULSE_SINK": "clean",
-    }  # fmt: skip
+        "HOME": str(tmp_path),
+        "XDG_RUNTIME_DIR": str(runtime),
+        "PULSE_SOURCE": "talk.monitor",
+        "PULSE_SINK": "clean",
+    }
     sinks = [f"--load=module-null-sink sink_name={name} rate={RATE}" for name in ("talk", "clean")]
     options = ["-n", "--daemonize=no", "--exit-idle-time=-1", "--disable-shm=yes", "--load=module-native-protocol-unix"]
     server = subprocess.Popen(["pulseaudio", *options, *sinks], env=environment, stderr=subprocess.DEVNULL)
@@ -63,7 +66,20 @@ def test_what_is_played_at_one_end_arrives_at_the_other(pulse, tiny_model, tmp_p
     """With --attenuation-limit 0 the sound is the same; delay and gaps are as the command says."""
     silence = subprocess.Popen(["pacat", "--latency-msec=20", "--device=talk", "/dev/zero"], env=pulse)
     recorders = [record(pulse, f"{name}.monitor", tmp_path / f"{name}.raw") for name in ("talk", "clean")]
-    command = [sys.executable, "-m", "speech_enhance", "live", "--input", "pulse", "--output", "pulse", "--buffer", "100", "--rate", str(RATE)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "speech_enhance",
+        "live",
+        "--input",
+        "pulse",
+        "--output",
+        "pulse",
+        "--buffer",
+        "100",
+        "--rate",
+        str(RATE),
+    ]
     command += ["--model", str(tiny_model), "--attenuation-limit", "0", "--record", str(tmp_path / "kept.wav")]
     live = subprocess.Popen(command, env=pulse, stderr=subprocess.PIPE, text=True)
     try:

@@ -23,7 +23,8 @@ def oracle():
 
 
 def drive(session: LiveSession, audio: np.ndarray, work=lambda number: True) -> np.ndarray:
-    """Play `audio (channels, samples)` to the session as a device does, the worker working in between where `work` says so."""
+    """Play `audio (channels, samples)` to the session as a device does, the worker working in between where `work` says
+    so."""
     outputs = []
     for number, start in enumerate(range(0, audio.shape[1], BLOCK)):
         block = audio[:, start : start + BLOCK]
@@ -196,8 +197,12 @@ class FakeDevices:
 
 def device(index: int, name: str, inputs: int, outputs: int) -> dict:
     return {
-        "index": index, "name": name, "max_input_channels": inputs, "max_output_channels": outputs, "default_samplerate": 44100.0,
-    }  # fmt: skip
+        "index": index,
+        "name": name,
+        "max_input_channels": inputs,
+        "max_output_channels": outputs,
+        "default_samplerate": 44100.0,
+    }
 
 
 def test_devices_are_found_by_name_number_and_default():

@@ -89,7 +89,8 @@ def test_every_section_is_there(card, about):
 
 @pytest.mark.parametrize("folder", OWN, ids=lambda folder: folder.name)
 def test_the_bundled_cards_are_what_the_templates_give(folder):
-    """After new results or a change of a template: `python model_cards/publish.py speech_enhance/checkpoints/… --card`."""
+    """After new results or a change of a template: `python model_cards/publish.py speech_enhance/checkpoints/…
+    --card`."""
     before = (folder / "README.md").read_bytes()
     try:
         main([str(folder), "--card"])

@@ -49,7 +49,10 @@ def test_other_values_are_refused_without_the_pipelines_checks_too(old_folder):
 def test_training_configs(tmp_path, bands):
     unet = json.dumps({**TINY_UNET, "patch_bands": bands})
     path = tmp_path / "config.yaml"
-    path.write_text(f"output_dir: out\nspeech: [{{path: a}}]\nnoise: [{{path: b}}]\nunet: {unet}\npipeline: {{initial_noise_scale: 1.0}}\n")  # fmt: skip
+    path.write_text(
+        f"output_dir: out\nspeech: [{{path: a}}]\nnoise: [{{path: b}}]\nunet: {unet}\npipeline: "
+        f"{{initial_noise_scale: 1.0}}\n"
+    )
     if bands is None:
         config = load_config(path)
         assert "patch_bands" not in config.unet

@@ -8,8 +8,8 @@ from conftest import TINY_LAYOUT, TINY_UNET, OracleUNet, noise, quiet
 from speech_enhance import PRESETS, SCHEDULERS, SpeechEnhancementPipeline, make_scheduler, preset_settings
 from speech_enhance.models.schedulers import LAST_ALPHA_CUMPROD, training_scheduler, zero_snr_betas
 
-# Largest error of the recovered mel in units of the diffusion's sample. Three schedulers stop at the first noise level of the
-# schedule, σ = .01, instead of 0: what is left is the largest of 5,000 draws, about 4.4 σ.
+# Largest error of the recovered mel in units of the diffusion's sample. Three schedulers stop at the first noise level
+# of the schedule, σ = .01, instead of 0: what is left is the largest of 5,000 draws, about 4.4 σ.
 TOLERANCE = dict.fromkeys(SCHEDULERS, 2e-3) | dict.fromkeys(("deis", "sasolver", "tcd"), 0.05)
 
 
@@ -65,7 +65,8 @@ class RememberingOracle(OracleUNet):
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize("num_inference_steps", [1, 2, 4, 16])
 def test_a_network_is_shown_its_last_estimate(name, num_inference_steps):
-    """Zero at first, then at every call of the network what its last answer implies: with a perfect network, the truth."""
+    """Zero at first, then at every call of the network what its last answer implies: with a perfect network, the
+    truth."""
     unet = RememberingOracle(**TINY_UNET | {"in_channels": 160})
     pipeline = quiet(SpeechEnhancementPipeline(unet, training_scheduler(), **TINY_LAYOUT, self_conditioning=True))
     pipeline.scheduler = make_scheduler(name, pipeline.scheduler.config)

@@ -63,7 +63,10 @@ def test_save_and_load(tiny_unet, tmp_path):
         )
 
 
-@pytest.mark.parametrize(("sample", "condition"), [((1, 80, 16), (1, 3, 80, 16)), ((1, 1, 80, 16), (1, 2, 80, 16)), ((1, 1, 80, 16), (1, 3, 80, 17))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("sample", "condition"),
+    [((1, 80, 16), (1, 3, 80, 16)), ((1, 1, 80, 16), (1, 2, 80, 16)), ((1, 1, 80, 16), (1, 3, 80, 17))],
+)
 def test_wrong_shapes_are_named(tiny_unet, sample, condition):
     with pytest.raises(ValueError, match="must be"):
         tiny_unet(torch.zeros(sample), 0, torch.zeros(condition))

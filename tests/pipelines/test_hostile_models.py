@@ -71,7 +71,11 @@ def refuse(folder: Path, capsys, message: str) -> None:
     [
         (SCHEDULER, {"solver_order": 10**9}, "`solver_order` must be from 1 to 8, got 1000000000"),
         (SCHEDULER, {"trained_betas": [0.5] * 10**6}, "scheduler_config.json must be a regular file of at most"),
-        (SCHEDULER, {"trained_betas": []}, "`trained_betas` must be 1000 numbers, as `num_train_timesteps` says, got 0"),
+        (
+            SCHEDULER,
+            {"trained_betas": []},
+            "`trained_betas` must be 1000 numbers, as `num_train_timesteps` says, got 0",
+        ),
         (SCHEDULER, {"trained_betas": [NAN] * 1000}, "`trained_betas` must be from 0 to 1, got nan"),
         (SCHEDULER, {"sample_max_value": NAN}, "`sample_max_value` must be from -10000.0 to 10000.0, got nan"),
         (SCHEDULER, {"__class__": None}, "'__class__' is no name of a setting"),
@@ -88,7 +92,11 @@ def refuse(folder: Path, capsys, message: str) -> None:
         (INDEX, {"noise_floor_block": 0}, "`noise_floor_block` must be from 8 to"),
         (INDEX, {"gain_exponent": NAN}, "`gain_exponent` must be from 0.01 to 100, got nan"),
         (INDEX, {"gain_exponent": INF}, "`gain_exponent` must be from 0.01 to 100, got inf"),
-        (INDEX, {"initial_noise_scale": 0.0}, "`initial_noise_scale` is no longer a setting and must be 1.0 or left out, got 0.0"),
+        (
+            INDEX,
+            {"initial_noise_scale": 0.0},
+            "`initial_noise_scale` is no longer a setting and must be 1.0 or left out, got 0.0",
+        ),
         (INDEX, {"initial_noise_scale": 10**4000}, "`initial_noise_scale` is no longer a setting"),
         (INDEX, {"target": "clean"}, '`target` must be "gain" or "residual"'),
         (NETWORK, {"patch_bands": 2}, "`patch_bands` is no longer a setting and must be None or left out, got 2"),
@@ -112,7 +120,7 @@ def refuse(folder: Path, capsys, message: str) -> None:
         (VOCODER, {"resblock_dilation_sizes": [[], [], []]}, "must not have empty lists"),
         (VOCODER, {"leaky_relu_slope": NAN}, "`leaky_relu_slope` must be from 0 to 1, got nan"),
     ],
-)  # fmt: skip
+)
 def test_settings_that_ask_for_too_much_are_refused_in_one_line(folder, capsys, name, entries, message):
     change(folder, name, **entries)
     refuse(folder, capsys, message)

@@ -197,7 +197,9 @@ def test_honest_folders_pass(good, tmp_path):
     pipeline = SpeechEnhancementPipeline.from_pretrained(good)
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.save_pretrained(tmp_path / "swapped")
-    assert type(SpeechEnhancementPipeline.from_pretrained(tmp_path / "swapped").scheduler) is DPMSolverMultistepScheduler  # fmt: skip
+    assert (
+        type(SpeechEnhancementPipeline.from_pretrained(tmp_path / "swapped").scheduler) is DPMSolverMultistepScheduler
+    )
     (tmp_path / "swapped" / "unet" / "config.json").unlink()
     SpeechEnhancementPipeline.from_pretrained(tmp_path / "swapped", unet=pipeline.unet)
 

@@ -19,11 +19,19 @@ from transformers import (
 
 LETTERS = "the quick brown fox jumps over the lazy dog. The mel is mended before the vocoder speaks."
 TINY = {
-    "hidden_size": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_layers": 1,
-    "decoder_attention_heads": 2, "decoder_ffn_dim": 16, "speech_decoder_prenet_units": 8,
-    "speech_decoder_postnet_layers": 1, "speech_decoder_postnet_units": 8, "num_conv_pos_embeddings": 16,
+    "hidden_size": 16,
+    "encoder_layers": 1,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 16,
+    "decoder_layers": 1,
+    "decoder_attention_heads": 2,
+    "decoder_ffn_dim": 16,
+    "speech_decoder_prenet_units": 8,
+    "speech_decoder_postnet_layers": 1,
+    "speech_decoder_postnet_units": 8,
+    "num_conv_pos_embeddings": 16,
     "speaker_embedding_dim": 512,
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +40,13 @@ def hub_models(tmp_path_factory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("speecht5")
     (folder / "letters.txt").write_text(f"{LETTERS}\n" * 3)
     sentencepiece.SentencePieceTrainer.train(
-        input=str(folder / "letters.txt"), model_prefix=str(folder / "spm_char"), model_type="char", vocab_size=40,
-        hard_vocab_limit=False, minloglevel=5,
-    )  # fmt: skip
+        input=str(folder / "letters.txt"),
+        model_prefix=str(folder / "spm_char"),
+        model_type="char",
+        vocab_size=40,
+        hard_vocab_limit=False,
+        minloglevel=5,
+    )
     tokenizer = SpeechT5Tokenizer(vocab_file=str(folder / "spm_char.model"))
     SpeechT5Processor(SpeechT5FeatureExtractor(), tokenizer).save_pretrained(folder / "tts")
     torch.manual_seed(0)

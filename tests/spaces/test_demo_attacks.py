@@ -1,5 +1,5 @@
-"""What hostile visitors of the web demo try: each is refused in one line, the log stays free of tracebacks, and others are
-served all the while."""
+"""What hostile visitors of the web demo try: each is refused in one line, the log stays free of tracebacks, and others
+are served all the while."""
 
 import io
 import json
@@ -46,7 +46,20 @@ def one_line_each(printed: str) -> bool:
     return not re.search(r"Traceback|^\s|.{300}", printed, re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example", "demo.example.evil.example", "demo.example@evil.example", "[::1", "", "x" * 300])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "evil.example",
+        "evil.example:80",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "demo.example.evil.example",
+        "demo.example@evil.example",
+        "[::1",
+        "",
+        "x" * 300,
+    ],
+)
 def test_a_foreign_name_is_not_answered(server, name):
     """A page of evil.example whose name leads to 127.0.0.1 is of the same origin for a browser."""
     for headers in ({"Host": name}, {"X-Forwarded-Host": name}):
@@ -56,7 +69,19 @@ def test_a_foreign_name_is_not_answered(server, name):
             assert "ALLOWED_HOSTS" in answer.text
 
 
-@pytest.mark.parametrize("name", ["127.0.0.1:7860", "localhost", "[::1]:7860", "192.168.1.5", "demo.example", "DEMO.example:8000", "other.example", "user-demo.hf.space"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "127.0.0.1:7860",
+        "localhost",
+        "[::1]:7860",
+        "192.168.1.5",
+        "demo.example",
+        "DEMO.example:8000",
+        "other.example",
+        "user-demo.hf.space",
+    ],
+)
 def test_own_names_are_answered(server, name):
     assert send(server, "GET", "/config", headers={"Host": name}).status_code == 200
 
@@ -89,11 +114,54 @@ def raw(server, request: bytes) -> bytes:
 
 
 def test_only_what_the_page_needs_is_served(server):
-    for path in ("/gradio_api/run/enhance", "/gradio_api/api/enhance", "/gradio_api/call/show_enhanced", "/gradio_api/component_server", "/gradio_api/process_recording", "/gradio_api/vibe-edit", "/gradio_api/undo-vibe-edit", "/gradio_api/vibe-code", "/gradio_api/run-history/connect", "/login", "/gradio_api/stream/x", "/gradio_api/UPLOAD"):  # fmt: skip
+    for path in (
+        "/gradio_api/run/enhance",
+        "/gradio_api/api/enhance",
+        "/gradio_api/call/show_enhanced",
+        "/gradio_api/component_server",
+        "/gradio_api/process_recording",
+        "/gradio_api/vibe-edit",
+        "/gradio_api/undo-vibe-edit",
+        "/gradio_api/vibe-code",
+        "/gradio_api/run-history/connect",
+        "/login",
+        "/gradio_api/stream/x",
+        "/gradio_api/UPLOAD",
+    ):
         assert send(server, "POST", path, json={"data": []}).status_code == 403, path
-    for path in ("/monitoring", "/monitoring/summary", "/gradio_api/deep_link?session_hash=x", "/gradio_api/dev/reload", "/gradio_api/token", "/gradio_api/user", "/gradio_api/vibe-code", "/gradio_api/run-history/buckets", "/gradio_api/runs", "/gradio_api/upload_progress?upload_id=x", "/gradio_api/stream/a/b/1/playlist.m3u8", "/gradio_api/custom_component/1/client/component/x", "/gradio_api/proxy=http://127.0.0.1/", "/gradio_api/FILE=HTTP://127.0.0.1/", "/gradio_api/file//etc/passwd", "/docs", "/pwa_icon"):  # fmt: skip
+    for path in (
+        "/monitoring",
+        "/monitoring/summary",
+        "/gradio_api/deep_link?session_hash=x",
+        "/gradio_api/dev/reload",
+        "/gradio_api/token",
+        "/gradio_api/user",
+        "/gradio_api/vibe-code",
+        "/gradio_api/run-history/buckets",
+        "/gradio_api/runs",
+        "/gradio_api/upload_progress?upload_id=x",
+        "/gradio_api/stream/a/b/1/playlist.m3u8",
+        "/gradio_api/custom_component/1/client/component/x",
+        "/gradio_api/proxy=http://127.0.0.1/",
+        "/gradio_api/FILE=HTTP://127.0.0.1/",
+        "/gradio_api/file//etc/passwd",
+        "/docs",
+        "/pwa_icon",
+    ):
         assert send(server, "GET", path).status_code == 403, path
-    for path in (f"/assets/{'x' * 300}", "/static/..%2f..%2f..%2fetc/passwd", "/assets/../../../etc/passwd", "/gradio_api/file=..%2f..%2fetc/passwd", "/gradio_api/file=%00", "/gradio_api/file=a%0ab", f"/gradio_api/file={'x' * 5000}", "/gradio_api/file=\\\\host\\share", "/gradio_api/queue/data", "/gradio_api/queue/data?session_hash=%00", "/gradio_api/heartbeat/%0a"):  # fmt: skip
+    for path in (
+        f"/assets/{'x' * 300}",
+        "/static/..%2f..%2f..%2fetc/passwd",
+        "/assets/../../../etc/passwd",
+        "/gradio_api/file=..%2f..%2fetc/passwd",
+        "/gradio_api/file=%00",
+        "/gradio_api/file=a%0ab",
+        f"/gradio_api/file={'x' * 5000}",
+        "/gradio_api/file=\\\\host\\share",
+        "/gradio_api/queue/data",
+        "/gradio_api/queue/data?session_hash=%00",
+        "/gradio_api/heartbeat/%0a",
+    ):
         answer = send(server, "GET", path)
         assert 400 <= answer.status_code < 500, (path, answer.status_code)
         assert "root:" not in answer.text
@@ -123,7 +191,33 @@ def test_long_headers_and_many_requests(server):
     wait_for(lambda: send(server, "GET", "/config", visitor).status_code == 200)
 
 
-WRONG = [None, True, -1, 2.5, 1e300, 10**30, float("nan"), float("-inf"), "", "ddim", "x" * 3000, "\n", [], [[]], ["ddim", {}], {}, {"a": 1}, {"path": 1, "meta": FILE}, {"path": "/etc/passwd", "meta": FILE}, {"path": "\0", "meta": FILE}, {"path": "a.wav"}, {"path": "../" * 500, "meta": FILE}, {"path": "", "meta": FILE}, {"path": "x" * 5000, "meta": FILE}, {"path": "http://127.0.0.1/", "meta": FILE}]  # fmt: skip
+WRONG = [
+    None,
+    True,
+    -1,
+    2.5,
+    1e300,
+    10**30,
+    float("nan"),
+    float("-inf"),
+    "",
+    "ddim",
+    "x" * 3000,
+    "\n",
+    [],
+    [[]],
+    ["ddim", {}],
+    {},
+    {"a": 1},
+    {"path": 1, "meta": FILE},
+    {"path": "/etc/passwd", "meta": FILE},
+    {"path": "\0", "meta": FILE},
+    {"path": "a.wav"},
+    {"path": "../" * 500, "meta": FILE},
+    {"path": "", "meta": FILE},
+    {"path": "x" * 5000, "meta": FILE},
+    {"path": "http://127.0.0.1/", "meta": FILE},
+]
 
 
 def test_wrong_values_are_refused_in_one_line(server):
@@ -165,9 +259,26 @@ def test_a_number_out_of_its_range_is_refused_by_name(server):
 
 
 def test_wrong_calls_are_refused_in_one_line(server):
-    bodies = [b"", b"{", b"[]", b"null", b"1" * 5000, b"[" * 50000, b'{"data": 1}', b'{"data": {"a": 1}}', b'{"data": ["\\ud800"]}', b"\xff"]  # fmt: skip
-    bodies += [json.dumps({"data": [], "fn_index": index, "session_hash": "s"}).encode() for index in (None, -1, 999, "1", 1.5, True, [], 10**30)]  # fmt: skip
-    bodies += [json.dumps({"data": [], "fn_index": 2, "session_hash": name, "event_id": name}).encode() for name in (None, 1, "", "a b", "x" * 65, "../x", [])]  # fmt: skip
+    bodies = [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"1" * 5000,
+        b"[" * 50000,
+        b'{"data": 1}',
+        b'{"data": {"a": 1}}',
+        b'{"data": ["\\ud800"]}',
+        b"\xff",
+    ]
+    bodies += [
+        json.dumps({"data": [], "fn_index": index, "session_hash": "s"}).encode()
+        for index in (None, -1, 999, "1", 1.5, True, [], 10**30)
+    ]
+    bodies += [
+        json.dumps({"data": [], "fn_index": 2, "session_hash": name, "event_id": name}).encode()
+        for name in (None, 1, "", "a b", "x" * 65, "../x", [])
+    ]
     for path in ("queue/join", "run/predict", "cancel"):
         for body in bodies:
             answer = send(server, "POST", f"/gradio_api/{path}", content=body)
@@ -223,7 +334,12 @@ def test_wrong_values_from_the_page(server):
 
 def test_uploads_that_are_none(server):
     def parts(*headers: str) -> bytes:
-        return b"".join(b"--x\r\nContent-Disposition: form-data; " + header.encode() + b"\r\n\r\nabc\r\n" for header in headers) + b"--x--\r\n"  # fmt: skip
+        return (
+            b"".join(
+                b"--x\r\nContent-Disposition: form-data; " + header.encode() + b"\r\n\r\nabc\r\n" for header in headers
+            )
+            + b"--x--\r\n"
+        )
 
     kind = {"Content-Type": "multipart/form-data; boundary=x"}
     for body in (
@@ -250,7 +366,22 @@ def test_uploads_that_are_none(server):
         assert b" 413 " in (answer := raw(server, request.encode())) or b" 400 " in answer
 
 
-@pytest.mark.parametrize("name", ["../../x.wav", "/etc/x.wav", "..\\x.wav", "a\0.wav", "\u202e.wav.exe", "~root.wav", "-rf", "con.wav", "a" * 400 + ".wav", "%2e%2e%2fx.wav", "é" * 200 + ".wav"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../x.wav",
+        "/etc/x.wav",
+        "..\\x.wav",
+        "a\0.wav",
+        "\u202e.wav.exe",
+        "~root.wav",
+        "-rf",
+        "con.wav",
+        "a" * 400 + ".wav",
+        "%2e%2e%2fx.wav",
+        "é" * 200 + ".wav",
+    ],
+)
 def test_names_of_uploads(server, name):
     """Whatever it is called, a file lies in a folder of its own below the demo's."""
     content = flac(noise(800, seed=len(name)))
@@ -271,7 +402,10 @@ def test_the_disk_cannot_be_filled(server):
     for _ in range(3):
         upload(server, os.urandom(1_900_000), visitor=visitor)
     answer = send(server, "POST", "/gradio_api/upload", visitor, files={"files": ("a.wav", os.urandom(1_900_000))})
-    assert (answer.status_code, answer.text) == (507, "Your files take 6 MB on this server, which is the limit; wait until the oldest are deleted.")  # fmt: skip
+    assert (answer.status_code, answer.text) == (
+        507,
+        "Your files take 6 MB on this server, which is the limit; wait until the oldest are deleted.",
+    )
     chunks = iter([b"x" * 1000] * 10)
     assert send(server, "POST", "/gradio_api/upload", visitor, content=chunks).status_code == 507
     other = "2001:db8::1"
@@ -366,6 +500,9 @@ def test_a_folder_that_was_there_is_not_emptied(tmp_path, tiny_model):
         time.sleep(1.5)
         assert (own / "mine.wav").read_bytes() == b"of years"
     assert {path.name for path in own.iterdir()} == {"empty", "mine.wav"}
-    with pytest.raises(AssertionError, match="cannot make a folder for temporary files") as caught, serve(tmp_path / "other", GRADIO_TEMP_DIR=str(own / "mine.wav")):  # fmt: skip
+    with (
+        pytest.raises(AssertionError, match="cannot make a folder for temporary files") as caught,
+        serve(tmp_path / "other", GRADIO_TEMP_DIR=str(own / "mine.wav")),
+    ):
         pass
     assert "Traceback" not in str(caught.value)

@@ -151,7 +151,11 @@ def test_a_voice_memo_comes_back_as_one(tmp_path):
     from files import save
 
     soundfile.write(tmp_path / "a.wav", 0.1 * noise(16000), 16000)
-    for name, result in (("memo.m4a", "memo-enhanced.m4a"), ("video.mp4", "video-enhanced.m4a"), ("memo.xyz", "memo-enhanced.wav")):  # fmt: skip
+    for name, result in (
+        ("memo.m4a", "memo-enhanced.m4a"),
+        ("video.mp4", "video-enhanced.m4a"),
+        ("memo.xyz", "memo-enhanced.wav"),
+    ):
         source = tmp_path / name
         command = ["ffmpeg", "-v", "error", "-i", str(tmp_path / "a.wav"), "-c:a", "aac", "-f", "mp4", str(source)]
         subprocess.run(command, check=True)

@@ -95,7 +95,11 @@ def test_example_at_a_click(page):
     assert picture.evaluate("(image) => image.decode().then(() => image.naturalWidth)") > 800
     assert "gain" in picture.get_attribute("alt")
     names = ["Original", "Enhanced", "Removed"]
-    assert [choice.get_attribute("aria-label") for choice in page.get_by_role("radio").all() if choice.locator("xpath=ancestor::section").count()] == names  # fmt: skip
+    assert [
+        choice.get_attribute("aria-label")
+        for choice in page.get_by_role("radio").all()
+        if choice.locator("xpath=ancestor::section").count()
+    ] == names
     assert page.locator("#player .lane span").all_inner_texts() == names
     heights = page.locator("#player .lane").evaluate_all("(lanes) => lanes.map((lane) => lane.offsetHeight)")
     assert len(set(heights)) == 1
@@ -207,7 +211,10 @@ def test_presets_fill_the_advanced_settings_and_tell_their_seconds(page, tmp_pat
     soundfile.write(tmp_path / "minutes.wav", noise(8000 * 150), 8000)
     upload(page, tmp_path / "minutes.wav")
     wait_for(lambda: re.findall(r"(?:about|under) (\d+) (s|min)", preset.inner_text()))
-    costs = [int(count) * (60 if unit == "min" else 1) for count, unit in re.findall(r"(?:about|under) (\d+) (s|min)", preset.inner_text())]  # fmt: skip
+    costs = [
+        int(count) * (60 if unit == "min" else 1)
+        for count, unit in re.findall(r"(?:about|under) (\d+) (s|min)", preset.inner_text())
+    ]
     assert len(costs) == 3
     assert costs == sorted(costs)
     assert costs[2] > 3 * costs[0]
@@ -234,7 +241,8 @@ def test_a_file_that_is_no_sound_is_refused_in_one_sentence(page, tmp_path):
 
 @pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
 def test_everything_that_is_needed_is_in_sight(browser, server, tmp_path, size):
-    """The progress stands beside the button, and an example plays at once; on a desk the result is on the same screen."""
+    """The progress stands beside the button, and an example plays at once; on a desk the result is on the same
+    screen."""
     width, height = size
     phone = {"has_touch": True, "is_mobile": True} if width < 600 else {}
     with visit(browser, server, viewport={"width": width, "height": height}, **phone) as page:

@@ -97,7 +97,15 @@ def test_only_one_function_is_offered(client):
     named = client.view_api(return_format="dict")["named_endpoints"]
     assert list(named) == ["/enhance"]
     parameters = [item["parameter_name"] for item in named["/enhance"]["parameters"]]
-    assert parameters == ["audio", "scheduler", "num_inference_steps", "num_estimates", "seed", "attenuation_limit_db", "mix"]  # fmt: skip
+    assert parameters == [
+        "audio",
+        "scheduler",
+        "num_inference_steps",
+        "num_estimates",
+        "seed",
+        "attenuation_limit_db",
+        "mix",
+    ]
     assert [item["label"] for item in named["/enhance"]["returns"]] == ["enhanced", "facts"]
 
 
@@ -129,7 +137,11 @@ def test_bad_files_are_refused_with_a_sentence(client, server, tmp_path):
             ask(client, tmp_path / name)
     assert "Traceback" not in server.printed
     soundfile.write(tmp_path / "good.wav", noise(8000), 16000)
-    for arguments, sentence in [({"num_inference_steps": 999}, "Steps must be a number from 1 to"), ({"scheduler": "magic"}, "magic"), ({"seed": -1}, "Seed must be a whole number")]:  # fmt: skip
+    for arguments, sentence in [
+        ({"num_inference_steps": 999}, "Steps must be a number from 1 to"),
+        ({"scheduler": "magic"}, "magic"),
+        ({"seed": -1}, "Seed must be a whole number"),
+    ]:
         with pytest.raises(AppError, match=sentence):
             ask(client, tmp_path / "good.wav", **arguments)
     assert ask(client, tmp_path / "good.wav")[1]["duration"] == 0.5
@@ -269,7 +281,16 @@ def test_load(tmp_path):
     """All answers right and memory flat, as far as so few requests tell: `MAX_GROWTH` is for the whole load test."""
     import sys
 
-    command = [sys.executable, "spaces/load_test.py", "--requests", "24", "--visitors", "2", "--output", tmp_path / "report"]  # fmt: skip
+    command = [
+        sys.executable,
+        "spaces/load_test.py",
+        "--requests",
+        "24",
+        "--visitors",
+        "2",
+        "--output",
+        tmp_path / "report",
+    ]
     subprocess.run(command, cwd=ROOT, check=False, timeout=1800)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["failures"] == []
@@ -278,7 +299,10 @@ def test_load(tmp_path):
 
 
 def test_wrong_settings_of_the_server(tmp_path):
-    for variables, sentence in [({"MAX_QUEUE": "many"}, "MAX_QUEUE must be a whole number"), ({"MODEL_ID": str(tmp_path)}, "is no pipeline folder")]:  # fmt: skip
+    for variables, sentence in [
+        ({"MAX_QUEUE": "many"}, "MAX_QUEUE must be a whole number"),
+        ({"MODEL_ID": str(tmp_path)}, "is no pipeline folder"),
+    ]:
         with (
             pytest.raises(AssertionError, match=sentence) as caught,
             serve(tmp_path / next(iter(variables)), **variables),

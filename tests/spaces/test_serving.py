@@ -107,8 +107,16 @@ def test_length_is_judged_before_anything_is_decoded(tmp_path):
 
 @pytest.mark.parametrize(
     ("seconds", "limit", "told"),
-    [(303, 300, "5 min 3 s"), (300.02, 300, "5 min 0.02 s"), (2.002, 2, "2.002 s"), (7203, 7200, "2 h 3 s"), (90, 60, "90 s"), (3660, 300, "1 h 1 min"), (120.6, 120, "2 min 1 s")],
-)  # fmt: skip
+    [
+        (303, 300, "5 min 3 s"),
+        (300.02, 300, "5 min 0.02 s"),
+        (2.002, 2, "2.002 s"),
+        (7203, 7200, "2 h 3 s"),
+        (90, 60, "90 s"),
+        (3660, 300, "1 h 1 min"),
+        (120.6, 120, "2 min 1 s"),
+    ],
+)
 def test_a_length_differs_from_the_limit_that_it_exceeds(tmp_path, seconds, limit, told):
     """“5 min long; the limit is 5 min” says nothing."""
     path = write(tmp_path / "a.wav", np.full((1, round(seconds * 1000)), 0.1), 1000, subtype="PCM_U8")
@@ -261,7 +269,10 @@ def test_old_files_are_deleted(tmp_path):
 
 def test_requests_at_the_same_time_do_not_meet(enhancer):
     """Each thread must get what it would get alone: another scheduler, other steps, another recording."""
-    jobs = [(noise(20000 + 999 * i, channels=1, seed=i), Settings(name, i + 1, seed=i)) for i, name in enumerate(["ddim", "dpmsolver++", "euler", "lcm"])]  # fmt: skip
+    jobs = [
+        (noise(20000 + 999 * i, channels=1, seed=i), Settings(name, i + 1, seed=i))
+        for i, name in enumerate(["ddim", "dpmsolver++", "euler", "lcm"])
+    ]
     alone = [enhancer.enhance(audio, 16000, settings).audio for audio, settings in jobs]
     together = [None] * len(jobs)
 

@@ -38,9 +38,13 @@ def test_training_and_pipeline_see_the_same_condition(tiny_pipeline):
     spectra = stft_pair(0 * waveform, waveform, tiny_pipeline.mel_config)
     clean_mel, noisy_mel = (mel_spectrogram(spectrum.abs(), tiny_pipeline.mel_config) for spectrum in spectra)
     clean_sample, condition = training_windows(
-        clean_mel.repeat(16, 1, 1), noisy_mel.repeat(16, 1, 1), torch.arange(0, 16 * 48, 48), settings.window_frames,
-        tiny_pipeline.condition_config, tiny_pipeline.mel_target,
-    )  # fmt: skip
+        clean_mel.repeat(16, 1, 1),
+        noisy_mel.repeat(16, 1, 1),
+        torch.arange(0, 16 * 48, 48),
+        settings.window_frames,
+        tiny_pipeline.condition_config,
+        tiny_pipeline.mel_target,
+    )
     torch.testing.assert_close(torch.cat(shown), condition)
     assert (clean_sample[:-1] == -1).all()
 

@@ -32,7 +32,17 @@ def test_a_run_ends_as_a_repository(hub, corpus, tmp_path):
     again = "show(digest=digest(load('user/run')))"
     assert client(hub, tmp_path / "home2", again, token="hf_loopbacktoken")["digest"]
 
-    run = command(hub, tmp_path / "home", "training/train.py", "--config", config, "--resume", "--push_to_hub", "user/run", token="hf_wrong")  # fmt: skip
+    run = command(
+        hub,
+        tmp_path / "home",
+        "training/train.py",
+        "--config",
+        config,
+        "--resume",
+        "--push_to_hub",
+        "user/run",
+        token="hf_wrong",
+    )
     assert run.returncode == 2
     assert "Traceback" not in run.stderr
     assert "--push_to_hub" in run.stderr.splitlines()[-1]

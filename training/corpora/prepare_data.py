@@ -29,7 +29,14 @@ from training.pairs.making import PairsConfig, Talkers, pair_features, pair_rows
 
 SAMPLING_RATE = 16000
 NOISE_PEAK = 10 ** (-6 / 20)
-PATTERNS = ("speech-train-*.parquet", "speech-valid-*.parquet", "noise-train-*.parquet", "noise-valid-*.parquet", "pairs-valid-*.parquet", "README.md")  # fmt: skip
+PATTERNS = (
+    "speech-train-*.parquet",
+    "speech-valid-*.parquet",
+    "noise-train-*.parquet",
+    "noise-valid-*.parquet",
+    "pairs-valid-*.parquet",
+    "README.md",
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,11 @@ def build(config: DataConfig, folder: Path, seed: int, max_bytes: int) -> str:
     Raises:
         ValueError: if a corpus gives nothing or has a talker on both sides.
     """
-    writers = {(kind, split): ShardWriter(folder, f"{kind}-{split}", features(kind), max_bytes) for kind in ("speech", "noise") for split in ("train", "valid")}  # fmt: skip
+    writers = {
+        (kind, split): ShardWriter(folder, f"{kind}-{split}", features(kind), max_bytes)
+        for kind in ("speech", "noise")
+        for split in ("train", "valid")
+    }
     summary: dict[tuple, dict] = {}
     side_of_unit: dict[tuple, str] = {}
     skipped_by_corpus: dict[str, Counter] = {}
@@ -110,7 +121,10 @@ def build(config: DataConfig, folder: Path, seed: int, max_bytes: int) -> str:
                 )
             for row in rows(corpus, recording, config, skipped):
                 writers[corpus.kind, recording.split].write(row)
-                entry = summary.setdefault((corpus.kind, recording.split, corpus.corpus, recording.licence), {"rows": 0, "seconds": 0.0, "speakers": set()})  # fmt: skip
+                entry = summary.setdefault(
+                    (corpus.kind, recording.split, corpus.corpus, recording.licence),
+                    {"rows": 0, "seconds": 0.0, "speakers": set()},
+                )
                 entry["rows"], entry["seconds"] = entry["rows"] + 1, entry["seconds"] + row["duration"]
                 entry["speakers"] |= {recording.speaker} - {None}
                 written += 1

@@ -2,9 +2,9 @@
 
     python -m training.corpora.push_data --data data --repo user/dataset [--private]
 
-Takes the Parquet files `KIND-train-*` and `KIND-valid-*` of a folder that `prepare_data.py` wrote (KIND is speech, noise or
-pairs): every kind becomes a configuration, `train` and `valid` its splits `train` and `validation`. Every row needs a licence,
-which the card adds up. The token is that of `hf auth login` or of HF_TOKEN.
+Takes the Parquet files `KIND-train-*` and `KIND-valid-*` of a folder that `prepare_data.py` wrote (KIND is speech,
+noise or pairs): every kind becomes a configuration, `train` and `valid` its splits `train` and `validation`. Every row
+needs a licence, which the card adds up. The token is that of `hf auth login` or of HF_TOKEN.
 """
 
 import argparse
@@ -79,7 +79,8 @@ def card_text(repo: str, parts: dict[tuple[str, str], Dataset]) -> str:
     lines = [
         "# Speech and noise for training speech enhancement",
         "",
-        "Recordings (FLAC in Parquet) put together by `training/corpora/prepare_data.py` of `speech_enhance`. The licence of every row is",
+        "Recordings (FLAC in Parquet) put together by `training/corpora/prepare_data.py` of `speech_enhance`. The "
+        "licence of every row is",
         "in its column `licence`; the recordings keep the licences and terms of the corpora that they come from:",
         "",
         *licence_table(parts),
@@ -106,7 +107,8 @@ def push_parts(parts: dict[tuple[str, str], Dataset], repo: str, private: bool |
 
 
 def describe(repo: str, text: str, languages: list[str], tags: list[str], files: dict[str, str] | None = None) -> str:
-    """Push `files`, texts by their path in the repository, then the card with the body `text`; gives the dataset's address."""
+    """Push `files`, texts by their path in the repository, then the card with the body `text`; gives the dataset's
+    address."""
     api = HfApi()
     for path, content in (files or {}).items():
         api.upload_file(path_or_fileobj=content.encode(), path_in_repo=path, repo_id=repo, repo_type="dataset")

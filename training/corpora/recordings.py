@@ -110,8 +110,8 @@ class Recording:
 
 
 def sides(corpora: list[CorpusConfig], seed: int, min_seconds: float) -> list[Callable[[str], bool]]:
-    """For each of `corpora`, the function that says of a talker, group or recording whether it is for validation. Entries
-    that share corpus, kind and share are split as one; recordings below `min_seconds` do not count."""
+    """For each of `corpora`, the function that says of a talker, group or recording whether it is for validation.
+    Entries that share corpus, kind and share are split as one; recordings below `min_seconds` do not count."""
     units: dict[tuple, set[str]] = defaultdict(set)
     for corpus in corpora:
         if 0 < corpus.valid_share < 1 and not corpus.stream:

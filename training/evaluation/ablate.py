@@ -1,9 +1,10 @@
 """Train every variant of a plan at the same cost and score what came out, quality and speed side by side.
 
-    OMP_NUM_THREADS=1 python -m training.evaluation.ablate --plan training/configs/ablations.yaml --output training/results/ablations
+    OMP_NUM_THREADS=1 python -m training.evaluation.ablate --plan training/configs/ablations.yaml --output
+    training/results/ablations
 
-A run that is already in OUTPUT.runs.jsonl is not made again, so the command goes on where it was stopped, and may be started
-once for each seed at the same time (`--seeds`). Writes
+A run that is already in OUTPUT.runs.jsonl is not made again, so the command goes on where it was stopped, and may be
+started once for each seed at the same time (`--seeds`). Writes
 OUTPUT.json (every run) and OUTPUT.md (the table) of the variants whose runs are complete. The budget is counted in
 multiply-adds, so the runs of a plan may be made on different machines, busy or not.
 """
@@ -53,7 +54,8 @@ class AblationPlan:
         sets: Sets of pairs by name. If there are any, every file of them is scored at each of `measured_steps`, and a
             difference counts if it is sure for every seed, paired by file; `pairs` is not used.
         measured_steps: Numbers of inference steps to score `sets` at.
-        dereverb: How much of the late reverberation is to go in a set of that name, from 0 to 1, where a model has learnt that.
+        dereverb: How much of the late reverberation is to go in a set of that name, from 0 to 1, where a model has
+            learnt that.
         output_dir: Folder of the runs.
     """
 
@@ -135,7 +137,8 @@ def train_variant(config: dict) -> None:
 
 
 def score_model(folder: Path, pairs: list[Pair], base: TrainingConfig) -> dict[str, float]:
-    """Means over `pairs` at one step, PESQ at four, and the processor time of one step as a multiple of that of `base`."""
+    """Means over `pairs` at one step, PESQ at four, and the processor time of one step as a multiple of that of
+    `base`."""
     pipeline = SpeechEnhancementPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     one_step = measure(pipeline, FIRST, pairs)
@@ -166,8 +169,8 @@ def relative_cost(pipeline: SpeechEnhancementPipeline, base: TrainingConfig, pai
 
 
 def run_plan(plan: AblationPlan, stored: Path, train: bool = True, seeds: list[int] | None = None) -> list[dict]:
-    """Every run of `plan` that `stored` lacks, appended to it one by one, of all seeds or of `seeds` alone, or none without
-    `train`; all runs of the plan."""
+    """Every run of `plan` that `stored` lacks, appended to it one by one, of all seeds or of `seeds` alone, or none
+    without `train`; all runs of the plan."""
     common = plan.common | {"max_minutes": None, "validation_pairs": None, "checkpoint_every": 0}
     base = variant_config(read_yaml(plan.config), common)
     rows = [json.loads(line) for line in stored.read_text(encoding="utf-8").splitlines()] if stored.exists() else []
@@ -232,10 +235,13 @@ def paired_report(runs: dict[str, list[dict]], plan: AblationPlan) -> list[str]:
     """Means over seeds on every set and number of steps, with the differences from the first variant paired by file."""
     first, limit = next(iter(runs)), f", {plan.pairs_limit} files of each set" if plan.pairs_limit else ""
     lines = [
-        f"# Variants of {plan.config} at the cost of {plan.steps} of its steps, seeds {', '.join(map(str, plan.seeds))}",
+        f"# Variants of {plan.config} at the cost of {plan.steps} of its steps, seeds "
+        f"{', '.join(map(str, plan.seeds))}",
         "",
-        f"Every run costs as many multiply-adds as the first. Scores are means over seeds with DDIM{limit}. In brackets: the "
-        "difference from the first variant, and for each seed its 95 % interval over files. A difference is **bold** if it lies on "
+        f"Every run costs as many multiply-adds as the first. Scores are means over seeds with DDIM{limit}. In "
+        "brackets: the "
+        "difference from the first variant, and for each seed its 95 % interval over files. A difference is **bold** "
+        "if it lies on "
         "the same side of 0 for every seed.",
         "",
         "| variant | changes | optimiser steps | windows |",
@@ -251,10 +257,12 @@ def spread_report(by_name: dict[str, list[dict]], plan: AblationPlan) -> list[st
     """Means over seeds, and the difference from the first variant beside the spread between seeds."""
     first = next(iter(plan.variants))
     lines = [
-        f"# Variants of {plan.config} at the cost of {plan.steps} of its steps, seeds {', '.join(map(str, plan.seeds))}",
+        f"# Variants of {plan.config} at the cost of {plan.steps} of its steps, seeds "
+        f"{', '.join(map(str, plan.seeds))}",
         "",
         f"Every run costs as many multiply-adds as the first. Time is that of enhancing in one step, over the first "
-        f"variant's. Scores on {plan.pairs} at one step; in brackets the difference from the first row, **bold** where it is larger "
+        f"variant's. Scores on {plan.pairs} at one step; in brackets the difference from the first row, **bold** "
+        "where it is larger "
         "than the largest difference between two seeds of one variant.",
         "",
         "| variant | changes | steps | windows | PESQ | ESTOI | SI-SDR (dB) | PESQ, 4 steps | time |",

@@ -131,7 +131,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     instructions = torch.backends.cpu.get_cpu_capability()
     results = {
-        "machine": f"{platform.machine()}, {instructions}, {os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads",
+        "machine": f"{platform.machine()}, {instructions}, {os.cpu_count()} cores, torch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads",
         "real_time_factor": {
             backend: real_time_factors(options.model, options.runs, backend) for backend in ("torch", "onnx")
         },
@@ -160,7 +161,8 @@ def markdown(results: dict) -> str:
         onnx = results["real_time_factor"]["onnx"][name]
         lines.append(
             f"| {name} | {row['scheduler']} | {row['num_inference_steps']} | {row['num_estimates']} "
-            f"| {row['real_time_factor']:.3f} | {row['slowest']:.3f} | {onnx['real_time_factor']:.3f} | {onnx['slowest']:.3f} |"
+            f"| {row['real_time_factor']:.3f} | {row['slowest']:.3f} | {onnx['real_time_factor']:.3f} | "
+            f"{onnx['slowest']:.3f} |"
         )
     headings = {
         "real_time_factor_by_seconds": "seconds of audio",

@@ -97,9 +97,11 @@ def mean(row: dict, name: str = "pesq") -> float:
 def derive_presets(rows: list[dict]) -> dict[str, Preset]:
     """The presets that the rows speak for.
 
-    `fast` is one step of DDIM: every scheduler's single step is the same estimate. `best` is the setting of best mean PESQ
-    with at most 16 evaluations, `balanced` the cheapest with at most 4 over which the best of those does not gain. Either is
-    `fast` if it does not gain over that. To gain is to be better paired by file, the whole 95 % interval above 0.
+    `fast` is one step of DDIM: every scheduler's single step is the same estimate. `best` is the setting of best mean
+        PESQ
+    with at most 16 evaluations, `balanced` the cheapest with at most 4 over which the best of those does not gain.
+    Either is `fast` if it does not gain over that. To gain is to be better paired by file, the whole 95 % interval
+    above 0.
     """
 
     def gains(row, over):
@@ -150,7 +152,8 @@ def markdown(rows: list[dict], presets: dict[str, Preset], title: str) -> str:
         if names[setting] or setting.num_estimates > 1 or setting.scheduler == "ddim":
             gain = bootstrap_gain(scores(row), scores(base))
             lines.append(
-                f"| {label(row)} | {', '.join(names[setting])} | {row['evaluations']} | {row['real_time_factor']:.3f} | "
+                f"| {label(row)} | {', '.join(names[setting])} | {row['evaluations']} | "
+                f"{row['real_time_factor']:.3f} | "
                 f"{mean(row):.3f} | {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] |"
             )
     return "\n".join(lines) + "\n"

@@ -1,4 +1,5 @@
-"""How much of each part of a recording, such as of two talkers, an output holds; and how evenly it keeps their level."""
+"""How much of each part of a recording, such as of two talkers, an output holds; and how evenly it keeps their
+level."""
 
 import numpy as np
 

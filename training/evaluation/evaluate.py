@@ -142,9 +142,13 @@ def parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpars
         help="another pipeline, with the preset balanced if that is among --presets, else the last of them, else fast",
     )
     parser.add_argument(
-        "--system", type=named, action="append", default=[], metavar="NAME=FOLDER",
+        "--system",
+        type=named,
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
         help="stored output of any other system, one audio file per pair named by its id",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--vocoder", metavar="FOLDER", help="a vocoder of the model's mel: score what it makes of that, too"
     )

@@ -5,13 +5,13 @@ A judge rates the outputs of a system for pairs at 16 kHz and gives one dictiona
 | judge | columns | package | licence of code and weights |
 |---|---|---|---|
 | `dnsmos` | `dnsmos_sig`, `dnsmos_bak`, `dnsmos_ovrl` | `speechmos` | MIT |
-| `wer` | `word_errors`, `words`, `wer_reference`, `text`, `reference_text` | `faster-whisper`, `jiwer`; Whisper | MIT; MIT |
-| `visqol` | `visqol` | `visqol-python[lattice]` | Apache-2.0 |
+| `wer` | `word_errors`, `words`, `wer_reference`, `text`, `reference_text` | `faster-whisper`, `jiwer`; Whisper | MIT;
+MIT | | `visqol` | `visqol` | `visqol-python[lattice]` | Apache-2.0 |
 | `distillmos` | `distillmos` | `distillmos` | MIT |
 
-The word error rate of several files is the sum of `word_errors` over the sum of `words`. `wer_reference` says what the words
-were compared with: "transcript", or "recogniser", its own text of the clean recording. `text` is what it heard, `reference_text`
-what that was compared with.
+The word error rate of several files is the sum of `word_errors` over the sum of `words`. `wer_reference` says what the
+words were compared with: "transcript", or "recogniser", its own text of the clean recording. `text` is what it heard,
+`reference_text` what that was compared with.
 """
 
 import hashlib
@@ -46,7 +46,8 @@ class JudgeOptions:
 
 
 class WordJudge:
-    """Word errors against the transcript of a pair where it has one, else against the recogniser's text of its clean recording.
+    """Word errors against the transcript of a pair where it has one, else against the recogniser's text of its clean
+    recording.
 
     That text is kept, so that several systems do not have the same recording recognised again.
     """
@@ -104,5 +105,5 @@ JUDGES: dict[str, Callable[[JudgeOptions], Judge]] = {
     "distillmos": distillmos,
     "visqol": visqol,
 }
-"""Makers of judges by name. Making one loads its model and raises an `ImportError` that names the `pip` command if a package is
-missing."""
+"""Makers of judges by name. Making one loads its model and raises an `ImportError` that names the `pip` command if a
+package is missing."""

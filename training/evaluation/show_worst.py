@@ -1,4 +1,5 @@
-"""The recordings a checkpoint serves worst: figures, and pictures of noisy, enhanced, clean and both gains side by side.
+"""The recordings a checkpoint serves worst: figures, and pictures of noisy, enhanced, clean and both gains side by
+side.
 
     python -m training.evaluation.show_worst --report training/results/pairs-valid.json --output runs/worst
 

@@ -40,8 +40,8 @@ def spectral_gating(pairs: list[Pair]) -> list[np.ndarray]:
 
 
 def spectral_subtraction(pairs: list[Pair]) -> list[np.ndarray]:
-    """pyroomacoustics' spectral subtraction: frames of 512, at most 25 dB down, thirty times the noise power subtracted,
-    which is the minimum over the last 13 frames. Its output is one hop of 256 late, which is taken off."""
+    """pyroomacoustics' spectral subtraction: frames of 512, at most 25 dB down, thirty times the noise power
+    subtracted, which is the minimum over the last 13 frames. Its output is one hop of 256 late, which is taken off."""
     from pyroomacoustics.denoise import apply_spectral_sub
 
     hop, outputs = 256, []
@@ -85,8 +85,8 @@ def rnnoise(pairs: list[Pair]) -> list[np.ndarray]:
 
 
 def webrtc(pairs: list[Pair]) -> list[np.ndarray]:
-    """The noise suppression of WebRTC, which browsers and call software use, from the package `webrtc_noise_gain`, with its
-    high-pass filter and without gain control; its delay taken off. The phase of that filter costs it SI-SDR."""
+    """The noise suppression of WebRTC, which browsers and call software use, from the package `webrtc_noise_gain`, with
+    its high-pass filter and without gain control; its delay taken off. The phase of that filter costs it SI-SDR."""
     from webrtc_noise_gain import AudioProcessor
 
     outputs = []
@@ -135,8 +135,8 @@ def add_arguments(parser: argparse.ArgumentParser, limit: int | None = None) -> 
 
 
 def load_measured(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tuple[list[Pair], System, str]:
-    """The pairs and the system that [`add_arguments`]' options name, and a title of both; what cannot be loaded ends the
-    script."""
+    """The pairs and the system that [`add_arguments`]' options name, and a title of both; what cannot be loaded ends
+    the script."""
     try:
         pairs = validation.load_pairs(options.pairs, options.limit)
         system = diffusion(options.model, options.scheduler, num_inference_steps=options.steps, num_estimates=1)
@@ -146,8 +146,8 @@ def load_measured(parser: argparse.ArgumentParser, options: argparse.Namespace) 
 
 
 def vocoded(model: str, vocoder: str, from_true_mel: bool = False) -> System:
-    """The default settings of a checkpoint, the sound made anew by a vocoder of its mel; with the true clean mel in place of
-    the generated one, the ceiling of that."""
+    """The default settings of a checkpoint, the sound made anew by a vocoder of its mel; with the true clean mel in
+    place of the generated one, the ceiling of that."""
     import torch
     from transformers import SpeechT5HifiGan
 
@@ -188,8 +188,8 @@ def make_system(name: str, num_threads: int = 1) -> System:
 
     Args:
         name: One of [`SYSTEMS`].
-        num_threads: Threads of `dtln` and `nsnet2`, which run in ONNX Runtime. The others have no such setting and run on one
-            thread.
+        num_threads: Threads of `dtln` and `nsnet2`, which run in ONNX Runtime. The others have no such setting and run
+            on one thread.
 
     Returns:
         The system. If it has a method `prepare`, that loads what the next recording needs; call it before timing one.
@@ -243,10 +243,11 @@ LATENCY_MS: dict[str, float] = {
 }
 """Latency as designed, in ms: how late the output is plus one frame, which must arrive first; computing takes more.
 
-Spectral subtraction: windows of 512 samples. Log-MMSE: windows of 20 ms, half overlapped. RNNoise: 20 ms late in frames of
-10 ms, measured. WebRTC: 6 ms late in frames of 10 ms, measured. NSNet2: windows of 20 ms. DTLN: windows of 32 ms (its paper,
-section 2.3). DeepFilterNet3: windows of 20 ms and 20 ms of look-ahead (its paper, arXiv:2305.08227). noisereduce learns from
-the whole recording and is not here, nor is the true mel.
+Spectral subtraction: windows of 512 samples. Log-MMSE: windows of 20 ms, half overlapped. RNNoise: 20 ms late in frames
+of
+10 ms, measured. WebRTC: 6 ms late in frames of 10 ms, measured. NSNet2: windows of 20 ms. DTLN: windows of 32 ms (its
+paper, section 2.3). DeepFilterNet3: windows of 20 ms and 20 ms of look-ahead (its paper, arXiv:2305.08227). noisereduce
+learns from the whole recording and is not here, nor is the true mel.
 """
 
 

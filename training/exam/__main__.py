@@ -4,10 +4,10 @@
     python -m training.exam --output training/results/exam --speed
     python -m training.exam --output my/exam --sets pairs-valid --systems untouched --system mine=my/outputs
 
-The plan, `configs/exam.yaml`, says which sets, systems and judges there are. A run goes on where it was stopped: OUTPUT.runs.jsonl
-holds the scores, the plan's `output_dir` the sound. Writes OUTPUT.json (means with 95 % intervals) and OUTPUT.md (tables, the short one
-first), and prints the latter. `--speed` measures speed alone, on an idle machine, into OUTPUT-speed.json and OUTPUT-speed.md, which
-the next report shows.
+The plan, `configs/exam.yaml`, says which sets, systems and judges there are. A run goes on where it was stopped:
+OUTPUT.runs.jsonl holds the scores, the plan's `output_dir` the sound. Writes OUTPUT.json (means with 95 % intervals)
+and OUTPUT.md (tables, the short one first), and prints the latter. `--speed` measures speed alone, on an idle machine,
+into OUTPUT-speed.json and OUTPUT-speed.md, which the next report shows.
 """
 
 import argparse
@@ -70,13 +70,39 @@ def on_hub(plan: ExamPlan, dataset: str) -> ExamPlan:
 def parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", required=True, help="path of the report without extension")
-    parser.add_argument("--plan", default=str(PLAN), help="YAML file, see ExamPlan for its fields (default: training/configs/exam.yaml)")  # fmt: skip
+    parser.add_argument(
+        "--plan", default=str(PLAN), help="YAML file, see ExamPlan for its fields (default: training/configs/exam.yaml)"
+    )
     parser.add_argument("--sets", nargs="+", metavar="SET", help="only these sets of the plan")
-    parser.add_argument("--systems", nargs="*", metavar="SYSTEM", help='these systems instead of the plan\'s: names of systems.py, or "MODEL, PRESET" such as "ours, fast"')  # fmt: skip
-    parser.add_argument("--judges", nargs="+", metavar="JUDGE", help="these judges instead of the plan's: signal, dnsmos, distillmos, visqol, wer")  # fmt: skip
-    parser.add_argument("--system", type=named, action="append", default=[], metavar="NAME=FOLDER", help="stored output of any other system: FOLDER/SET/ID.wav, or of a single set FOLDER/ID.wav, in any format libsndfile reads")  # fmt: skip
-    parser.add_argument("--dataset", metavar="USER/NAME", help="read the sets from this dataset on the Hub, whose configurations have their names")  # fmt: skip
-    parser.add_argument("--no-variants", dest="variants", action="store_false", help="leave out the plan's limits and mixes")  # fmt: skip
+    parser.add_argument(
+        "--systems",
+        nargs="*",
+        metavar="SYSTEM",
+        help='these systems instead of the plan\'s: names of systems.py, or "MODEL, PRESET" such as "ours, fast"',
+    )
+    parser.add_argument(
+        "--judges",
+        nargs="+",
+        metavar="JUDGE",
+        help="these judges instead of the plan's: signal, dnsmos, distillmos, visqol, wer",
+    )
+    parser.add_argument(
+        "--system",
+        type=named,
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="stored output of any other system: FOLDER/SET/ID.wav, or of a single set FOLDER/ID.wav, in any format "
+        "libsndfile reads",
+    )
+    parser.add_argument(
+        "--dataset",
+        metavar="USER/NAME",
+        help="read the sets from this dataset on the Hub, whose configurations have their names",
+    )
+    parser.add_argument(
+        "--no-variants", dest="variants", action="store_false", help="leave out the plan's limits and mixes"
+    )
     parser.add_argument("--asr-model", help="name or folder of a Whisper model for word error rates")
     parser.add_argument("--limit", type=int, help="only this many pairs of each set, evenly spread")
     parser.add_argument("--report-only", action="store_true", help="run nothing, report the scores that there are")
@@ -100,7 +126,14 @@ def main(arguments: list[str] | None = None) -> None:
             speed = measure_speed(options.plan, systems, options.repeats)
             write_report(f"{options.output}-speed", speed, speed_markdown(speed))
             return
-        runs = Runs(plan, Path(f"{options.output}.runs.jsonl"), options.limit, dict(options.system), judge_maker(options.asr_model), options.asr_model)  # fmt: skip
+        runs = Runs(
+            plan,
+            Path(f"{options.output}.runs.jsonl"),
+            options.limit,
+            dict(options.system),
+            judge_maker(options.asr_model),
+            options.asr_model,
+        )
         take = runs.latest if options.report_only else runs.run
         results = {}
         for name, (systems, judges) in chosen(plan, options).items():

@@ -102,7 +102,8 @@ class ExamPlan:
             return None
         if model not in self.models or preset not in PRESETS:
             raise ValueError(
-                f"unknown system {system!r}: a model is one of {', '.join(self.models)}, a preset of {', '.join(PRESETS)}"
+                f"unknown system {system!r}: a model is one of {', '.join(self.models)}, a preset of "
+                f"{', '.join(PRESETS)}"
             )
         return self.models[model], asdict(PRESETS[preset]) | settings
 

@@ -105,8 +105,10 @@ def speed_markdown(results: dict) -> str:
     lines = [
         f"# Speed ({results['machine']})",
         "",
-        f"Real-time factor: seconds of computing for one second of 16 kHz sound, the median of {repeats} runs on {results['seconds']} s, "
-        "in turn with the other systems. Loading the model is apart; it includes loading the libraries that no system before it had loaded. Latency is "
+        f"Real-time factor: seconds of computing for one second of 16 kHz sound, the median of {repeats} runs on "
+        f"{results['seconds']} s, "
+        "in turn with the other systems. Loading the model is apart; it includes loading the libraries that no system "
+        "before it had loaded. Latency is "
         "what the design needs: sound that a frame waits for, without computing.",
         "",
         *header("system", ["1 thread", "slowest", "2 threads", "slowest", "load (s)", "latency (ms)"]),
@@ -117,7 +119,12 @@ def speed_markdown(results: dict) -> str:
             continue
         cells = [f"{row[name][str(threads)]:.4f}" for threads in THREADS for name in ("real_time_factor", "slowest")]
         latency = row["latency_ms"]
-        lines.append(row_text(system, [*cells, f"{row['load_seconds']:.1f}", f"{latency:g}" if latency is not None else "whole recording"]))  # fmt: skip
+        lines.append(
+            row_text(
+                system,
+                [*cells, f"{row['load_seconds']:.1f}", f"{latency:g}" if latency is not None else "whole recording"],
+            )
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -30,10 +30,14 @@ WORST = 5
 """Files that are named of those that lose words."""
 SHORT = ("pesq", "estoi", "dnsmos_ovrl")
 HOW_TO_READ = (
-    "Every system went through the same code on the same pairs. Larger is better, except for WER, the share of wrong words. The best "
-    "figure of a column is **bold** if its lead over the next best is sure: the 95 % interval of a bootstrap over files, paired by file, lies "
-    "off 0. PESQ, ESTOI, SI-SDR and ViSQOL compare with the clean recording. DNSMOS and DistillMOS guess from the output alone what "
-    "listeners would say. WER is what a Whisper model gets wrong (tiny.en unless `--asr-model` says another). A copy of PESQ trained our models, so it cannot be the judge alone."
+    "Every system went through the same code on the same pairs. Larger is better, except for WER, the share of wrong "
+    "words. The best "
+    "figure of a column is **bold** if its lead over the next best is sure: the 95 % interval of a bootstrap over "
+    "files, paired by file, lies "
+    "off 0. PESQ, ESTOI, SI-SDR and ViSQOL compare with the clean recording. DNSMOS and DistillMOS guess from the "
+    "output alone what "
+    "listeners would say. WER is what a Whisper model gets wrong (tiny.en unless `--asr-model` says another). A copy "
+    "of PESQ trained our models, so it cannot be the judge alone."
 )
 DIFFERENCES = "In tables of differences every one that is sure is bold."
 REFERENCES = {"transcript": "the transcript", "recogniser": "the recogniser's own text of the clean recording"}
@@ -73,7 +77,10 @@ def short_table(plan: ExamPlan, results: dict[str, dict[str, Rows]], speed: dict
         cells.append(plain(average(heard, "wer"), MEASURES["wer"].form))
         factor = (speed or {}).get("systems", {}).get(system, {}).get("real_time_factor", {}).get("1")
         lines.append(row_text(system, [*cells, "–" if factor is None else f"{factor:.3f}"]))
-    note = f"{', '.join(MEASURES[name].heading for name in SHORT)} on `{plan.short_set}`, WER on `{plan.words_set}`; real-time factor: seconds of computing for a second of sound on one thread. –: not measured."
+    note = (
+        f"{', '.join(MEASURES[name].heading for name in SHORT)} on `{plan.short_set}`, WER on `{plan.words_set}`; "
+        "real-time factor: seconds of computing for a second of sound on one thread. –: not measured."
+    )
     return [*lines, "", note]
 
 
@@ -137,8 +144,8 @@ def variants_table(plan: ExamPlan, name: str, variants: list[str], results: dict
 
 
 def figures(plan: ExamPlan, results: dict[str, dict[str, Rows]]) -> dict[str, dict]:
-    """The same as [`report`] for programs: by set the number of files, the lines of its first table, and of each system every
-    mean, its difference from the untouched recordings, and WER by ratio, all with their intervals."""
+    """The same as [`report`] for programs: by set the number of files, the lines of its first table, and of each system
+    every mean, its difference from the untouched recordings, and WER by ratio, all with their intervals."""
     stored: dict[str, dict] = {}
     for name, systems in results.items():
         files = max((len(rows) for rows in systems.values()), default=0)
@@ -217,7 +224,8 @@ def lost_words(name: str, systems: dict[str, Rows]) -> list[str]:
             lines += ["", f"### {name}: where {system} loses most words", ""]
         for count, row, before in worst:
             lines.append(
-                f"- `{row[UTTERANCE]}` at {row['snr_db']:g} dB: {before['word_errors']:.0f} wrong words of {row['words']:.0f} untouched, "
+                f"- `{row[UTTERANCE]}` at {row['snr_db']:g} dB: {before['word_errors']:.0f} wrong words of "
+                f"{row['words']:.0f} untouched, "
                 f"{row['word_errors']:.0f} after (+{count:.0f})"
             )
             texts = {"clean": row.get("reference_text"), "untouched": before.get("text"), "after": row.get("text")}

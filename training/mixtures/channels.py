@@ -135,8 +135,8 @@ def room_impulse_responses(
 
 
 def reverberation_time(response: np.ndarray, sampling_rate: int) -> float:
-    """Seconds in which a room's sound decays by 60 dB, from the decay between -5 and -25 dB of Schroeder's curve (T20 of
-    ISO 3382-1) of what follows the first 5 ms, in which the direct path lies. `response` begins with that path."""
+    """Seconds in which a room's sound decays by 60 dB, from the decay between -5 and -25 dB of Schroeder's curve (T20
+    of ISO 3382-1) of what follows the first 5 ms, in which the direct path lies. `response` begins with that path."""
     tail = response[round(0.005 * sampling_rate) :].astype(np.float64)
     left = np.cumsum(np.square(tail)[::-1])[::-1]
     curve_db = 10 * np.log10(left / left[0] + 1e-12)
@@ -148,7 +148,8 @@ def reverberation_time(response: np.ndarray, sampling_rate: int) -> float:
 def with_reverberation_time(response: np.ndarray, sampling_rate: int, seconds: float) -> np.ndarray:
     """A response with another [`reverberation_time`], by an exponential window; its direct path stays as it is.
 
-    Simulated rooms need it: their walls reflect like mirrors, so that they decay more slowly than Sabine's formula says.
+    Simulated rooms need it: their walls reflect like mirrors, so that they decay more slowly than Sabine's formula
+    says.
     """
     time = np.arange(len(response)) / sampling_rate
     for _ in range(3):  # the curve of a simulated room is not quite straight

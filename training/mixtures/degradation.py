@@ -1,9 +1,10 @@
 """What acoustic models do to a mel, done to that of real speech: a function of configuration and generator.
 
-A text-to-speech model that is trained with a squared error answers with the mean of all mels that a text may have: spectra
-are smeared over time and frequency and their variance shrinks (Toda & Tokuda, "A Speech Parameter Generation Algorithm
-Considering Global Variance for HMM-Based Speech Synthesis", 2007). Others quantise, lose detail in places, or add patterns
-of their own. Here each of these is drawn at random, in the domain in which they happen: the logarithm of the mel.
+A text-to-speech model that is trained with a squared error answers with the mean of all mels that a text may have:
+spectra are smeared over time and frequency and their variance shrinks (Toda & Tokuda, "A Speech Parameter Generation
+Algorithm Considering Global Variance for HMM-Based Speech Synthesis", 2007). Others quantise, lose detail in places, or
+add patterns of their own. Here each of these is drawn at random, in the domain in which they happen: the logarithm of
+the mel.
 """
 
 import math
@@ -127,7 +128,8 @@ def degrade(mel: torch.Tensor, config: DegradationConfig, decibel: float, genera
 
 
 def smear(mel: torch.Tensor, bands: float, frames: float) -> torch.Tensor:
-    """`(num_mel_bins, frames)` convolved with a Gaussian of these standard deviations; edge values go on beyond the edge."""
+    """`(num_mel_bins, frames)` convolved with a Gaussian of these standard deviations; edge values go on beyond the
+    edge."""
     for deviation in (frames, bands):  # each pass turns the mel over, so the second one is over bands
         reach = max(1, math.ceil(3 * deviation))
         kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=mel.device) / deviation) ** 2)
@@ -137,7 +139,8 @@ def smear(mel: torch.Tensor, bands: float, frames: float) -> torch.Tensor:
 
 
 def keep_cepstrum(mel: torch.Tensor, number: int) -> torch.Tensor:
-    """`(num_mel_bins, frames)` with the first `number` coefficients of every frame's orthonormal cosine transform only."""
+    """`(num_mel_bins, frames)` with the first `number` coefficients of every frame's orthonormal cosine transform
+    only."""
     bands = torch.arange(len(mel), device=mel.device)
     basis = torch.cos(math.pi / len(mel) * (bands + 0.5) * torch.arange(number, device=mel.device)[:, None])
     basis = basis * math.sqrt(2 / len(mel))

@@ -25,9 +25,10 @@ class TrainingExamples(Dataset):
     resumed run as one that was never stopped.
 
     Items are dicts of `index`, `clean`, `noisy` (float32 samples of `config.mixing.seconds`), `dereverb` (dial of the
-    target from 0 to 1, 0 for recorded pairs), `level_db`, `start` (first frame of the window), `timestep`, `own` (whether
-    the network meets an estimate of its own), `noise (draws, num_mel_bins, window_frames)`, `few_steps` (whether a few
-    steps of sampling are trained in place of the timestep) and `stochastic` (whether those add fresh noise).
+    target from 0 to 1, 0 for recorded pairs), `level_db`, `start` (first frame of the window), `timestep`, `own`
+    (whether the network meets an estimate of its own), `noise (draws, num_mel_bins, window_frames)`, `few_steps`
+    (whether a few steps of sampling are trained in place of the timestep) and `stochastic` (whether those add fresh
+    noise).
     """
 
     def __init__(

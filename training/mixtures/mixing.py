@@ -2,9 +2,9 @@
 
 The target is the speech as it would have been recorded in the same place over the same line without the noise: it keeps
 its room and passes the channel (band limit, codec) that the mixture passes, since a denoiser removes noise and does not
-undo channels. The exceptions: clipping, since the target is not clipped, so that what the overdrive adds counts as noise
-(what it cut off stays lost, since the pipeline's gain is bounded by 1); the late reverberation of a room, of which a dial
-asks for less; and rumble, where `target_high_pass_hz` is set.
+undo channels. The exceptions: clipping, since the target is not clipped, so that what the overdrive adds counts as
+noise (what it cut off stays lost, since the pipeline's gain is bounded by 1); the late reverberation of a room, of
+which a dial asks for less; and rumble, where `target_high_pass_hz` is set.
 """
 
 from dataclasses import dataclass
@@ -50,16 +50,16 @@ class SpeechTrack:
 
 
 class MixtureDataset(Dataset):
-    """`length` mixtures `{"clean", "noisy", "dereverb"}`: float32 samples, and the dial from 0 to 1 that asks for less late
-    reverberation. Item `i` depends on `(seed, i)` only.
+    """`length` mixtures `{"clean", "noisy", "dereverb"}`: float32 samples, and the dial from 0 to 1 that asks for less
+    late reverberation. Item `i` depends on `(seed, i)` only.
 
     Args:
         speech, noise: What is mixed.
         config: How.
         seed: Of everything drawn.
         length: Number of mixtures.
-        rooms: Impulse responses, needed where `config.room_share` is above 0; where `config.noise_room_share` is, of the
-            columns `audio` and `noise_audio`.
+        rooms: Impulse responses, needed where `config.room_share` is above 0; where `config.noise_room_share` is, of
+            the columns `audio` and `noise_audio`.
     """
 
     def __init__(
@@ -106,7 +106,8 @@ def mix(
     rooms: SourceMix | None = None,
     dereverb: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One `(clean, noisy)` pair of `config.seconds`, sample-aligned, peak at most 1; `dereverb` is the dial of `clean`."""
+    """One `(clean, noisy)` pair of `config.seconds`, sample-aligned, peak at most 1; `dereverb` is the dial of
+    `clean`."""
     rate = speech.sampling_rate
     num_samples = round(config.seconds * rate)
     kind = rng.random()

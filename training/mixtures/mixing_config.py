@@ -27,10 +27,10 @@ class MixingConfig:
         noise_gate_share: Mixtures whose noise starts or stops on the way; a second noise does by itself likewise.
         reverb_share: Speech put into a small room (it stays in the target: this is a denoiser).
         room_share: Rooms that are drawn from `rooms` of the training config instead of a synthetic decay.
-        noise_room_share: Mixtures in such a room whose noise is in it too, elsewhere: `rooms` then need a second column of
-            responses, `noise_audio`, as `make_rooms.py` writes it.
-        dereverb_share: Mixtures whose dial is above 0: at 1, half of the time, the target is the direct sound and the first
-            50 ms of the room; at d between, evenly drawn, the later part of the room times 1 - d as well.
+        noise_room_share: Mixtures in such a room whose noise is in it too, elsewhere: `rooms` then need a second column
+            of responses, `noise_audio`, as `make_rooms.py` writes it.
+        dereverb_share: Mixtures whose dial is above 0: at 1, half of the time, the target is the direct sound and the
+            first 50 ms of the room; at d between, evenly drawn, the later part of the room times 1 - d as well.
         second_talker_share: Mixtures in a part of which a second talker speaks at once with the first. Both are target.
         second_talker_db: Range of how much louder that one is.
         pitch_share: Speech with another pitch at the same pace.

@@ -21,8 +21,8 @@ def simulate_room(
         distance: Metres from talker to microphone, up to 6.
 
     Returns:
-        Length, width and height in metres; impulse response of the talker, and of a noise somewhere in the room. Both are
-        float32 `(taps,)`, begin with their direct path, a sample of 1, and have the reverberation time `rt60`.
+        Length, width and height in metres; impulse response of the talker, and of a noise somewhere in the room. Both
+        are float32 `(taps,)`, begin with their direct path, a sample of 1, and have the reverberation time `rt60`.
     """
     size = room_size(rng, rt60, distance)
     responses = room_impulse_responses(rng, sampling_rate, (rt60, rt60), (distance, distance), size, other_sources=1)

@@ -28,8 +28,8 @@ class SourceConfig:
             no single one dominates. Without it every row is equally likely.
         minimum: Lower bounds by column; rows below, or without a value there, are left out.
         only: Values by column; rows with others are left out.
-        valid_share: Share of the recordings (of the talkers, where a column `speaker_id` names them) that training leaves out,
-            see `own_pairs` of the training config. If there are two or more, each side has one at least.
+        valid_share: Share of the recordings (of the talkers, where a column `speaker_id` names them) that training
+            leaves out, see `own_pairs` of the training config. If there are two or more, each side has one at least.
         side: Which of the two is read, `train` or `valid`.
         weight: How often this source is drawn, relative to the others of its list.
         streaming: Read a corpus too large to download as it goes by: draws come from `buffer_size` rows that move on
@@ -165,8 +165,8 @@ class StreamingSource:
 
 
 class SourceMix:
-    """Several sources as one: `draw` picks a source by its weight, then a recording. With `preload` all recordings that are
-    not streamed are decoded at once."""
+    """Several sources as one: `draw` picks a source by its weight, then a recording. With `preload` all recordings that
+    are not streamed are decoded at once."""
 
     def __init__(
         self,

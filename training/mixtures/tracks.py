@@ -1,7 +1,8 @@
 """Mixtures for a fast device: processes prepare single tracks, and the device pairs each speech with many noises.
 
-Preparing a mixture of 5 s takes a core some 10 ms, more than a training step of a GPU takes for it. Here a track of speech or
-noise is prepared once and takes part in about a hundred windows, each time with another partner, ratio, level and place.
+Preparing a mixture of 5 s takes a core some 10 ms, more than a training step of a GPU takes for it. Here a track of
+speech or noise is prepared once and takes part in about a hundred windows, each time with another partner, ratio, level
+and place.
 """
 
 from collections.abc import Iterator
@@ -46,9 +47,9 @@ class TrackConfig:
 class TrackDataset(MixtureDataset):
     """`length` pairs of a treated speech track and a treated noise track; item `i` depends on `(seed, i)` alone.
 
-    It takes what a [`MixtureDataset`] takes. Items are dicts of `speech` and `noise`, int16 samples, and `speech_scale` and
-    `noise_scale`, which bring them to an active RMS and an RMS of 1; where rooms or low frequencies are to be taken off
-    the target also `target`, at the scale of the speech, and `dereverb`, its dial.
+    It takes what a [`MixtureDataset`] takes. Items are dicts of `speech` and `noise`, int16 samples, and `speech_scale`
+    and `noise_scale`, which bring them to an active RMS and an RMS of 1; where rooms or low frequencies are to be taken
+    off the target also `target`, at the scale of the speech, and `dereverb`, its dial.
     """
 
     def __getitem__(self, index: int) -> dict:
@@ -185,8 +186,8 @@ class PairedTracks:
         }
 
     def _mix(self, pool: dict[str, torch.Tensor], draws: "_Draws") -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Pairs `(clean, noisy)`, each `(batch, samples)`, with the speech that is heard at an active RMS of 1, and the dial
-        `(batch,)` of the clean ones."""
+        """Pairs `(clean, noisy)`, each `(batch, samples)`, with the speech that is heard at an active RMS of 1, and the
+        dial `(batch,)` of the clean ones."""
         mixing, number = self.config.mixing, self.config.tracks.number
         speech_places, noise_places = draws.integers(number), draws.integers(number)
         heard, noise = _samples(pool, "speech", speech_places), _samples(pool, "noise", noise_places)
@@ -213,7 +214,8 @@ def _samples(pool: dict[str, torch.Tensor], name: str, places: torch.Tensor) -> 
 
 
 def low_pass(tracks: torch.Tensor, sampling_rate: int, cutoff: torch.Tensor, order: int = 12) -> torch.Tensor:
-    """The filter of `augment.low_pass` on the device: `tracks (..., samples)`, `cutoff` in Hz of a shape that broadcasts."""
+    """The filter of `augment.low_pass` on the device: `tracks (..., samples)`, `cutoff` in Hz of a shape that
+    broadcasts."""
     num_samples = tracks.shape[-1]
     frequency = torch.fft.rfftfreq(num_samples, 1 / sampling_rate, device=tracks.device)
     response = 1 / (1 + (frequency / cutoff) ** (2 * order))

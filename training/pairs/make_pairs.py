@@ -88,7 +88,11 @@ def main(arguments: list[str] | None = None) -> None:
         help="pairs (default: 100 of second, 40 of talkers, 60 of rooms, of words all that there are)",
     )
     parser.add_argument("--seed", type=int, help="of all draws (default: 1 for second, else 0)")
-    parser.add_argument("--exclude", default="data/pairs-valid-*.parquet", help="pairs whose recordings second must not hold (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--exclude",
+        default="data/pairs-valid-*.parquet",
+        help="pairs whose recordings second must not hold (default: %(default)s)",
+    )
     options = parser.parse_args(arguments)
     options.number = NUMBERS[options.set] if options.number is None else options.number
     options.seed = SEEDS[options.set] if options.seed is None else options.seed

@@ -3,9 +3,10 @@
     python -m training.pairs.push_benchmark --repo user/benchmark --exam training/results/exam \\
         --licence "pairs-valid=CC BY 4.0 (speech); CC0, CC BY (noise)" [--private]
 
-Every set becomes a configuration of the dataset with the split `test`. The card holds the exam's table and the command that adds a
-system; `eval.yaml` names the tasks that `.eval_results/` of a model refers to (`model_cards/publish.py --benchmark`). Every row needs a
-licence: of a set without a column `licence`, `--licence` says it. The token is that of `hf auth login` or of HF_TOKEN.
+Every set becomes a configuration of the dataset with the split `test`. The card holds the exam's table and the command
+that adds a system; `eval.yaml` names the tasks that `.eval_results/` of a model refers to (`model_cards/publish.py
+--benchmark`). Every row needs a licence: of a set without a column `licence`, `--licence` says it. The token is that of
+`hf auth login` or of HF_TOKEN.
 """
 
 import argparse
@@ -54,8 +55,10 @@ def card_text(
     lines = [
         f"# {TITLE}",
         "",
-        "Noisy recordings and their clean references, 16 kHz mono, of talkers and noises that none of the models of `speech_enhance` was",
-        "trained on. `noisy` is what a system gets, `clean` what it is compared with. The licence of every row is in its column `licence`:",
+        "Noisy recordings and their clean references, 16 kHz mono, of talkers and noises that none of the models of "
+        "`speech_enhance` was",
+        "trained on. `noisy` is what a system gets, `clean` what it is compared with. The licence of every row is in "
+        "its column `licence`:",
         "",
         *licence_table(parts),
         "",
@@ -99,7 +102,8 @@ def how_to_add(repo: str, names: list[str]) -> list[str]:
         "and score them with the code of `speech_enhance`, beside the untouched recordings:",
         "",
         "```bash",
-        f"python -m training.exam --dataset {repo} --sets {' '.join(names)} --systems untouched --system mine=outputs --output my-exam",
+        f"python -m training.exam --dataset {repo} --sets {' '.join(names)} --systems untouched --system mine=outputs "
+        "--output my-exam",
         "```",
         "",
         "The leaderboards of this dataset take the figures from `.eval_results/` of a model's repository:",
@@ -122,7 +126,8 @@ def push(
     private: bool | None,
     languages: list[str],
 ) -> str:
-    """Push every set, then `eval.yaml` and the card; gives the dataset's address. Doing it again replaces what was there.
+    """Push every set, then `eval.yaml` and the card; gives the dataset's address. Doing it again replaces what was
+    there.
 
     Raises:
         ValueError, OSError: for what cannot be published; before anything is sent.
@@ -139,10 +144,27 @@ def push(
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repo", required=True, metavar="USER/NAME")
-    parser.add_argument("--exam", type=Path, default=Path("training/results/exam"), help="report of exam.py without extension (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--exam",
+        type=Path,
+        default=Path("training/results/exam"),
+        help="report of exam.py without extension (default: %(default)s)",
+    )
     parser.add_argument("--plan", default=str(PLAN), help="plan of the exam (default: training/configs/exam.yaml)")
-    parser.add_argument("--sets", nargs="+", default=list(SETS), help="sets of the plan, in Parquet files (default: pairs-valid pairs-calls)")  # fmt: skip
-    parser.add_argument("--licence", type=named, action="append", default=[], metavar="SET=TEXT", help="licence of the rows of a set that has no column `licence`")  # fmt: skip
+    parser.add_argument(
+        "--sets",
+        nargs="+",
+        default=list(SETS),
+        help="sets of the plan, in Parquet files (default: pairs-valid pairs-calls)",
+    )
+    parser.add_argument(
+        "--licence",
+        type=named,
+        action="append",
+        default=[],
+        metavar="SET=TEXT",
+        help="licence of the rows of a set that has no column `licence`",
+    )
     parser.add_argument("--private", action="store_true", default=None, help="make a new dataset private")
     parser.add_argument("--languages", nargs="+", default=["en"], help="ISO codes (default: %(default)s)")
     options = parser.parse_args(arguments)

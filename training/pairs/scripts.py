@@ -23,7 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{kind}-name", help="configuration of a dataset on the Hub")
         parser.add_argument(f"--{kind}-split", default="train", help="split to load (default: %(default)s)")
         parser.add_argument(f"--{kind}-column", default="audio", help="audio column (default: %(default)s)")
-    parser.add_argument("--minimum-dynamic-range", type=float, default=25.0, metavar="DB", help="leave out speech whose column dynamic_range_db is lower (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--minimum-dynamic-range",
+        type=float,
+        default=25.0,
+        metavar="DB",
+        help="leave out speech whose column dynamic_range_db is lower (default: %(default)s)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
 
 

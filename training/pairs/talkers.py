@@ -28,8 +28,8 @@ def talker_row(index: int, talkers: Talkers, noise: AudioSource, seed: int) -> d
     """One talker from the start on, another up to the end, and 30 to 70 % of the track in which both speak.
 
     `clean` is the sum of `talker_1` and `talker_2`; `talker_ratio_db` is how much louder active speech of the first one
-    is; both speak from `overlap_start` to `overlap_end` (seconds). `snr_db` is the ratio of active speech of both to the
-    noise, and missing where there is none.
+    is; both speak from `overlap_start` to `overlap_end` (seconds). `snr_db` is the ratio of active speech of both to
+    the noise, and missing where there is none.
     """
     rng = np.random.default_rng((seed, zlib.crc32(b"talkers"), index))
     rate = talkers.source.sampling_rate

@@ -23,7 +23,8 @@ def word_rows(talkers: Talkers, noise: AudioSource, number: int | None, seed: in
     pairs = len(talkers.source) * len(SNR_DB)
     if number is not None and number > pairs:
         raise ValueError(
-            f"{talkers.source.config.path}: {len(talkers.source)} clean utterances give {pairs} pairs, got --number {number}"
+            f"{talkers.source.config.path}: {len(talkers.source)} clean utterances give {pairs} pairs, got "
+            f"--number {number}"
         )
     for index in range(-(-(pairs if number is None else number) // len(SNR_DB))):
         left = pairs if number is None else number - index * len(SNR_DB)

@@ -1,10 +1,11 @@
 """What the mel stage does to mels that are degraded as acoustic models degrade them, on speech it never saw.
 
-    python -m training.vocoder.evaluate_mel_stage --output training/results/mel-stage --picture training/results/mel-stage.png
+    python -m training.vocoder.evaluate_mel_stage --output training/results/mel-stage --picture
+    training/results/mel-stage.png
 
-Every kind of degradation is done to the true mel of clean recordings. Measured against doing nothing: the error of the mel,
-and, through the vocoder of the pipeline, the log-spectral distance from what the same vocoder makes of the true mel. Writes
-OUTPUT.json (every file) and OUTPUT.md (tables).
+Every kind of degradation is done to the true mel of clean recordings. Measured against doing nothing: the error of the
+mel, and, through the vocoder of the pipeline, the log-spectral distance from what the same vocoder makes of the true
+mel. Writes OUTPUT.json (every file) and OUTPUT.md (tables).
 """
 
 import argparse
@@ -82,8 +83,8 @@ def variance_ratio(mel: torch.Tensor, truth: torch.Tensor) -> float:
 
 
 def log_spectral_distance(sound: torch.Tensor, reference: torch.Tensor) -> float:
-    """Mean over frames (Hann 512, hop 128) of the root mean square difference in dB of two sounds `(samples,)`, of what is at
-    most 60 dB below the loudest of the reference."""
+    """Mean over frames (Hann 512, hop 128) of the root mean square difference in dB of two sounds `(samples,)`, of what
+    is at most 60 dB below the loudest of the reference."""
     window = torch.hann_window(512)
     power, wanted = (
         torch.stft(item, 512, 128, window=window, return_complex=True).abs().square() for item in (sound, reference)
@@ -138,8 +139,10 @@ def markdown(results: dict[str, dict[str, list[dict]]], number: int, speech: str
     lines = [
         f"# Degraded mels of {number} recordings of {speech}",
         "",
-        f"Means over recordings. **Bold**: less error than with nothing done, the 95 % interval of the paired difference below 0. "
-        f"Mel error: root mean square over bins up to {AUDIBLE_DB} dB below the loudest. LSD: from what the same vocoder makes of "
+        "Means over recordings. **Bold**: less error than with nothing done, the 95 % interval of the paired "
+        "difference below 0. "
+        f"Mel error: root mean square over bins up to {AUDIBLE_DB} dB below the loudest. LSD: from what the same "
+        "vocoder makes of "
         "the true mel. Variance: over time, as a share of the true mel's.",
     ]
     for measure_name, (heading, form) in MEASURES.items():

@@ -2,8 +2,9 @@
 
     python -m training.vocoder.train_vocoder --config training/configs/vocoder.yaml [--resume]
 
-What it learns is the loss of [`stft_loss`] alone, without a discriminator, which fits the hours of a CPU and not the days of
-a GPU that the published ones were trained for. The result is a folder that `SpeechT5HifiGan.from_pretrained` loads.
+What it learns is the loss of [`stft_loss`] alone, without a discriminator, which fits the hours of a CPU and not the
+days of a GPU that the published ones were trained for. The result is a folder that `SpeechT5HifiGan.from_pretrained`
+loads.
 """
 
 import argparse
@@ -45,7 +46,8 @@ class VocoderConfig:
         seed: Of weights and crops.
         batch_size: Crops of an optimiser step.
         max_train_steps: Optimiser steps.
-        max_minutes: Budget of time over all resumed parts; the learning rate then follows the time, if it is the shorter.
+        max_minutes: Budget of time over all resumed parts; the learning rate then follows the time, if it is the
+            shorter.
         clock: Of that budget, `wall` or `cpu`.
         learning_rate, lr_warmup_steps, max_grad_norm: Of AdamW and its cosine schedule.
         ema_decay: Of the average of the weights, which is what is exported.
@@ -146,8 +148,8 @@ def stft_loss(sound: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Spectral convergence and error of log magnitudes at several resolutions (Yamamoto et al., "Parallel WaveGAN",
     arXiv:1910.11480).
 
-    The shortest windows are shorter than a period of the voice: what they say of its course in time is all that this loss
-    says of phase.
+    The shortest windows are shorter than a period of the voice: what they say of its course in time is all that this
+    loss says of phase.
 
     Args:
         sound: `(batch, samples)`.
@@ -193,9 +195,11 @@ class VocoderTrainer:
         )
         self.optimizer = torch.optim.AdamW(self.vocoder.parameters(), config.learning_rate, betas=(0.8, 0.99))
         self.factor, *_ = get_scheduler(
-            "cosine", optimizer=self.optimizer, num_warmup_steps=config.lr_warmup_steps,
+            "cosine",
+            optimizer=self.optimizer,
+            num_warmup_steps=config.lr_warmup_steps,
             num_training_steps=config.max_train_steps,
-        ).lr_lambdas  # fmt: skip
+        ).lr_lambdas
         self.global_step = 0
 
     def train(self) -> None:

@@ -1,7 +1,7 @@
 """What libsndfile does not know, through the program ffmpeg: other formats, and the sound of videos.
 
-[`probe`] and [`decode`] read, [`Encoder`] writes. Only local files of known formats are opened, whatever a playlist in one
-of them names.
+[`probe`] and [`decode`] read, [`Encoder`] writes. Only local files of known formats are opened, whatever a playlist in
+one of them names.
 """
 
 import contextlib
@@ -27,8 +27,8 @@ def installed() -> bool:
 
 
 def tracks_beside(path: Path, extension: str) -> list[str]:
-    """What to tell of the tracks and covers beside the sound of a file, for a format that holds sound alone: nothing, or a
-    sentence."""
+    """What to tell of the tracks and covers beside the sound of a file, for a format that holds sound alone: nothing,
+    or a sentence."""
     with contextlib.suppress(FfmpegError):
         others = list(probe(path).others)
         return [name_lost(others, extension)] if others else []

@@ -1,7 +1,7 @@
 """Which of ffmpeg's encoders keeps a sound as it is: each is tried with a short piece before it is used.
 
-What an encoder or container cannot hold, ffmpeg converts without a word: to another sampling rate, fewer channels, another
-order of them. Only what comes out tells.
+What an encoder or container cannot hold, ffmpeg converts without a word: to another sampling rate, fewer channels,
+another order of them. Only what comes out tells.
 """
 
 import tempfile
@@ -54,7 +54,8 @@ _FURTHER = {
     "vob": ("ac3",),
     "webm": ("libvorbis",),
 }
-"""Per container encoders for what the usual one cannot hold, the best first; those that lose nothing stand at the end."""
+"""Per container encoders for what the usual one cannot hold, the best first; those that lose nothing stand at the
+end."""
 
 _ENCODERS = {"vorbis": "libvorbis", "opus": "libopus", "mp3": "libmp3lame"}  # the others are called as their codec
 _LOSSLESS = {"alac": "p", "flac": "", "tta": "", "wavpack": "p"}  # and what their sample formats end in

@@ -1,4 +1,5 @@
-"""Running ffmpeg and ffprobe: only local files of known formats are opened, nothing runs without end, errors are one line."""
+"""Running ffmpeg and ffprobe: only local files of known formats are opened, nothing runs without end, errors are one
+line."""
 
 import contextlib
 import re

@@ -69,8 +69,8 @@ def choose_tracks(
 
 
 def track_options(sound: Sound, kept: list[KeptTrack], container: str) -> list[str]:
-    """Arguments that give the sound of input 0 the place of `sound` in input 1, and copy the tracks around it with their
-    language, title and flags."""
+    """Arguments that give the sound of input 0 the place of `sound` in input 1, and copy the tracks around it with
+    their language, title and flags."""
     in_order = [item for item in in_new_order(sound, kept) if not item.attached]
     options, about = [], []
     for place, item in enumerate(in_order):

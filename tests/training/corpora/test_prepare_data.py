@@ -47,8 +47,25 @@ def corpora(tmp_path_factory):
 
 
 def config(source, folder, **changes):
-    speech = {"corpus": "voices", "kind": "speech", "path": str(source / "speech"), "licence": "CC BY 4.0", "speaker_pattern": "^(talker.)/", "valid_share": 0.4}  # fmt: skip
-    sounds = {"corpus": "sounds", "kind": "noise", "path": str(source / "noise.parquet"), "column": "sound", "label_column": "kind", "licence_column": "terms", "where": {"terms": ["CC0", "CC BY 4.0"]}, "group_column": "upload", "valid_share": 0.4}  # fmt: skip
+    speech = {
+        "corpus": "voices",
+        "kind": "speech",
+        "path": str(source / "speech"),
+        "licence": "CC BY 4.0",
+        "speaker_pattern": "^(talker.)/",
+        "valid_share": 0.4,
+    }
+    sounds = {
+        "corpus": "sounds",
+        "kind": "noise",
+        "path": str(source / "noise.parquet"),
+        "column": "sound",
+        "label_column": "kind",
+        "licence_column": "terms",
+        "where": {"terms": ["CC0", "CC BY 4.0"]},
+        "group_column": "upload",
+        "valid_share": 0.4,
+    }
     content = {"corpora": [speech, sounds], "pairs": {"number": 6, "babble": 2, "snr_db": [0, 10], "seconds": [1, 3]}}
     content.update(changes)
     folder.mkdir(exist_ok=True)

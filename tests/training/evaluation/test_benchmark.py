@@ -29,7 +29,15 @@ def test_peak_memory_is_that_of_the_command_alone(tiny_pipeline, tmp_path):
 
 
 def test_lengths_batches_and_memory_are_shown_where_they_were_measured():
-    factors = {"fast": {"scheduler": "ddim", "num_inference_steps": 1, "num_estimates": 1, "real_time_factor": 0.03, "slowest": 0.04}}  # fmt: skip
+    factors = {
+        "fast": {
+            "scheduler": "ddim",
+            "num_inference_steps": 1,
+            "num_estimates": 1,
+            "real_time_factor": 0.03,
+            "slowest": 0.04,
+        }
+    }
     results = {"machine": "M", "real_time_factor": {"torch": factors, "onnx": factors}}
     assert markdown(results).splitlines()[-1] == "| fast | ddim | 1 | 1 | 0.030 | 0.040 | 0.030 | 0.040 |"
     results["real_time_factor_by_seconds"] = {10: 0.2, 60: 0.1}

@@ -45,7 +45,9 @@ class Words:
 
     def __call__(self, outputs, pairs):
         Words.asked += len(pairs)
-        errors = [min(10, round(20 * np.abs(output - pair.clean).mean())) for output, pair in zip(outputs, pairs, strict=True)]  # fmt: skip
+        errors = [
+            min(10, round(20 * np.abs(output - pair.clean).mean())) for output, pair in zip(outputs, pairs, strict=True)
+        ]
         return [{"word_errors": number, "words": 10, "wer_reference": "transcript"} for number in errors]
 
 
@@ -69,7 +71,15 @@ def plan(tiny_pipeline, tmp_path):
         clean = 0.3 * noise(RATE, seed=index) * rhythm
         for ratio in (-2.5, 17.5):
             noisy = clean + np.float32(0.3 * 10 ** (-ratio / 20)) * noise(RATE, seed=9)
-            rows.append({"id": f"{index}_{ratio:g}dB", "clean": flac(clean, RATE, "c"), "noisy": flac(noisy.clip(-1, 1), RATE, "n"), "utterance": f"u{index}", "snr_db": ratio})  # fmt: skip
+            rows.append(
+                {
+                    "id": f"{index}_{ratio:g}dB",
+                    "clean": flac(clean, RATE, "c"),
+                    "noisy": flac(noisy.clip(-1, 1), RATE, "n"),
+                    "utterance": f"u{index}",
+                    "snr_db": ratio,
+                }
+            )
     Dataset.from_list(rows).to_parquet(tmp_path / "words.parquet")
     tiny_pipeline.save_pretrained(tmp_path / "model")
     content = {
@@ -100,7 +110,12 @@ def test_the_exam_makes_every_table_and_goes_on_where_it_was_stopped(plan, tmp_p
     assert "Not available here: visqol (No module named 'visqol')." in text
     assert "ViSQOL" not in text.split("## words")[1]
     assert "WER of 40 words, against the transcript." in text
-    for line in ("| limit 6 dB |", "| mix 0.8 |", "### words: WER less that of the untouched recording", "-2.5 dB (20 words)"):  # fmt: skip
+    for line in (
+        "| limit 6 dB |",
+        "| mix 0.8 |",
+        "### words: WER less that of the untouched recording",
+        "-2.5 dB (20 words)",
+    ):
         assert line in text
     of_set = json.loads((tmp_path / "exam.json").read_text())["words"]
     assert of_set["files"] == 4
@@ -129,7 +144,9 @@ def test_the_exam_makes_every_table_and_goes_on_where_it_was_stopped(plan, tmp_p
     before = (tmp_path / "exam.md").read_text()
     main([*options, "--report-only"])
     assert Words.asked == 7 * 4
-    assert (tmp_path / "exam.md").read_text().split("## words")[1].split("Made by")[0] == before.split("## words")[1].split("Made by")[0]  # fmt: skip
+    assert (tmp_path / "exam.md").read_text().split("## words")[1].split("Made by")[0] == before.split("## words")[
+        1
+    ].split("Made by")[0]
 
 
 def test_a_stored_system_of_others_and_a_missing_package(plan, tmp_path, monkeypatch, capsys):
@@ -180,13 +197,30 @@ def test_speed_is_measured_in_turn_for_each_number_of_threads(plan, tmp_path, mo
     assert figures["ours, fast"]["real_time_factor"] > figures["untouched"]["real_time_factor"] >= 0
     assert (figures["ours, fast"]["latency_ms"], figures["untouched"]["latency_ms"]) == (None, 0)
     assert figures["ours, fast"]["slowest"] >= figures["ours, fast"]["real_time_factor"]
-    row = {"real_time_factor": {"1": 0.5, "2": 0.25}, "slowest": {"1": 0.6, "2": 0.3}, "load_seconds": 1.0, "latency_ms": 10.0}  # fmt: skip
+    row = {
+        "real_time_factor": {"1": 0.5, "2": 0.25},
+        "slowest": {"1": 0.6, "2": 0.3},
+        "load_seconds": 1.0,
+        "latency_ms": 10.0,
+    }
     results = {"machine": "m", "seconds": 1, "repeats": 2, "systems": {"ours, fast": row, "dtln": {"missing": "no"}}}
     text = exam_speed.speed_markdown(results)
     assert "| ours, fast | 0.5000 | 0.6000 | 0.2500 | 0.3000 | 1.0 | 10 |" in text
     assert "| dtln | not available here |" in text
     (tmp_path / "exam-speed.json").write_text(json.dumps(results))
-    main(["--plan", str(plan), "--output", str(tmp_path / "exam"), "--systems", "ours, fast", "--judges", "signal", "--no-variants"])  # fmt: skip
+    main(
+        [
+            "--plan",
+            str(plan),
+            "--output",
+            str(tmp_path / "exam"),
+            "--systems",
+            "ours, fast",
+            "--judges",
+            "signal",
+            "--no-variants",
+        ]
+    )
     assert "| – | 0.500 |" in (tmp_path / "exam.md").read_text()
 
 
@@ -201,7 +235,16 @@ def test_the_plan_of_the_repository_can_be_read():
 
 
 def words(*errors, among=10):
-    return [{"id": str(index), "utterance": f"u{index // 2}", "snr_db": index % 2 * 5.0, "word_errors": number, "words": among} for index, number in enumerate(errors)]  # fmt: skip
+    return [
+        {
+            "id": str(index),
+            "utterance": f"u{index // 2}",
+            "snr_db": index % 2 * 5.0,
+            "word_errors": number,
+            "words": among,
+        }
+        for index, number in enumerate(errors)
+    ]
 
 
 def test_words_are_pooled_and_drawn_by_utterance():
@@ -232,5 +275,7 @@ def test_a_ratio_at_which_words_are_lost_is_named_with_its_files():
     assert "| x | **+0.500 [+0.400, +0.600] worse** | +0.000 [+0.000, +0.000] |" in text
     lines = lost_words("set", {"untouched": heard, "x": lost})
     assert "- `u1` at 0 dB: 0 wrong words of 10 untouched, 6 after (+6)" in lines
-    assert lines.index("- `u1` at 0 dB: 0 wrong words of 10 untouched, 6 after (+6)") < lines.index("- `u0` at 0 dB: 0 wrong words of 10 untouched, 4 after (+4)")  # fmt: skip
+    assert lines.index("- `u1` at 0 dB: 0 wrong words of 10 untouched, 6 after (+6)") < lines.index(
+        "- `u0` at 0 dB: 0 wrong words of 10 untouched, 4 after (+4)"
+    )
     assert "  - after: (nothing)" in lines

@@ -36,7 +36,8 @@ def flac_without_length(num_samples: int) -> bytes:
 
 @pytest.mark.parametrize("content", [mp3(20000) + mp3(10000), flac_without_length(30000), 2 * flac(noise(15000))])
 def test_a_row_is_decoded_to_its_end(content):
-    """libsndfile alone reads the first of joined files; out of memory no MP3 without a tag, and no FLAC of unknown length."""
+    """libsndfile alone reads the first of joined files; out of memory no MP3 without a tag, and no FLAC of unknown
+    length."""
     audio = decode({"bytes": content, "path": None}, 16000)
     assert audio.shape == (30000,)
     assert audio.dtype == np.float32

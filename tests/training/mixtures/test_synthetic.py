@@ -28,16 +28,33 @@ def peaks_hz(audio: np.ndarray) -> np.ndarray:
     ("make", "is_right"),
     [
         (synthetic.siren, lambda sound: flatness(sound) < 0.05 and np.ptp(peaks_hz(sound)) > 100),
-        (synthetic.beeps, lambda sound: flatness(sound[power(sound).argmax() * 320 :][:1600]) < 0.1 and (power(sound) < 1e-6 * power(sound).max()).mean() > 0.1),
+        (
+            synthetic.beeps,
+            lambda sound: (
+                flatness(sound[power(sound).argmax() * 320 :][:1600]) < 0.1
+                and (power(sound) < 1e-6 * power(sound).max()).mean() > 0.1
+            ),
+        ),
         (synthetic.rumble, lambda sound: spectrum_share(sound, 0, 500) > 0.97 and np.ptp(np.log10(power(sound))) > 0.5),
-        (synthetic.band_noise, lambda sound: crest(sound) < 6 and max(spectrum_share(sound, 200 * 2**i, 800 * 2**i) for i in range(-2, 6)) > 0.5),
-        (synthetic.typing, lambda sound: crest(sound) > 6 and 0.02 < (power(sound) > 0.1 * power(sound).mean()).mean() < 0.8),
+        (
+            synthetic.band_noise,
+            lambda sound: (
+                crest(sound) < 6 and max(spectrum_share(sound, 200 * 2**i, 800 * 2**i) for i in range(-2, 6)) > 0.5
+            ),
+        ),
+        (
+            synthetic.typing,
+            lambda sound: crest(sound) > 6 and 0.02 < (power(sound) > 0.1 * power(sound).mean()).mean() < 0.8,
+        ),
         (synthetic.crackle, lambda sound: crest(sound) > 5),
         (synthetic.gusts, lambda sound: spectrum_share(sound, 0, 2500) > 0.9 and np.ptp(np.log10(power(sound))) > 0.5),
-        (synthetic.music, lambda sound: np.median([flatness(sound[i : i + 2048]) for i in range(0, 78000, 2048)]) < 0.2),
+        (
+            synthetic.music,
+            lambda sound: np.median([flatness(sound[i : i + 2048]) for i in range(0, 78000, 2048)]) < 0.2,
+        ),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
-)  # fmt: skip
+)
 def test_computed_noises_are_what_they_are_called(make, is_right):
     for seed in range(8):
         sound = make(5 * RATE, RATE, np.random.default_rng(seed))

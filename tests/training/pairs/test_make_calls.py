@@ -172,9 +172,16 @@ def test_room_tone_and_keyboard_have_unit_level():
 def sources(tmp_path_factory, speech):
     folder = tmp_path_factory.mktemp("sources")
     voices = [flac(np.roll(speech, 9000 * index), RATE, f"{index}") for index in range(3)]
-    columns = {"audio": voices, "speaker_id": ["a", "b", "c"], "licence": ["CC0"] * 3, "dynamic_range_db": [40.0, 40.0, 9.0]}  # fmt: skip
+    columns = {
+        "audio": voices,
+        "speaker_id": ["a", "b", "c"],
+        "licence": ["CC0"] * 3,
+        "dynamic_range_db": [40.0, 40.0, 9.0],
+    }
     Dataset.from_dict(columns).to_parquet(folder / "speech.parquet")
-    Dataset.from_dict({"audio": [flac(noise(9000, seed=9), RATE, "n")], "label": ["fan"], "licence": ["CC BY 4.0"]}).to_parquet(folder / "noise.parquet")  # fmt: skip
+    Dataset.from_dict(
+        {"audio": [flac(noise(9000, seed=9), RATE, "n")], "label": ["fan"], "licence": ["CC BY 4.0"]}
+    ).to_parquet(folder / "noise.parquet")
     return ["--speech", str(folder / "speech.parquet"), "--noise", str(folder / "noise.parquet")]
 
 

@@ -26,10 +26,17 @@ def sources(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sources")
     rhythm = np.abs(np.sin(np.arange(3 * RATE) * 2 * np.pi / 8000)).astype(np.float32)
     voices = [noise(3 * RATE, seed=index) * rhythm for index in range(6)]
-    columns = {"audio": [flac(voice, RATE, f"v{index}") for index, voice in enumerate(voices)], "speaker_id": list("aabbcc"), "licence": ["CC0"] * 6, "dynamic_range_db": [40.0] * 5 + [9.0]}  # fmt: skip
+    columns = {
+        "audio": [flac(voice, RATE, f"v{index}") for index, voice in enumerate(voices)],
+        "speaker_id": list("aabbcc"),
+        "licence": ["CC0"] * 6,
+        "dynamic_range_db": [40.0] * 5 + [9.0],
+    }
     Dataset.from_dict(columns).to_parquet(folder / "speech.parquet")
     sounds = [flac(noise(5 * RATE, seed=20 + index), RATE, f"n{index}") for index in range(4)]
-    Dataset.from_dict({"audio": sounds, "label": list("wxyz"), "licence": ["CC BY 4.0"] * 4}).to_parquet(folder / "noise.parquet")  # fmt: skip
+    Dataset.from_dict({"audio": sounds, "label": list("wxyz"), "licence": ["CC BY 4.0"] * 4}).to_parquet(
+        folder / "noise.parquet"
+    )
     return ["--speech", str(folder / "speech.parquet"), "--noise", str(folder / "noise.parquet")]
 
 
@@ -71,7 +78,10 @@ def test_second_holds_no_recording_of_the_first(sources, tmp_path, capsys):
 
 
 def test_second_needs_recordings_that_are_left(sources, tmp_path, capsys):
-    columns = {name: [flac(AudioSource(SourceConfig(sources[3]), RATE)[row], RATE, "n") for row in range(4)] for name in ("clean", "noisy")}  # fmt: skip
+    columns = {
+        name: [flac(AudioSource(SourceConfig(sources[3]), RATE)[row], RATE, "n") for row in range(4)]
+        for name in ("clean", "noisy")
+    }
     columns["clean"] = [flac(np.zeros(5 * RATE), RATE, "c")] * 4
     Dataset.from_dict(columns).to_parquet(tmp_path / "first.parquet")
     with pytest.raises(SystemExit) as stop:

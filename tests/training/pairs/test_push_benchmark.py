@@ -29,7 +29,13 @@ def examined(tmp_path_factory):
         rows = []
         for index in range(2):
             clean = 0.3 * noise(RATE, seed=index)
-            row = {"id": f"{name}_{index}", "clean": flac(clean, RATE, "c"), "noisy": flac(clean + 0.1 * noise(RATE, seed=9), RATE, "n"), "snr_db": 5.0, "duration": 1.0}  # fmt: skip
+            row = {
+                "id": f"{name}_{index}",
+                "clean": flac(clean, RATE, "c"),
+                "noisy": flac(clean + 0.1 * noise(RATE, seed=9), RATE, "n"),
+                "snr_db": 5.0,
+                "duration": 1.0,
+            }
             rows.append(row | ({"licence": "CC0"} if name == "pairs-calls" else {}))
         from datasets import Audio
 
@@ -37,8 +43,21 @@ def examined(tmp_path_factory):
         for column in ("clean", "noisy"):
             dataset = dataset.cast_column(column, Audio(sampling_rate=RATE, decode=False))
         dataset.to_parquet(folder / f"{name}-0.parquet")
-    sets = {name: {"pairs": str(folder / f"{name}-*.parquet"), "description": f"Two pairs of {name}"} for name in ("pairs-valid", "pairs-calls")}  # fmt: skip
-    plan = {"sets": sets, "systems": ["untouched", "webrtc"], "judges": ["signal"], "models": {}, "main_system": "webrtc", "short_systems": ["untouched"], "short_set": "pairs-valid", "words_set": "pairs-valid", "output_dir": str(folder / "outputs")}  # fmt: skip
+    sets = {
+        name: {"pairs": str(folder / f"{name}-*.parquet"), "description": f"Two pairs of {name}"}
+        for name in ("pairs-valid", "pairs-calls")
+    }
+    plan = {
+        "sets": sets,
+        "systems": ["untouched", "webrtc"],
+        "judges": ["signal"],
+        "models": {},
+        "main_system": "webrtc",
+        "short_systems": ["untouched"],
+        "short_set": "pairs-valid",
+        "words_set": "pairs-valid",
+        "output_dir": str(folder / "outputs"),
+    }
     (folder / "plan.yaml").write_text(yaml.safe_dump(plan))
     exam(["--plan", str(folder / "plan.yaml"), "--output", str(folder / "exam")])
     return folder
@@ -76,14 +95,19 @@ def test_others_get_pairs_table_and_tasks_and_add_their_system(hub, examined, tm
     code = f"my_system = lambda noisy, rate: noisy / 2\n{python}\nshow(done=1)"
     client(hub, tmp_path / "home2", code, token=None)
     shell = card.split("```bash\npython ")[1].split("\n```")[0].split()
-    shell = [str(tmp_path / word) if word == "my-exam" else word.replace("=outputs", f"={tmp_path / 'outputs'}") for word in shell]  # fmt: skip
+    shell = [
+        str(tmp_path / word) if word == "my-exam" else word.replace("=outputs", f"={tmp_path / 'outputs'}")
+        for word in shell
+    ]
     shell.remove("pairs-calls")
     run = command(hub, tmp_path / "home2", *shell, "--judges", "signal", token=None)
     assert run.returncode == 0, run.stderr
     systems = json.loads((tmp_path / "my-exam.json").read_text())["pairs-valid"]["systems"]
     known = json.loads((examined / "exam.json").read_text())["pairs-valid"]["systems"]
     assert systems["untouched"] == known["untouched"]
-    assert systems["mine"]["summary"]["si_sdr"]["mean"] == pytest.approx(systems["untouched"]["summary"]["si_sdr"]["mean"], abs=0.01)  # fmt: skip
+    assert systems["mine"]["summary"]["si_sdr"]["mean"] == pytest.approx(
+        systems["untouched"]["summary"]["si_sdr"]["mean"], abs=0.01
+    )
 
 
 def test_an_exam_of_some_files_is_no_table_of_a_benchmark(examined):
@@ -99,7 +123,10 @@ def test_an_exam_of_some_files_is_no_table_of_a_benchmark(examined):
 
 def test_a_models_results_name_tasks_of_the_benchmark():
     about = on_benchmark(load_about(BASE_ABOUT), "user/benchmark")
-    results = {name: json.loads((BASE_RESULTS / f"{name}.json").read_text()) for name in (item.results for item in about.evaluations)}  # fmt: skip
+    results = {
+        name: json.loads((BASE_RESULTS / f"{name}.json").read_text())
+        for name in (item.results for item in about.evaluations)
+    }
     text = eval_results(about, results, "user/model", "main")
     assert not benchmark_errors(".eval_results/user-benchmark.yaml", text.encode(), "model")
     entries = {entry["dataset"]["task_id"]: entry for entry in yaml.safe_load(text)}

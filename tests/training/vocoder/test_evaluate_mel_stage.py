@@ -55,9 +55,21 @@ def test_only_sure_gains_are_bold():
 def test_a_report_and_a_picture_are_written(corpus, tmp_path):
     make_stage(make_vocoder(), ConditionalUNet2DModel).save_pretrained(tmp_path / "model")
     main(
-        ["--speech", str(corpus / "speech"), "--limit", "1", "--model", str(tmp_path / "model"), "--kinds", "smeared",
-         "--output", str(tmp_path / "report"), "--picture", str(tmp_path / "mels.png")]
-    )  # fmt: skip
+        [
+            "--speech",
+            str(corpus / "speech"),
+            "--limit",
+            "1",
+            "--model",
+            str(tmp_path / "model"),
+            "--kinds",
+            "smeared",
+            "--output",
+            str(tmp_path / "report"),
+            "--picture",
+            str(tmp_path / "mels.png"),
+        ]
+    )
     report = json.loads((tmp_path / "report.json").read_text())
     assert np.isfinite(report["smeared"]["1 step"][0]["lsd"])
     assert "Made by `" in (tmp_path / "report.md").read_text()

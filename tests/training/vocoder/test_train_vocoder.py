@@ -17,9 +17,16 @@ TINY = {"upsample_initial_channel": 16, "resblock_kernel_sizes": [3], "resblock_
 
 def write_config(corpus, folder, **changes):
     config = {
-        "output_dir": str(folder / "run"), "mel_layout": "speecht5", "speech": [{"path": str(corpus / "speech")}],
-        "vocoder": TINY, "frames": 8, "batch_size": 2, "max_train_steps": 4, "log_every": 1, "checkpoint_every": 2,
-    }  # fmt: skip
+        "output_dir": str(folder / "run"),
+        "mel_layout": "speecht5",
+        "speech": [{"path": str(corpus / "speech")}],
+        "vocoder": TINY,
+        "frames": 8,
+        "batch_size": 2,
+        "max_train_steps": 4,
+        "log_every": 1,
+        "checkpoint_every": 2,
+    }
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config | changes))
     return path

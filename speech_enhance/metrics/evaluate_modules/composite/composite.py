@@ -12,8 +12,8 @@ class Composite(file_metric.FileMetric):
 Predicted ratings, 1 to 5, of speech distortion (CSIG), background intrusiveness (CBAK) and overall quality (COVL).
 """
     values_text = """
-Undefined (nan) where PESQ is. The formulas of Hu & Loizou's `composite.m` with wide-band PESQ; ports that rescale the signals
-give other figures.
+Undefined (nan) where PESQ is. The formulas of Hu & Loizou's `composite.m` with wide-band PESQ; ports that rescale the
+signals give other figures.
 """
     citation_text = """
 Y. Hu and P. C. Loizou: Evaluation of Objective Quality Measures for Speech Enhancement, IEEE Transactions on Audio,

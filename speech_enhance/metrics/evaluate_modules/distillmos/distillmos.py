@@ -14,11 +14,12 @@ class Distillmos(file_metric.FileMetric):
 Predicted rating, 1 to 5, without a clean reference, by a small network that learnt from a large one.
 """
     values_text = """
-Always defined. Digital silence gets the lowest value, 1. Recordings shorter than 7.68 s are rated with silence after them.
+Always defined. Digital silence gets the lowest value, 1. Recordings shorter than 7.68 s are rated with silence after
+them.
 """
     citation_text = """
-B. Stahl and H. Gamper: Distillation and Pruning for Scalable Self-Supervised Representation-Based Speech Quality Assessment,
-ICASSP 2025, arXiv:2502.05356.
+B. Stahl and H. Gamper: Distillation and Pruning for Scalable Self-Supervised Representation-Based Speech Quality
+Assessment, ICASSP 2025, arXiv:2502.05356.
 """
 
     def _download_and_prepare(self, dl_manager):

@@ -14,8 +14,8 @@ class Dnsmos(file_metric.FileMetric):
 Predicted ratings, 1 to 5, of speech (SIG), background (BAK) and overall quality (OVRL), without a clean reference.
 """
     values_text = """
-Always defined. Digital silence gets SIG 2.51, BAK 3.47 and OVRL 1.84, more than speech in loud noise does. Recordings shorter than 9.01 s are
-repeated.
+Always defined. Digital silence gets SIG 2.51, BAK 3.47 and OVRL 1.84, more than speech in loud noise does. Recordings
+shorter than 9.01 s are repeated.
 """
     citation_text = """
 C. K. A. Reddy, V. Gopal and R. Cutler: DNSMOS P.835: A Non-Intrusive Perceptual Objective Speech Quality Metric to

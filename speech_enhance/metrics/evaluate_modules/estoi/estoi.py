@@ -12,8 +12,8 @@ class Estoi(file_metric.FileMetric):
 Extended short-time objective intelligibility of the package `pystoi`, about 0 to 1.
 """
     values_text = """
-Undefined (nan) where the reference is silent or has less than 0.4 s of active speech. It predicts how much is understood, not
-how pleasant it sounds.
+Undefined (nan) where the reference is silent or has less than 0.4 s of active speech. It predicts how much is
+understood, not how pleasant it sounds.
 """
     citation_text = """
 J. Jensen and C. H. Taal: An Algorithm for Predicting the Intelligibility of Speech Masked by Modulated Noise Maskers,

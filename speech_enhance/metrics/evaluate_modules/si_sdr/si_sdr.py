@@ -12,8 +12,8 @@ class SiSdr(file_metric.FileMetric):
 Scale-invariant signal-to-distortion ratio in dB, estimate and reference made zero-mean.
 """
     values_text = """
-Undefined (nan) where the reference is constant, −inf where the prediction is, inf where both agree up to scale. A delay of one
-sample or another phase counts as distortion, whether it is heard or not.
+Undefined (nan) where the reference is constant, −inf where the prediction is, inf where both agree up to scale. A delay
+of one sample or another phase counts as distortion, whether it is heard or not.
 """
     citation_text = """
 J. Le Roux, S. Wisdom, H. Erdogan and J. R. Hershey: SDR - half-baked or well done?, ICASSP 2019, arXiv:1811.02508.

@@ -13,11 +13,12 @@ class Visqol(file_metric.FileMetric):
 Predicted rating, 1 to 5, from how alike the spectrograms of both recordings are.
 """
     values_text = """
-Undefined (nan) where the reference is silent or has less than about 0.7 s of speech; a silent prediction of a proper reference gets
-the lowest value, 1. By the port `visqol-python`, with the lattice model that the C++ program uses.
+Undefined (nan) where the reference is silent or has less than about 0.7 s of speech; a silent prediction of a proper
+reference gets the lowest value, 1. By the port `visqol-python`, with the lattice model that the C++ program uses.
 """
     citation_text = """
-M. Chinen et al.: ViSQOL v3: An Open Source Production Ready Objective Speech and Audio Metric, QoMEX 2020, arXiv:2004.09584.
+M. Chinen et al.: ViSQOL v3: An Open Source Production Ready Objective Speech and Audio Metric, QoMEX 2020,
+arXiv:2004.09584.
 """
 
     def _download_and_prepare(self, dl_manager):

@@ -13,13 +13,13 @@ class Wer(file_metric.FileMetric):
     )
     example_reference = "what is said in it"
     description_text = """
-Share of words that a Whisper model gets wrong of a recording, after Whisper's text normaliser: smaller is better. Further
-arguments: `asr_model`, the name or folder of the model, and `language`.
+Share of words that a Whisper model gets wrong of a recording, after Whisper's text normaliser: smaller is better.
+Further arguments: `asr_model`, the name or folder of the model, and `language`.
 """
     values_text = """
-`wer` is the sum of all errors over the sum of all words; `word_errors_values` and `words_values` are the counts of every file. A
-recording in which nothing is recognised has as many errors as words. A reference without words has 0 words, and every word that is recognised is an error. Undefined (nan)
-if no reference has a word.
+`wer` is the sum of all errors over the sum of all words; `word_errors_values` and `words_values` are the counts of
+every file. A recording in which nothing is recognised has as many errors as words. A reference without words has 0
+words, and every word that is recognised is an error. Undefined (nan) if no reference has a word.
 """
     citation_text = """
 A. Radford et al.: Robust Speech Recognition via Large-Scale Weak Supervision, arXiv:2212.04356.
