@@ -1,4 +1,5 @@
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -32,3 +33,20 @@ def test_type_checkers_see_every_public_name():
     imports = {alias.name: (node.module, alias.asname) for node in block.body for alias in node.names}
     assert imports == {name: (module, name) for name, module in speech_enhance._EXPORTS.items()}
     assert Path(speech_enhance.__file__).with_name("py.typed").is_file()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("speech_enhance.audio_datasets", "load_audio_dataset"),
+        ("speech_enhance.plotting", "draw_comparison"),
+        ("speech_enhance.metrics", "module_path"),
+        ("speech_enhance.metrics", "score"),
+        ("speech_enhance.cli", "main"),
+        ("speech_enhance.corpus.__main__", "main"),
+        ("speech_enhance", "file_metric"),
+        ("speech_enhance", "word_errors"),
+    ],
+)
+def test_places_that_pages_and_published_metrics_import_from_stay(module, name):
+    assert hasattr(importlib.import_module(module), name)

@@ -1,7 +1,9 @@
-"""The README's Python runs as it stands there."""
+"""What README and `docs/` tell people to type works as it stands there."""
 
+import importlib.util
 import re
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,26 +11,26 @@ import soundfile
 from conftest import ROOT
 
 
-def blocks() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+def blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("channels", [1, 2])
-def test_the_examples_of_the_pipeline_and_its_schedulers(monkeypatch, tmp_path, channels):
+@pytest.mark.parametrize(("page", "channels"), [("README.md", 1), ("README.md", 2), ("docs/python.md", 1)])
+def test_the_examples_of_the_pipeline_and_its_schedulers(monkeypatch, tmp_path, page, channels):
     (tmp_path / "samples").mkdir()
     audio, rate = soundfile.read(ROOT / "samples" / "noisy.wav", dtype="float32")
     audio = np.stack([audio] * channels, axis=1)
     soundfile.write(tmp_path / "samples" / "noisy.wav", audio, rate)
     monkeypatch.chdir(tmp_path)
     names = {}
-    loading = next(block for block in blocks() if "from_pretrained(DEFAULT_CHECKPOINT)" in block)
+    loading = next(block for block in blocks(page) if "from_pretrained(DEFAULT_CHECKPOINT)" in block)
     exec(loading, names)
     info = soundfile.info("enhanced.wav")
     assert (info.frames, info.channels, info.samplerate) == (*audio.shape, rate)
     if channels == 2:
         return
     before = names["enhanced"]
-    swaps = [block for block in blocks() if "pipe.scheduler =" in block]
+    swaps = [block for block in blocks(page) if "pipe.scheduler =" in block]
     assert swaps
     for block in swaps:
         exec(block, names)
@@ -58,13 +60,9 @@ def test_the_error_of_diffusers_own_class_is_the_one_that_the_page_quotes(tmp_pa
     assert f"AttributeError: {error.value}" in (ROOT / "docs" / "troubleshooting.md").read_text()
 
 
-def section(title: str) -> str:
-    return (ROOT / "README.md").read_text().split(f"## {title}\n")[1].split("\n## ")[0]
-
-
 @pytest.mark.slow
 def test_sharing_a_model_works_as_written(hub, corpus, bare, tmp_path):
-    """Every command of the section, in its order; `you` is the loopback Hub's user, `my` and `runs` are elsewhere."""
+    """Every command of the page, in its order; `you` is the loopback Hub's user, `my` and `runs` are elsewhere."""
     import shutil
 
     from hub_client import client, command, tiny_model
@@ -72,7 +70,7 @@ def test_sharing_a_model_works_as_written(hub, corpus, bare, tmp_path):
     (tmp_path / "my" / "data").mkdir(parents=True)
     shutil.copy(corpus / "pairs.parquet", tmp_path / "my" / "data" / "pairs-valid-0.parquet")
     tiny_model(tmp_path / "runs" / "own" / "pipeline")
-    text = section("Share your model")
+    text = (ROOT / "docs" / "publishing.md").read_text()
     lines = [line for block in re.findall(r"```\n(.*?)```", text, flags=re.DOTALL) for line in block.splitlines()]
     ran = 0
     for line in lines:
@@ -104,11 +102,46 @@ def test_sharing_a_model_works_as_written(hub, corpus, bare, tmp_path):
 
 def test_what_the_maintainers_page_names_exists():
     text = (ROOT / "MAINTAINING.md").read_text()
-    scripts = re.findall(r"python ((?:model_cards|spaces|training)/\w+\.py)([^`]*)`", text)
+    scripts = re.findall(r"python ((?:model_cards|spaces)/\w+\.py|-m training[\w.]+)([^`]*)`", text)
     assert len(scripts) >= 5
     for script, arguments in scripts:
-        source = (ROOT / script).read_text()
+        name = script.removeprefix("-m ").replace(".", "/") + ".py" if script.startswith("-m ") else script
+        source = (ROOT / name.replace("exam.py", "exam/__main__.py")).read_text()
         for option in re.findall(r"(?<= )--[\w-]+", arguments):
             assert f'"{option}"' in source, f"{script} {option}"
     for link in re.findall(r"\]\((?!http)([^)#]+)", text):
         assert (ROOT / link).exists(), link
+
+
+def pages() -> list[Path]:
+    return [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("spaces/*.md"), ROOT / "training" / "README.md"]
+
+
+def anchors(page: Path) -> set[str]:
+    """Names that the headings of a page have in links, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_of_a_page_leads_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for link, anchor in re.findall(r"\]\((?!http)([^)#\s]*)(?:#([^)]*))?\)", text):
+        target = page.parent / link if link else page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target), f"{link}#{anchor}"
+
+
+LAUNCHER = r"(?:python|accelerate launch|torchrun)[^`\n]*? "
+COMMAND = re.compile(LAUNCHER + r"-m ((?:training|speech_enhance)[\w.]*)")
+SCRIPT = re.compile(LAUNCHER + r"((?:training|spaces|model_cards|samples)/[\w/]+\.py)")
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_command_of_a_page_is_there(page):
+    text = page.read_text()
+    for name in COMMAND.findall(text):
+        assert importlib.util.find_spec(name), name
+    for name in SCRIPT.findall(text):
+        assert (ROOT / name).is_file(), name

@@ -16,7 +16,10 @@ FILES = {"pipeline.py": "pipelines.speech_enhancement", "unet/speech_enhance.py"
 # The network comes as a component, built from a file of its own: elsewhere its base class stands for it, of which
 # Diffusers then finds it to be an instance.
 COMPONENTS = {"models.unet": {"ConditionalUNet2DModel": "from diffusers import UNet2DModel as ConditionalUNet2DModel"}}
-HEADER = '''"""Built from the package speech_enhance {version} by its hub/remote_code.py: change the package, not this file."""
+HEADER = '''"""Built from the package speech_enhance {version} by its hub/remote_code.py.
+
+Change the package, not this file.
+"""
 '''
 
 

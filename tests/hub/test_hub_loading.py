@@ -43,7 +43,8 @@ import os
 missing = failure(lambda: load("user/tiny", cache_dir="mine", local_files_only=True))
 load("user/tiny", cache_dir="mine")
 pipe = load("user/tiny", cache_dir="mine", local_files_only=True)
-show(missing=missing, digest=digest(pipe), there=os.listdir("mine"), elsewhere=os.path.exists(os.environ["HF_HOME"] + "/hub"))
+elsewhere = os.path.exists(os.environ["HF_HOME"] + "/hub")
+show(missing=missing, digest=digest(pipe), there=os.listdir("mine"), elsewhere=elsewhere)
 """
     got = client(hub, tmp_path / "home", code)
     assert got["missing"].startswith("LocalEntryNotFoundError")

@@ -139,7 +139,8 @@ def test_a_trusted_load_does_not_spoil_an_untrusted_one(hub, published, publishe
     untrusted = """
 import sys
 show(main=failure(lambda: load("user/tiny")), branch=failure(lambda: load("user/tiny", revision="remote-code")),
-     custom=failure(lambda: load("user/tiny", revision="remote-code", custom_pipeline="user/tiny", custom_revision="remote-code")),
+     custom=failure(lambda: load("user/tiny", revision="remote-code", custom_pipeline="user/tiny",
+                                 custom_revision="remote-code")),
      ran=[name for name in sys.modules if name.startswith("diffusers_modules") and "tiny" in name])
 """
     got = client(hub, home, untrusted, bare=bare)

@@ -220,7 +220,8 @@ def test_a_hostile_repository_runs_nothing(hub, good, published_digest, tmp_path
     shutil.copy(good / INDEX, offer / INDEX)
     hub.put("user/pickles", offer)
     code = """
-show(digest=digest(load("user/offer")), **{name: failure(lambda: load("user/" + name)) for name in ("hostile", "pickles")})
+failures = {name: failure(lambda: load("user/" + name)) for name in ("hostile", "pickles")}
+show(digest=digest(load("user/offer")), **failures)
 """
     with hub.recorded() as requests:
         got = client(hub, tmp_path / "home", code)

@@ -405,17 +405,21 @@ def test_text_has_contrast(browser, server, scheme):
 
 CONTRASTS = """() => {
   const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
-  const light = (rgb) => { const [r, g, b] = rgb.map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  const light = (rgb) => {
+    const [r, g, b] = rgb.map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
     return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
   const ground = (element) => { for (let at = element; at; at = at.parentElement) {
-    const [r, g, b, a = 1] = parse(getComputedStyle(at).backgroundColor); if (a === 1) return [r, g, b]; } return [255, 255, 255]; };
+    const [r, g, b, a = 1] = parse(getComputedStyle(at).backgroundColor);
+    if (a === 1) return [r, g, b]; } return [255, 255, 255]; };
   const low = [];
   for (const element of document.querySelectorAll("#intro *, #input *, #output *")) {
     const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
     if (!own || !element.checkVisibility() || element.closest(":disabled, svg, style")) continue;
-    const [one, two] = [light(parse(getComputedStyle(element).color).slice(0, 3)), light(ground(element))].sort((a, b) => b - a);
+    const text = light(parse(getComputedStyle(element).color).slice(0, 3));
+    const [one, two] = [text, light(ground(element))].sort((a, b) => b - a);
     const contrast = (one + 0.05) / (two + 0.05);
-    if (contrast < 4.5) low.push(`${element.className} ${element.textContent.trim().slice(0, 30)}: ${contrast.toFixed(1)}`);
+    if (contrast < 4.5)
+      low.push(`${element.className} ${element.textContent.trim().slice(0, 30)}: ${contrast.toFixed(1)}`);
   }
   return low;
 }"""

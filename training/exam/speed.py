@@ -2,7 +2,7 @@
 
     python -m training.exam.speed --plan training/configs/exam.yaml --threads 1 --repeats 5 --systems untouched rnnoise
 
-prints the figures of one number of threads as JSON; `exam.py --speed` calls it so.
+prints the figures of one number of threads as JSON; `python -m training.exam --speed` calls it so.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The tables of an exam, for `exam.py` and the card of the benchmark."""
+"""The tables of an exam, for the report and the card of the benchmark."""
 
 from dataclasses import asdict
 

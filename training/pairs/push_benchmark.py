@@ -148,7 +148,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--exam",
         type=Path,
         default=Path("training/results/exam"),
-        help="report of exam.py without extension (default: %(default)s)",
+        help="report of the exam without extension (default: %(default)s)",
     )
     parser.add_argument("--plan", default=str(PLAN), help="plan of the exam (default: training/configs/exam.yaml)")
     parser.add_argument(
