@@ -235,7 +235,8 @@ def test_no_less_is_read_than_ffmpeg_decodes(tmp_path, file):
         "-",
     ]
     expected = len(subprocess.run(command, capture_output=True, check=False).stdout) // 2
-    tolerance = dict.fromkeys(("OGG", "OPUS", "FLAC", "AU"), 4000) | {"MP3": 3 * 2400}  # of three files the delays
+    # of three MP3 files the delays; of Ogg a page that was cut, which may hold all of a short file
+    tolerance = dict.fromkeys(("OPUS", "FLAC", "AU"), 4000) | {"MP3": 3 * 2400, "OGG": 6000}
     check_length(path, content or b"x", expected, tolerance.get(name, 0))
 
 

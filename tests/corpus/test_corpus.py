@@ -322,7 +322,7 @@ def test_datasets_that_cannot_be_loaded_are_named(tmp_path, monkeypatch, capsys,
 
 def test_without_datasets_it_says_what_to_install(tmp_path):
     code = (
-        "import sys; sys.modules['datasets'] = None; from speech_enhance import corpus; "
+        "import sys; sys.modules['datasets'] = None; from speech_enhance.corpus import __main__ as corpus; "
         "sys.exit(corpus.main(['x.parquet', 'out']))"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)

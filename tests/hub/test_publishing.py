@@ -103,7 +103,7 @@ def test_a_network_that_fails_half_way_is_tried_again(hub, published, tmp_path):
     folder.mkdir()
     (folder / "large.bin").write_bytes(bytes(range(256)) * 40)
     code = f"""
-from speech_enhance.publishing import upload
+from speech_enhance.hub.publishing import upload
 show(urls=[upload({str(folder)!r}, "user/" + name, "message", wait=0.01) for name in {list(ways)}])
 """
     got = client(hub, tmp_path / "home", code, token=TOKEN)

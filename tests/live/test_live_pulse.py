@@ -1,5 +1,6 @@
 """The command `speech-enhance live` from end to end: PulseAudio's null sinks in the place of a sound card."""
 
+import functools
 import os
 import re
 import shutil
@@ -81,7 +82,8 @@ def test_what_is_played_at_one_end_arrives_at_the_other(pulse, tiny_model, tmp_p
         str(RATE),
     ]
     command += ["--model", str(tiny_model), "--attenuation-limit", "0", "--record", str(tmp_path / "kept.wav")]
-    live = subprocess.Popen(command, env=pulse, stderr=subprocess.PIPE, text=True)
+    interruptible = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # else ignored in background jobs
+    live = subprocess.Popen(command, env=pulse, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible)
     try:
         for line in live.stderr:
             if "from 'pulse'" in line:
