@@ -138,6 +138,8 @@ def main(arguments: list[str] | None = None) -> None:
         results = {}
         for name, (systems, judges) in chosen(plan, options).items():
             results[name] = take(name, systems, judges)
+            if options.report_only:  # what has not been run yet has no row
+                results[name] = {system: rows for system, rows in results[name].items() if rows}
             if options.variants and plan.main_system in systems:
                 asked = [judge for judge in judges if judge in plan.variant_judges]
                 tried = take(name, [plan.main_system, *plan.variants()], asked)
