@@ -191,6 +191,8 @@ def plain(value: Mean, form: str) -> str:
 
 
 def with_interval(value: Mean, form: str) -> str:
-    """A mean with its interval, where it has one."""
+    """A mean with its interval, where it has one; a dash for a mean of nothing."""
+    if np.isnan(value.mean):
+        return "–"
     mean, low, high = (f"{number:{form}}" for number in (value.mean, value.low, value.high))
     return f"{mean} [{low}, {high}]" if np.isfinite(value.low) else mean

@@ -1,6 +1,7 @@
 """The exam: every system and judge once, on sets of two utterances at two ratios, with a model of tiny size."""
 
 import json
+import math
 import sys
 from dataclasses import asdict, dataclass
 from types import SimpleNamespace
@@ -16,8 +17,8 @@ from speech_enhance import PRESETS, SpeechEnhancementPipeline, make_scheduler
 from speech_enhance.metrics.reference import si_sdr
 from training.config import read_config
 from training.corpora.shards import flac
-from training.evaluation.bootstrap import bootstrap_mean, bootstrap_ratio
-from training.evaluation.score_tables import average, best_system, difference, overview, plain, sure
+from training.evaluation.bootstrap import Mean, bootstrap_mean, bootstrap_ratio
+from training.evaluation.score_tables import average, best_system, difference, overview, plain, sure, with_interval
 from training.evaluation.systems import MAKERS
 from training.exam import speed as exam_speed
 from training.exam.__main__ import PLAN, main
@@ -279,3 +280,8 @@ def test_a_ratio_at_which_words_are_lost_is_named_with_its_files():
         "- `u0` at 0 dB: 0 wrong words of 10 untouched, 4 after (+4)"
     )
     assert "  - after: (nothing)" in lines
+
+
+def test_a_difference_of_nothing_is_a_dash():
+    assert with_interval(Mean(math.nan, math.nan, math.nan, 0), "+.2f") == "–"
+    assert with_interval(Mean(0.1, 0.05, 0.2, 4), "+.2f") == "+0.10 [+0.05, +0.20]"
