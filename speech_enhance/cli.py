@@ -62,10 +62,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="INPUT [INPUT ...] OUTPUT",
         nargs="*",
         help="INPUT: audio file (WAV, FLAC, Ogg, Opus, MP3, …), or several; with ffmpeg also others, and videos; a "
-        "folder of them; "
-        "- for stdin. OUTPUT: file to write, its extension chooses the format; a folder for a folder, for "
-        "several files, or "
-        "for the same name; - for stdout",
+        "folder of them; - for stdin. OUTPUT: file to write, its extension chooses the format; a folder for a "
+        "folder, for several files, or for the same name; - for stdout",
     )
     add_pipeline_options(parser)
     parser.add_argument(
@@ -91,6 +89,21 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """The options that files and live sound share."""
+    parser.add_argument("--seed", type=number(int, 0, 2**63 - 1), default=0, metavar="N", help="default: 0")
+    parser.add_argument("--model", metavar="FOLDER_OR_ID", help="pipeline folder or Hub id (default: the bundled one)")
+    parser.add_argument(
+        "--device", metavar="NAME", help="of the network: cpu, cuda, cuda:1, … (default: a GPU if there is one)"
+    )
+    parser.add_argument(
+        "--attenuation-limit",
+        type=number(float, 0, 1000),
+        metavar="DB",
+        help="turn nothing down by more than this many dB (default: no limit)",
+    )
+
+
 def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
     """The options that [`pipeline_choice`] reads."""
     parser.add_argument(
@@ -102,21 +115,13 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scheduler", choices=SCHEDULERS, metavar="NAME", help=f"one of {', '.join(SCHEDULERS)}")
     parser.add_argument("--steps", type=number(int, 1, 1000), metavar="N", help="steps of the scheduler")
     parser.add_argument("--estimates", type=number(int, 1, 1000), metavar="N", help="generated mels to average")
-    parser.add_argument("--seed", type=number(int, 0, 2**63 - 1), default=0, metavar="N", help="default: 0")
-    parser.add_argument("--model", metavar="FOLDER_OR_ID", help="pipeline folder or Hub id (default: the bundled one)")
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
+    add_model_options(parser)
     parser.add_argument(
         "--backend",
         choices=BACKENDS,
         default="torch",
         help="what runs the network: torch, or on the CPU onnx, faster on many for more than a minute of sound "
         "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--attenuation-limit",
-        type=number(float, 0, 1000),
-        metavar="DB",
-        help="turn nothing down by more than this many dB (default: no limit)",
     )
     parser.add_argument(
         "--mix",

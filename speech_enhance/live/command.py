@@ -3,7 +3,7 @@
 import contextlib
 import time
 
-from ..cli import OneLineParser, number
+from ..cli import OneLineParser, add_model_options, number
 from ..jobs.file import PipelineChoice, UserError, first_line
 from ..jobs.standard_streams import say
 from ..wording import counted
@@ -37,17 +37,7 @@ def build_parser() -> OneLineParser:
         metavar="MS",
         help="of each device (default: %(default)s); more, if it crackles",
     )
-    parser.add_argument("--model", metavar="FOLDER_OR_ID", help="pipeline folder or Hub id (default: the bundled one)")
-    parser.add_argument(
-        "--device", metavar="NAME", help="of the network: cpu, cuda, … (default: a GPU if there is one)"
-    )
-    parser.add_argument("--seed", type=number(int, 0, 2**63 - 1), default=0, metavar="N", help="default: 0")
-    parser.add_argument(
-        "--attenuation-limit",
-        type=number(float, 0, 1000),
-        metavar="DB",
-        help="turn nothing down by more than this many dB",
-    )
+    add_model_options(parser)
     parser.add_argument(
         "--seconds", type=number(float, 0.1, 1e9), metavar="N", help="end after this time (default: never)"
     )

@@ -12,11 +12,6 @@ from serving import Enhancer, Limits, RequestError, Run, Settings, open_upload
 from speech_enhance.audio import ffmpeg
 
 
-@pytest.fixture(autouse=True)
-def spaces(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "spaces")
-
-
 class Counter:
     """A `check` that counts its calls."""
 
