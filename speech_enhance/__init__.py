@@ -12,6 +12,7 @@ _EXPORTS = {
     "AudioFileError": "audio.files",
     "AudioReader": "audio.files",
     "AudioWriter": "audio.writer",
+    "CausalUNet2DModel": "models.causal_unet",
     "ConditionalUNet2DModel": "models.unet",
     "DEFAULT_CHECKPOINT": "checkpoints",
     "DNSMOS": "metrics.dnsmos",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:  # the same names as above, in the form that a typed package e
     from .metrics.reference import estoi as estoi
     from .metrics.reference import pesq as pesq
     from .metrics.reference import si_sdr as si_sdr
+    from .models.causal_unet import CausalUNet2DModel as CausalUNet2DModel
     from .models.onnx_unet import OnnxUNet as OnnxUNet
     from .models.schedulers import PRESETS as PRESETS
     from .models.schedulers import SCHEDULERS as SCHEDULERS

@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 import yaml
 
-from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
+from speech_enhance import SpeechEnhancementPipeline
 from speech_enhance.jobs.file import first_line
 from speech_enhance.metrics.reference import BASIC_METRICS
+from speech_enhance.models.networks import DEFAULT_NETWORK, network_class
 from speech_enhance.models.removed_settings import without_removed
 from speech_enhance.models.schedulers import training_scheduler
 
@@ -98,7 +99,8 @@ class TrainingConfig:
             `mixing.noise_room_share`.
         windows_per_mixture: Examples in a row that are windows of one mixture, for a GPU that is faster than the mixing
             (Choi et al., "Faster Neural Network Training with Data Echoing", arXiv:1907.05550).
-        unet: Arguments of `ConditionalUNet2DModel`.
+        unet: Arguments of the network. `_class_name` says which it is: `ConditionalUNet2DModel` without it, or
+            `CausalUNet2DModel` for live sound.
         pipeline: Arguments of `SpeechEnhancementPipeline` beside its components.
         prediction_type: `v_prediction` or `sample`.
         snr_shift_db: Of the noise schedule, see [`zero_snr_betas`].
@@ -271,13 +273,27 @@ def load_config(path: str | Path) -> TrainingConfig:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     with torch.device("meta"):  # which takes no memory
-        unet = _make(ConditionalUNet2DModel, config.unet, f"{path}: unet")
+        unet = make_network(config.unet, f"{path}: unet")
     components = {
         "unet": unet,
         "scheduler": training_scheduler(config.prediction_type, snr_shift_db=config.snr_shift_db),
     }
     _make(partial(SpeechEnhancementPipeline, **components), config.pipeline, f"{path}: pipeline")
     return config
+
+
+def make_network(settings: dict, where: str = "unet"):
+    """The network of a config's `unet`.
+
+    Raises:
+        ValueError: for an unknown network or settings that it does not take; the message begins with `where`.
+    """
+    arguments = dict(settings)
+    try:
+        kind = network_class(arguments.pop("_class_name", DEFAULT_NETWORK))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    return _make(kind, arguments, where)
 
 
 def _make(kind, arguments: dict, where: str):

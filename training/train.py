@@ -20,11 +20,11 @@ from torch.utils.data import DataLoader
 if not __package__:  # run as a script: the repository, not this folder with its own `evaluate.py`, is the import root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
+from speech_enhance import SpeechEnhancementPipeline
 from speech_enhance.mel.spectrogram import mel_spectrogram
 from speech_enhance.models.schedulers import training_scheduler
 from training.carry import split_folder
-from training.config import TrainingConfig, load_config
+from training.config import TrainingConfig, load_config, make_network
 from training.ending import ending
 from training.mixtures.degradation import degrade_batch
 from training.mixtures.examples import TrainingExamples
@@ -68,12 +68,12 @@ class Trainer:
             project_config=ProjectConfiguration(str(self.output_dir), logging_dir=str(self.output_dir / "logs")),
         )
         set_seed(config.seed)
-        unet = ConditionalUNet2DModel(**config.unet)
+        unet = make_network(config.unet)
         if config.init_from:
             start_from(unet, config.init_from, condition_channels(config.pipeline))
         self.noise_scheduler = training_scheduler(config.prediction_type, snr_shift_db=config.snr_shift_db)
         # The pipeline has a network of its own, for the averaged weights.
-        averaged_unet = ConditionalUNet2DModel.from_config(unet.config)
+        averaged_unet = type(unet).from_config(unet.config)
         self.pipeline = SpeechEnhancementPipeline(averaged_unet, self.noise_scheduler, **config.pipeline)
         self.pipeline.set_progress_bar_config(disable=True)
         self.ema = EMAModel(
@@ -82,7 +82,7 @@ class Trainer:
             use_ema_warmup=True,
             power=0.75,
             foreach=True,
-            model_cls=ConditionalUNet2DModel,
+            model_cls=type(unet),
             model_config=unet.config,
         )
         optimizer = make_optimizer(unet, config)
@@ -346,12 +346,12 @@ class Trainer:
             self.ema.save_pretrained(str(Path(output_dir) / "ema"))
 
     def _load_ema(self, models, input_dir) -> None:
-        loaded = EMAModel.from_pretrained(str(Path(input_dir) / "ema"), ConditionalUNet2DModel)
+        loaded = EMAModel.from_pretrained(str(Path(input_dir) / "ema"), type(self.pipeline.unet))
         self.ema.load_state_dict(loaded.state_dict())
         self.ema.to(self.accelerator.device)
 
 
-def make_optimizer(unet: ConditionalUNet2DModel, config: TrainingConfig) -> torch.optim.Optimizer:
+def make_optimizer(unet: torch.nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
     """AdamW or [`Muon`] on the network's parameters, as `config` says."""
     if config.optimizer == "muon":
         return Muon(unet, config.learning_rate, config.adamw_learning_rate, weight_decay=config.weight_decay)

@@ -25,7 +25,7 @@ def condition_channels(settings) -> list[str]:
     return ["sample", "noisy_mel", *(name for name, default in CHANNELS.items() if settings.get(name, default))]
 
 
-def start_from(unet: ConditionalUNet2DModel, pipeline: str, channels: list[str]) -> None:
+def start_from(unet: torch.nn.Module, pipeline: str, channels: list[str]) -> None:
     """Give `unet` the weights of a pipeline folder.
 
     Where the network of the folder has fewer layers a block, the new ones change nothing at first (see [`deepened`]).
@@ -41,10 +41,16 @@ def start_from(unet: ConditionalUNet2DModel, pipeline: str, channels: list[str])
     """
     source = SpeechEnhancementPipeline.from_pretrained(pipeline)
     given, given_channels = source.unet, condition_channels(source.config)
-    layers, wanted = given.config.layers_per_block, unet.config.layers_per_block
-    free = {"dropout", "sample_size"} | ({"layers_per_block"} if layers < wanted else set())
-    patch = unet.config.out_channels
-    if set(given_channels) < set(channels) and unet.config.in_channels == patch * len(channels):
+    if type(given) is not type(unet):
+        raise ValueError(
+            f"init_from: the network of {pipeline} is a {type(given).__name__}, not a {type(unet).__name__}"
+        )
+    if not isinstance(unet, ConditionalUNet2DModel):
+        layers, wanted, patch, free = 0, 0, 0, set()
+    else:
+        layers, wanted, patch = given.config.layers_per_block, unet.config.layers_per_block, unet.config.out_channels
+        free = {"dropout", "sample_size"} | ({"layers_per_block"} if layers < wanted else set())
+    if patch and set(given_channels) < set(channels) and unet.config.in_channels == patch * len(channels):
         free.add("in_channels")
     theirs, ours = ({name: _plain(value) for name, value in item.config.items()} for item in (given, unet))
     if others := [name for name in ours if name[0] != "_" and name not in free and theirs.get(name) != ours[name]]:
@@ -55,7 +61,7 @@ def start_from(unet: ConditionalUNet2DModel, pipeline: str, channels: list[str])
         by_channel = dict(zip(given_channels, weights["conv_in.weight"].split(patch, dim=1), strict=True))
         nothing = torch.zeros_like(by_channel["sample"])
         weights["conv_in.weight"] = torch.cat([by_channel.get(name, nothing) for name in channels], dim=1)
-    unet.load_state_dict(deepened(weights, layers, unet))
+    unet.load_state_dict(deepened(weights, layers, unet) if layers < wanted else weights)
 
 
 def _plain(value):
@@ -94,7 +100,7 @@ def export_pipeline(pipeline: SpeechEnhancementPipeline, noise_scheduler, folder
     It is written beside and renamed; a folder there before is replaced whole.
     """
     config = {name: value for name, value in pipeline.unet.config.items() if name != "_name_or_path"}
-    half = ConditionalUNet2DModel.from_config(config)
+    half = type(pipeline.unet).from_config(config)
     half.load_state_dict(pipeline.unet.state_dict())
     settings = {name: getattr(pipeline.config, name) for name in pipeline._get_signature_keys(pipeline)[1]}
     vocoder = copy.deepcopy(pipeline.vocoder)

@@ -48,6 +48,11 @@ RANGES: dict[str, tuple[float, float]] = {  # lowest and highest, both allowed
     "downsample_padding": (0, 1),
     "freq_shift": (0, 1),
     "norm_eps": (0, 1),
+    "num_bands": (1, 1024),
+    "memory_channels": (1, 2**12),
+    "num_memory_layers": (1, 16),
+    "history_frames": (0, 64),
+    "look_ahead_frames": (0, 64),
     "dropout": (0, 1),
     # scheduler
     "num_train_timesteps": (1, 10_000),

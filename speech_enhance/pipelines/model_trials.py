@@ -1,14 +1,13 @@
 """A model of a folder, built and run without memory for its values: what its settings make, and whether it works."""
 
 from ..mel.vocoding import check_vocoder, try_vocoder
+from ..models.networks import network_class
 from .front_end import FrontEnd
 
 
 def empty_network(config: dict):
     """A network by its configuration."""
-    from ..models.unet import ConditionalUNet2DModel
-
-    return ConditionalUNet2DModel.from_config(config)
+    return network_class(config["_class_name"]).from_config(config)
 
 
 def try_network(front_end: FrontEnd, window_frames: int, network) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..mel.spectrogram import mel_filters
 from ..mel.vocoding import VOCODERS, check_vocoder_config
 from ..models.limits import check_network_sizes, check_schedule, check_settings
+from ..models.networks import NETWORKS, network_class
 from ..models.removed_settings import without_removed
 from ..models.schedulers import SCHEDULERS, try_scheduler
 from ..models.trained_settings import RECORD, check_recorded
@@ -18,7 +19,7 @@ from .model_trials import empty_network, empty_vocoder, saved_scheduler, try_net
 from .weight_files import check_weights
 
 Parameters = dict[str, inspect.Parameter]
-NETWORK = ["speech_enhance", "ConditionalUNet2DModel"]
+PACKAGE = "speech_enhance"
 LONGEST_JSON = 2**20
 WRITTEN_BY_DIFFUSERS = ("_class_name", "_diffusers_version", "_name_or_path")
 WRITTEN_BY_TRANSFORMERS = (
@@ -117,14 +118,14 @@ def read_components(pipeline_class: type, folder: Path, passed=(), trust_remote_
     _check_index(index, parameters, folder / "model_index.json")
     components = {}
     if "unet" not in passed:
-        if (folder / "unet" / f"{NETWORK[0]}.py").exists() and not trust_remote_code:
+        if (folder / "unet" / f"{PACKAGE}.py").exists() and not trust_remote_code:
             raise ValueError(
                 f"{folder} holds code beside its weights, as the branch `remote-code` of a published model "
                 "does for those "
                 "without this package; load the branch without it (`main`), which runs no code of the repository"
             )
         config = _read_own_settings(folder, "unet/config.json")
-        _check_network(config, parameters, folder / "unet" / "config.json")
+        _check_network(config, index["unet"][1], parameters, folder / "unet" / "config.json")
         with _naming(folder / "unet" / "config.json"):
             check_recorded(config.get(RECORD) or {}, index)
         index = {**(config.get(RECORD) or {}), **index}
@@ -191,7 +192,7 @@ def _check_index(index: dict, parameters: Parameters, path: Path) -> None:
     if index.get("_class_name") != "SpeechEnhancementPipeline":
         raise ValueError(f"{path} is of a {_short(index.get('_class_name'))}, not of a SpeechEnhancementPipeline")
     allowed = {
-        "unet": [NETWORK],
+        "unet": [[PACKAGE, kind] for kind in NETWORKS],
         "scheduler": [["diffusers", kind] for kind in SCHEDULERS.values()],
         "vocoder": [[None, None], *(["transformers", kind] for kind in VOCODERS)],
     }
@@ -208,13 +209,11 @@ def _check_index(index: dict, parameters: Parameters, path: Path) -> None:
         check_settings({name: value for name, value in index.items() if name in parameters}, parameters)
 
 
-def _check_network(config: dict, parameters: Parameters, path: Path) -> None:
-    from ..models.unet import ConditionalUNet2DModel
-
-    _check_kind(config, NETWORK[1], path)
+def _check_network(config: dict, kind: str, parameters: Parameters, path: Path) -> None:
+    _check_kind(config, kind, path)
     record = config.get(RECORD) or {}
     with _naming(path):
-        check_settings(_own(config), constructor_parameters(ConditionalUNet2DModel))
+        check_settings(_own(config), constructor_parameters(network_class(kind)))
         check_network_sizes(_own(config))
         if not isinstance(record, dict) or record.keys() - parameters.keys():
             raise ValueError(f"`{RECORD}` must be settings of a pipeline, got {_short(record)}")

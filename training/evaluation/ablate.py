@@ -26,10 +26,10 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
+from speech_enhance import SpeechEnhancementPipeline
 from speech_enhance.models.schedulers import training_scheduler
 from training.bounds import COUNT, SEED, check_numbers
-from training.config import TrainingConfig, load_config, read_config, read_yaml
+from training.config import TrainingConfig, load_config, make_network, read_config, read_yaml
 from training.evaluation.compare_schedulers import FIRST, QUALITY, mean, measure
 from training.evaluation.paired_table import paired_tables, score_sets
 from training.evaluation.reports import write_report
@@ -93,7 +93,7 @@ def variant_config(base: dict, changes: dict, **run) -> dict:
 
 def untrained(config: TrainingConfig) -> SpeechEnhancementPipeline:
     """The pipeline that a run begins with."""
-    unet = ConditionalUNet2DModel(**config.unet)
+    unet = make_network(config.unet)
     scheduler = training_scheduler(config.prediction_type, snr_shift_db=config.snr_shift_db)
     return SpeechEnhancementPipeline(unet, scheduler, **config.pipeline)
 

@@ -1,0 +1,207 @@
+"""The network for live sound: convolutions over bands and a memory over time, which see no future but a fixed one."""
+
+import itertools
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.models.unets.unet_2d import UNet2DOutput
+from torch import nn
+
+
+class CausalState(NamedTuple):
+    """What [`CausalUNet2DModel`] remembers of a sound.
+
+    Attributes:
+        inputs: Maps `(batch, channels, num_bands, history_frames)` of the newest frames.
+        memory: Memory `(num_memory_layers, batch, memory_channels)` of the recurrent layers.
+    """
+
+    inputs: torch.Tensor
+    memory: torch.Tensor
+
+
+class CausalUNet2DModel(ModelMixin, ConfigMixin):
+    """Denoises `sample` given `condition` frame by frame: a network for live sound, where each frame costs a frame.
+
+    A U-Net over the bands of each frame. Between its two halves recurrent layers (GRU) remember what came before (cf.
+    Tan & Wang, "A Convolutional Recurrent Neural Network for Real-Time Speech Enhancement", Interspeech 2018). The
+    timestep scales and shifts every level. A frame is answered with what is known of the condition up to
+    `look_ahead_frames` after it, and of the sample up to itself, so further steps of sampling add no delay.
+
+    Args:
+        in_channels (`int`): Channels of sample and condition together.
+        num_bands (`int`): Bands of the mel, a multiple of two to the number of levels.
+        block_out_channels (`tuple[int]`): Channels of the levels. The first sees two bands at once; each further one
+            has half the bands of the one before.
+        memory_channels (`int`): Channels of the recurrent layers.
+        num_memory_layers (`int`): Number of them.
+        history_frames (`int`): Earlier frames that the first convolution sees.
+        look_ahead_frames (`int`): Later frames of the condition that it sees.
+        norm_num_groups (`int`): Groups of channels that share a normalisation, which is of each frame by itself.
+
+    Raises:
+        ValueError: if the bands cannot be halved that often.
+    """
+
+    config_name = "config.json"
+    frame_multiple = 1
+    """Windows of a long recording may start at any frame."""
+
+    @register_to_config
+    def __init__(
+        self,
+        in_channels: int = 3,
+        num_bands: int = 80,
+        block_out_channels: tuple[int, ...] = (32, 48, 64),
+        memory_channels: int = 320,
+        num_memory_layers: int = 2,
+        history_frames: int = 4,
+        look_ahead_frames: int = 2,
+        norm_num_groups: int = 4,
+    ):
+        super().__init__()
+        channels, depth = list(block_out_channels), len(block_out_channels)
+        if num_bands % 2**depth:
+            raise ValueError(f"`num_bands` must be a multiple of {2**depth}, one half for each level, got {num_bands}")
+        if any(number % norm_num_groups for number in channels):
+            raise ValueError(f"`block_out_channels` must be multiples of {norm_num_groups}, got {channels}")
+        width = 4 * channels[0]
+        self.time_proj = Timesteps(channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_embedding = TimestepEmbedding(channels[0], width)
+        seen = 1 + (in_channels - 1) * (
+            look_ahead_frames + 1
+        )  # later frames of the condition have channels of their own
+        self.conv_in = nn.Conv2d(2 * seen, channels[0], (3, history_frames + 1), padding=(1, 0))
+        pairs = list(itertools.pairwise(channels))
+        self.down_blocks = nn.ModuleList(_Level(a, b, width, norm_num_groups, stride=2) for a, b in pairs)
+        self.mid_norm = nn.GroupNorm(norm_num_groups, channels[-1])
+        flat = channels[-1] * num_bands // 2**depth
+        self.proj_in = nn.Linear(flat, memory_channels)
+        self.memory = nn.GRU(memory_channels, memory_channels, num_memory_layers, batch_first=True)
+        self.proj_out = nn.Linear(memory_channels, flat)
+        self.up_blocks = nn.ModuleList(_Level(2 * b, a, width, norm_num_groups) for a, b in reversed(pairs))
+        self.norm_out = nn.GroupNorm(norm_num_groups, 2 * channels[0])
+        self.conv_out = nn.Conv1d(2 * channels[0], 2, 3, padding=1)
+
+    @property
+    def condition_channels(self) -> int:
+        """Channels that `condition` must have."""
+        return self.config.in_channels - 1
+
+    @property
+    def look_ahead_frames(self) -> int:
+        """Frames of the condition after a frame that its answer depends on."""
+        return self.config.look_ahead_frames
+
+    def forward(
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor | float | int,
+        condition: torch.Tensor,
+        return_dict: bool = True,
+    ) -> UNet2DOutput | tuple[torch.Tensor]:
+        """Predict the scheduler's target for `sample`, the beginning of a sound; before and after it is silence.
+
+        Args:
+            sample: `(batch, 1, num_bands, frames)`, noisy in the sense of the diffusion process.
+            timestep: One for all, or `(batch,)`.
+            condition: `(batch, condition_channels, num_bands, frames)`.
+            return_dict: Return a `UNet2DOutput` instead of a tuple.
+
+        Returns:
+            The prediction, shaped like `sample`.
+
+        Raises:
+            ValueError: if the shapes do not fit the model or each other.
+        """
+        condition = F.pad(condition, (0, self.look_ahead_frames))
+        prediction, _ = self.step(sample, timestep, condition)
+        return UNet2DOutput(sample=prediction) if return_dict else (prediction,)
+
+    def step(
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor | float | int,
+        condition: torch.Tensor,
+        state: CausalState | None = None,
+    ) -> tuple[torch.Tensor, CausalState]:
+        """Go on with the next frames of a sound.
+
+        Args:
+            sample: `(batch, 1, num_bands, frames)`.
+            timestep: One for all, or `(batch,)`.
+            condition: `(batch, condition_channels, num_bands, frames + look_ahead_frames)` from the same frame on.
+            state: What was remembered after the frames before; `None` at the beginning.
+
+        Returns:
+            The prediction, shaped like `sample`, and the new state. In any parts the frames give the same prediction,
+            to rounding.
+
+        Raises:
+            ValueError: if the shapes do not fit the model or each other.
+        """
+        self._check(sample, condition)
+        batch, num_frames, history = len(sample), sample.shape[-1], self.config.history_frames
+        shifted = [condition[..., place : place + num_frames] for place in range(self.look_ahead_frames + 1)]
+        inputs = torch.cat([sample, *shifted], dim=1)
+        earlier = inputs.new_zeros(*inputs.shape[:3], history) if state is None else state.inputs
+        inputs = torch.cat([earlier, inputs], dim=-1)
+        timesteps = torch.as_tensor(timestep, device=sample.device).reshape(-1).expand(batch)
+        embedding = F.silu(self.time_embedding(self.time_proj(timesteps).to(sample.dtype)))
+
+        pairs = inputs.unflatten(2, (-1, 2)).transpose(2, 3).flatten(1, 2)  # of bands, as channels
+        hidden = self.conv_in(pairs).permute(0, 3, 1, 2).flatten(0, 1)  # (batch · frames, channels, pairs of bands)
+        levels = [hidden]
+        for block in self.down_blocks:
+            levels.append(hidden := block(hidden, embedding))
+        flat = self.proj_in(F.silu(self.mid_norm(hidden)).flatten(1)).unflatten(0, (batch, num_frames))
+        remembered, memory = self.memory(flat, None if state is None else state.memory)
+        hidden = hidden + self.proj_out(flat + remembered).flatten(0, 1).view_as(hidden)
+        for block in self.up_blocks:
+            hidden = F.interpolate(block(torch.cat([hidden, levels.pop()], dim=1), embedding), scale_factor=2.0)
+        hidden = self.conv_out(F.silu(self.norm_out(torch.cat([hidden, levels.pop()], dim=1))))
+        prediction = hidden.mT.flatten(1).view(batch, num_frames, 1, -1).permute(0, 2, 3, 1)
+        return prediction, CausalState(inputs[..., inputs.shape[-1] - history :], memory)
+
+    def _check(self, sample: torch.Tensor, condition: torch.Tensor) -> None:
+        if sample.ndim != 4 or sample.shape[1] != 1 or sample.shape[2] != self.config.num_bands:
+            raise ValueError(f"`sample` must be (batch, 1, {self.config.num_bands}, frames), got {tuple(sample.shape)}")
+        frames = sample.shape[3] + self.look_ahead_frames
+        expected = (sample.shape[0], self.condition_channels, sample.shape[2], frames)
+        if tuple(condition.shape) != expected:
+            given = (*condition.shape[:3], condition.shape[3] - self.look_ahead_frames)
+            expected = (*expected[:3], sample.shape[3])
+            raise ValueError(f"`condition` must be {expected} for this `sample`, got {given}")
+
+
+class _Level(nn.Module):
+    """A convolution over the bands of each frame, of what the timestep has scaled and shifted.
+
+    Args:
+        in_channels: Channels of what comes in.
+        out_channels: Channels of what goes out.
+        width: Channels of the timestep's embedding.
+        norm_num_groups: Groups of channels that share a normalisation.
+        stride: Bands of the input for each of the output.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, width: int, norm_num_groups: int, stride: int = 1):
+        super().__init__()
+        self.norm = nn.GroupNorm(norm_num_groups, in_channels)
+        self.time_emb_proj = nn.Linear(width, 2 * in_channels)
+        self.conv = nn.Conv1d(in_channels, out_channels, 3, stride=stride, padding=1)
+
+    def forward(self, hidden: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        """`(batch · frames, in_channels, bands)` and `(batch, width)` to `(batch · frames, out_channels, bands /
+        stride)`."""
+        num_frames = len(hidden) // len(embedding)
+        scale, shift = self.time_emb_proj(embedding).repeat_interleave(num_frames, dim=0)[..., None].chunk(2, dim=1)
+        return self.conv(F.silu(torch.addcmul(shift, self.norm(hidden), 1 + scale)))
+
+
+# `model_index.json` records this path: the file may move, published weights stay loadable.
+CausalUNet2DModel.__module__ = "speech_enhance"
