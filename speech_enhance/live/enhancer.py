@@ -9,7 +9,7 @@ import torch
 from ..pipelines.inputs import check_live_block
 from ..pipelines.settings import EnhancementSettings, check_sampling_rate
 from .stream import LiveStream
-from .timing import LiveFrames, LiveTiming, find_timing
+from .timing import LiveFrames, LiveTiming
 
 if TYPE_CHECKING:
     from ..pipelines.speech_enhancement import SpeechEnhancementPipeline
@@ -22,13 +22,14 @@ class LiveEnhancer:
     """Enhances sound that still goes on, with [`~SpeechEnhancementPipeline.live`].
 
     The network of the pipeline runs on a window that slides along, again after every interval. Its end lies a short
-    look-ahead behind the newest frames that go out. Level, offset and noise floor follow the past alone. The output
+    look-ahead behind the newest frames that go out. A [`CausalUNet2DModel`] is shown the new frames alone. Level, offset and noise floor follow the past alone. The output
     does not depend on how the sound is split into blocks.
 
     Args:
         pipeline: A [`SpeechEnhancementPipeline`].
         sampling_rate: Samples per second of the blocks.
-        latency: Name of one of [`LATENCIES`], or a [`LiveTiming`].
+        latency: Name of one of [`LATENCIES`], a [`LiveTiming`], or `None`, see
+            [`~SpeechEnhancementPipeline.live`].
         seed: Seed of the noise that the sampling starts from.
         settings: See [`~SpeechEnhancementPipeline.live`].
 
@@ -40,18 +41,17 @@ class LiveEnhancer:
         self,
         pipeline: "SpeechEnhancementPipeline",
         sampling_rate: int,
-        latency: str | LiveTiming = "quality",
+        latency: str | LiveTiming | None = None,
         seed: int = 0,
         **settings: Any,
     ):
         check_sampling_rate(sampling_rate)
         self._settings = _live_settings(settings)
         pipeline.check_inputs(self._settings, ())
-        config, unet = pipeline.config, pipeline.unet
-        self._frames = LiveFrames.of(
-            find_timing(latency), pipeline.mel_config, int(sampling_rate), config.window_frames, unet.frame_multiple
-        )
-        fixed = getattr(unet, "num_frames", self._frames.window)
+        self._frames = LiveFrames.of_network(latency, pipeline, int(sampling_rate))
+        if self._frames.causal and pipeline.config.self_conditioning:
+            raise ValueError("a network that sees its last estimate and the future cannot run frame by frame")
+        fixed = getattr(pipeline.unet, "num_frames", self._frames.window)
         if fixed != self._frames.window:
             raise ValueError(
                 f"this OnnxUNet is made for windows of {fixed} frames, `latency` asks for "

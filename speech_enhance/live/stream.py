@@ -6,14 +6,13 @@ import numpy as np
 import torch
 
 from ..audio.buffers import SlidingBuffer
-from ..mel.conditioning import build_condition, noise_floor
 from ..mel.gain import spectral_gain, upper_bins
 from ..mel.spectrogram import power_density
 from ..pipelines.inputs import check_output
 from ..pipelines.settings import EnhancementSettings
-from ..pipelines.windows import cut_window, step_generator
 from .analysis import LiveAnalysis, LiveSynthesis
 from .limiter import Limiter
+from .network import live_network
 from .resampling import LiveResampler, LiveRestorer
 from .timing import LiveFrames
 
@@ -40,10 +39,11 @@ class LiveStream:
         seed: int,
         num_channels: int,
     ):
-        self._pipeline, self._frames, self._settings, self._seed = pipeline, frames, settings, seed
+        self._pipeline, self._frames, self._settings = pipeline, frames, settings
+        self._network = live_network(pipeline, frames, settings, seed)
         self.num_channels, self.num_calls = num_channels, 0
         config, device = pipeline.mel_config, pipeline._execution_device
-        self._views = pipeline.views[: settings.num_estimates]
+        self._views = pipeline.views[: 1 if frames.causal else settings.num_estimates]
         self._analysis = LiveAnalysis(num_channels, self._views, device)
         self._synthesis = LiveSynthesis(num_channels, config, device)
         self._num_taken = 0
@@ -89,53 +89,19 @@ class LiveStream:
 
     def _call_network(self) -> None:
         """Decide the gain of the next `interval` frames, and make sound of them."""
-        frames, analysis, call = self._frames, self._analysis, self.num_calls
-        first = call * frames.interval
-        last = first + frames.interval
-        start = max(last + frames.look_ahead - frames.window, 0)
-        noisy_mel = analysis.mel(start, last + frames.look_ahead, frames.samples_needed(call))
-        answers = self._answers(noisy_mel, start, self._floor())[..., first - start : last - start]
-        noisy_mel = noisy_mel[..., first - start : last - start]
+        call, interval = self.num_calls, self._frames.interval
+        answers, noisy_mel = self._network.answers(self._analysis, call)
         limits = self._settings.min_gain, self._settings.max_gain, self._pipeline.config.gain_exponent
         clean_mel = self._pipeline.mel_target.decode(answers, noisy_mel)
         gains = [
             spectral_gain(clean[None], noisy[None], view, *limits)
             for clean, noisy, view in zip(clean_mel, noisy_mel, self._views, strict=True)
         ]
+        first, last = call * interval, (call + 1) * interval
         self._apply(check_output(torch.stack(gains).mean(dim=0)), first, last)
         self.num_calls += 1
         following = self._frames.samples_needed(self.num_calls)
-        analysis.forget(last, self._mel_frame_needed(), following)
-
-    def _floor(self) -> torch.Tensor | None:
-        """Noise floor `(views, num_mel_bins, 1)`: [`noise_floor`] of one block, the newest `span` frames."""
-        config = self._pipeline.condition_config
-        if not config.with_noise_floor:
-            return None
-        end = (self.num_calls + 1) * self._frames.interval + self._frames.look_ahead
-        past = self._analysis.mel(max(end - config.span, 0), end, self._frames.samples_needed(self.num_calls))
-        return noise_floor(past, config.span, config.span)[..., :1]
-
-    def _mel_frame_needed(self) -> int:
-        """First frame whose mel the next run of the network needs."""
-        end = (self.num_calls + 1) * self._frames.interval + self._frames.look_ahead
-        return max(end - max(self._frames.window, self._pipeline.condition_config.span), 0)
-
-    def _answers(self, noisy_mel: torch.Tensor, start: int, floor: torch.Tensor | None) -> torch.Tensor:
-        """Mean answers `(views, num_mel_bins, window)` of the network for the window that begins at frame `start`."""
-        pipeline, settings, window = self._pipeline, self._settings, self._frames.window
-        condition = build_condition(noisy_mel, pipeline.condition_config, settings.dereverb, floor)
-        condition = cut_window(condition, 0, window)
-        estimates = range(settings.num_estimates)
-        num_views = len(self._views)
-        condition = torch.stack([condition[estimate % num_views] for estimate in estimates])
-        latents = torch.stack(
-            [pipeline.prepare_latents(self._seed + estimate, start, window) for estimate in estimates]
-        )
-        generators = [step_generator(self._seed + estimate, self.num_calls) for estimate in estimates]
-        steps = settings.num_inference_steps
-        answers = pipeline.denoise(latents, condition, generators, steps, _as_it_is, may_end_early=False)[:, 0]
-        return torch.stack([answers[view::num_views].mean(dim=0) for view in range(num_views)])
+        self._analysis.forget(last, self._network.first_mel_frame(self.num_calls), following)
 
     def _apply(self, gain: torch.Tensor, first: int, last: int) -> None:
         """Make sound of the frames from `first` up to `last` with their `gain (1, frequencies, frames)`."""
@@ -147,7 +113,3 @@ class LiveStream:
         density = power_density(gain[:, self._upper] * spectrum[:, self._upper], self._pipeline.mel_config)
         upper_gain = gain[0, self._upper].mean(dim=0)
         self._restorer.change(changed, upper_gain.cpu().numpy(), density.mean(dim=(0, 1)).cpu().numpy())
-
-
-def _as_it_is(timestep, *tensors):
-    return tensors

@@ -1,6 +1,6 @@
 """How far ahead the live way looks and how often it runs the network, and the delay that follows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from numbers import Real
 
@@ -40,6 +40,10 @@ LATENCIES = {
 `training/evaluation/measure_live.py`."""
 
 
+CAUSAL_INTERVAL_MS = 16.0
+"""Time from one run of a [`CausalUNet2DModel`] to the next with the latency `"low"`."""
+
+
 def find_timing(latency: "str | LiveTiming") -> LiveTiming:
     """The timing of a name of [`LATENCIES`]; a [`LiveTiming`] is its own.
 
@@ -61,6 +65,7 @@ class LiveFrames:
         look_ahead, interval, window: Frames.
         config: The model's analysis.
         sampling_rate: The caller's samples per second.
+        causal: Whether the network is shown each frame once and remembers what came before.
     """
 
     look_ahead: int
@@ -68,6 +73,37 @@ class LiveFrames:
     window: int
     config: MelConfig
     sampling_rate: int
+    causal: bool = False
+
+    @classmethod
+    def of_network(cls, latency: "str | LiveTiming | None", pipeline, sampling_rate: int) -> "LiveFrames":
+        """The frames of a latency for the network of a pipeline.
+
+        Args:
+            latency: Name of one of [`LATENCIES`], a timing of its own, or `None`: `"low"` for a network that was
+                trained for live sound, else `"quality"`.
+            pipeline: The pipeline.
+            sampling_rate: The caller's samples per second.
+
+        Raises:
+            ValueError: for a latency that the network cannot have.
+        """
+        config, unet = pipeline.mel_config, pipeline.unet
+        look_ahead = getattr(unet, "look_ahead_frames", None)
+        if look_ahead is None:
+            timing = find_timing("quality" if latency is None else latency)
+            return cls.of(timing, config, sampling_rate, pipeline.config.window_frames, unet.frame_multiple)
+        own_ms = 1000 * look_ahead * config.hop_length / config.sampling_rate
+        timing = find_timing("low" if latency is None else latency)
+        if timing is LATENCIES["low"]:
+            timing = LiveTiming(own_ms, CAUSAL_INTERVAL_MS, own_ms + CAUSAL_INTERVAL_MS)
+        frames = cls.of(timing, config, sampling_rate, look_ahead + round(timing.interval_ms * 1000), 1)
+        if frames.look_ahead != look_ahead:
+            raise ValueError(
+                f'`latency`: this network was trained to look {own_ms:g} ms ahead; give "low" or a LiveTiming with '
+                f"look_ahead_ms={own_ms:g}, got {latency!r}"
+            )
+        return replace(frames, causal=True)
 
     @classmethod
     def of(cls, timing: LiveTiming, config: MelConfig, sampling_rate: int, most: int, multiple: int) -> "LiveFrames":

@@ -92,10 +92,18 @@ class WindowSampler:
         return scheduler
 
     def denoise(
-        self, latents, condition, generators, num_inference_steps: int, after_step, may_end_early: bool = True
+        self,
+        latents,
+        condition,
+        generators,
+        num_inference_steps: int,
+        after_step,
+        may_end_early: bool = True,
+        network=None,
     ) -> torch.Tensor:
         """Run the scheduler over one batch of windows `(windows, 1, num_mel_bins, window_frames)`; `interrupt` ends it
-        if it `may_end_early`."""
+        if it `may_end_early`. A `network` that is given takes the place of the pipeline's."""
+        network = network or self.unet
         scheduler = self.prepare_scheduler(num_inference_steps)
         takes_generator = "generator" in inspect.signature(scheduler.step).parameters
         step_kwargs = {"generator": generators} if takes_generator else {}
@@ -108,7 +116,7 @@ class WindowSampler:
             model_input = scheduler.scale_model_input(latents, timestep)
             shown = torch.cat([condition, clean_estimate], dim=1) if self.config.self_conditioning else condition
             dtype = self.unet.dtype
-            prediction = self.unet(model_input.to(dtype), timestep, shown.to(dtype), return_dict=False)[0].float()
+            prediction = network(model_input.to(dtype), timestep, shown.to(dtype), return_dict=False)[0].float()
             clean_estimate = schedule.clean_estimate(model_input, prediction, timestep)
             latents = scheduler.step(prediction, timestep, latents, **step_kwargs, return_dict=False)[0]
             latents, condition, clean_estimate = after_step(timestep, latents, condition, clean_estimate)

@@ -13,6 +13,7 @@ from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 
 from ..mel.vocoding import check_vocoder
+from ..models.causal_unet import CausalUNet2DModel
 from ..models.removed_settings import without_removed
 from ..models.schedulers import check_preset, check_scheduler, try_scheduler
 from ..models.trained_settings import record_settings, registers_settings
@@ -71,7 +72,7 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
     `gain_exponent`, `num_views`, `frequency_warp` and `mel_layout`, which may be chosen later.
 
     Args:
-        unet ([`ConditionalUNet2DModel`]): The network.
+        unet ([`ConditionalUNet2DModel`] or [`CausalUNet2DModel`]): The network; the latter is for live sound.
         scheduler ([`SchedulerMixin`]): Any of [`SCHEDULERS`], made with `from_config(pipe.scheduler.config)`.
         vocoder (`SpeechT5HifiGan` or another of [`VOCODERS`], *optional*): Makes sound of mels that have no recording.
         sampling_rate (`int`): The model's samples per second; recordings of any rate are accepted.
@@ -103,7 +104,7 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
     @registers_settings
     def __init__(
         self,
-        unet: ConditionalUNet2DModel,
+        unet: ConditionalUNet2DModel | CausalUNet2DModel,
         scheduler,
         vocoder=None,
         sampling_rate: int = 16000,
@@ -351,7 +352,7 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
     def live(
         self,
         sampling_rate: int,
-        latency: "str | LiveTiming" = "quality",
+        latency: "str | LiveTiming | None" = None,
         generator: torch.Generator | None = None,
         **settings: Any,
     ) -> "LiveEnhancer":
@@ -359,8 +360,9 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
 
         Args:
             sampling_rate (`int`): Samples per second of the blocks to come.
-            latency (`str` or [`LiveTiming`]): Name of one of [`LATENCIES`], `"low"` or `"quality"`, or a timing of its
-                own.
+            latency (`str` or [`LiveTiming`], *optional*): Name of one of [`LATENCIES`], `"low"` or `"quality"`, or a
+                timing of its own. The default is `"low"` for a [`CausalUNet2DModel`], which has no other name, else
+                `"quality"`.
             generator (`torch.Generator`): As in a call of the pipeline.
             settings: The call's `num_inference_steps` and `num_estimates`, which are 1 without a `preset`, and
                 `attenuation_limit_db`, `mix`, `max_gain`, `dereverb` and `preset`. All channels share one gain.

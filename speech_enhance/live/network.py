@@ -1,0 +1,148 @@
+"""The network of a live sound: what it is shown of it, call by call, and what it remembers."""
+
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from ..mel.conditioning import build_condition, noise_floor
+from ..pipelines.settings import EnhancementSettings
+from ..pipelines.windows import cut_window, step_generator
+from .analysis import LiveAnalysis
+from .timing import LiveFrames
+
+if TYPE_CHECKING:
+    from ..models.causal_unet import CausalState
+    from ..pipelines.speech_enhancement import SpeechEnhancementPipeline
+
+
+class LiveNetwork(Protocol):
+    """Answers for the frames that go out, `frames.interval` of them in every call."""
+
+    def answers(self, analysis: LiveAnalysis, call: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The network's answers in call number `call`, and the noisy mels that they are about, both `(views,
+        num_mel_bins, interval)`."""
+        ...
+
+    def first_mel_frame(self, call: int) -> int:
+        """First frame whose mel that call needs."""
+        ...
+
+
+def live_network(
+    pipeline: "SpeechEnhancementPipeline", frames: LiveFrames, settings: EnhancementSettings, seed: int
+) -> LiveNetwork:
+    """A [`CausalNetwork`] if the pipeline has one, else a [`SlidingNetwork`]."""
+    kind = CausalNetwork if frames.causal else SlidingNetwork
+    return kind(pipeline, frames, settings, seed)
+
+
+class SlidingNetwork:
+    """A network of windows, run again and again on the newest window of a sound.
+
+    Args:
+        pipeline: The pipeline of the network.
+        frames: How far it looks ahead and how often it runs.
+        settings: Settings of the request.
+        seed: Seed of the noise.
+    """
+
+    def __init__(
+        self, pipeline: "SpeechEnhancementPipeline", frames: LiveFrames, settings: EnhancementSettings, seed: int
+    ):
+        self._pipeline, self._frames, self._settings, self._seed = pipeline, frames, settings, seed
+        self._num_views = len(pipeline.views[: settings.num_estimates])
+
+    def answers(self, analysis: LiveAnalysis, call: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """See [`LiveNetwork`]."""
+        frames = self._frames
+        first, last = call * frames.interval, (call + 1) * frames.interval
+        start = max(last + frames.look_ahead - frames.window, 0)
+        noisy_mel = analysis.mel(start, last + frames.look_ahead, frames.samples_needed(call))
+        answers = self._window_answers(noisy_mel, start, self._floor(analysis, call), call)
+        return answers[..., first - start : last - start], noisy_mel[..., first - start : last - start]
+
+    def first_mel_frame(self, call: int) -> int:
+        """See [`LiveNetwork`]."""
+        end = (call + 1) * self._frames.interval + self._frames.look_ahead
+        return max(end - max(self._frames.window, self._pipeline.condition_config.span), 0)
+
+    def _floor(self, analysis: LiveAnalysis, call: int) -> torch.Tensor | None:
+        """Noise floor `(views, num_mel_bins, 1)`: [`noise_floor`] of one block, the newest `span` frames."""
+        config = self._pipeline.condition_config
+        if not config.with_noise_floor:
+            return None
+        end = (call + 1) * self._frames.interval + self._frames.look_ahead
+        past = analysis.mel(max(end - config.span, 0), end, self._frames.samples_needed(call))
+        return noise_floor(past, config.span, config.span)[..., :1]
+
+    def _window_answers(
+        self, noisy_mel: torch.Tensor, start: int, floor: torch.Tensor | None, call: int
+    ) -> torch.Tensor:
+        """Mean answers `(views, num_mel_bins, window)` for the window that begins at frame `start`."""
+        pipeline, settings, window = self._pipeline, self._settings, self._frames.window
+        condition = build_condition(noisy_mel, pipeline.condition_config, settings.dereverb, floor)
+        condition = cut_window(condition, 0, window)
+        estimates = range(settings.num_estimates)
+        condition = torch.stack([condition[estimate % self._num_views] for estimate in estimates])
+        latents = torch.stack(
+            [pipeline.prepare_latents(self._seed + estimate, start, window) for estimate in estimates]
+        )
+        generators = [step_generator(self._seed + estimate, call) for estimate in estimates]
+        steps = settings.num_inference_steps
+        answers = pipeline.denoise(latents, condition, generators, steps, _as_it_is, may_end_early=False)[:, 0]
+        return torch.stack([answers[view :: self._num_views].mean(dim=0) for view in range(self._num_views)])
+
+
+class CausalNetwork:
+    """A [`CausalUNet2DModel`], which is shown each frame once and remembers what came before.
+
+    Every step of the sampling has a memory of its own, since each sees another sample of the same frame.
+
+    Args:
+        pipeline: The pipeline of the network.
+        frames: How many frames each call takes.
+        settings: Settings of the request.
+        seed: Seed of the noise.
+    """
+
+    def __init__(
+        self, pipeline: "SpeechEnhancementPipeline", frames: LiveFrames, settings: EnhancementSettings, seed: int
+    ):
+        self._pipeline, self._frames, self._settings, self._seed = pipeline, frames, settings, seed
+        self._states: dict[int, CausalState] = {}
+        self._num_evaluations = 0
+
+    def answers(self, analysis: LiveAnalysis, call: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """See [`LiveNetwork`]."""
+        pipeline, settings, frames = self._pipeline, self._settings, self._frames
+        first, last = call * frames.interval, (call + 1) * frames.interval
+        noisy_mel = analysis.mel(first, last + frames.look_ahead, frames.samples_needed(call))[:1]
+        condition = build_condition(noisy_mel, pipeline.condition_config, settings.dereverb)
+        seeds = [self._seed + estimate for estimate in range(settings.num_estimates)]
+        latents = torch.stack([pipeline.prepare_latents(seed, first, frames.interval) for seed in seeds])
+        self._num_evaluations = 0
+        answers = pipeline.denoise(
+            latents,
+            condition.expand(len(seeds), -1, -1, -1),
+            [step_generator(seed, call) for seed in seeds],
+            settings.num_inference_steps,
+            _as_it_is,
+            may_end_early=False,
+            network=self._evaluate,
+        )
+        return answers[:, 0].mean(dim=0, keepdim=True), noisy_mel[..., : frames.interval]
+
+    def first_mel_frame(self, call: int) -> int:
+        """See [`LiveNetwork`]."""
+        return call * self._frames.interval
+
+    def _evaluate(self, sample: torch.Tensor, timestep, condition: torch.Tensor, return_dict: bool = False) -> tuple:
+        number, self._num_evaluations = self._num_evaluations, self._num_evaluations + 1
+        prediction, self._states[number] = self._pipeline.unet.step(
+            sample, timestep, condition, self._states.get(number)
+        )
+        return (prediction,)
+
+
+def _as_it_is(timestep, *tensors):
+    return tensors
