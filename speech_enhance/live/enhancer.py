@@ -22,8 +22,8 @@ class LiveEnhancer:
     """Enhances sound that still goes on, with [`~SpeechEnhancementPipeline.live`].
 
     The network of the pipeline runs on a window that slides along, again after every interval. Its end lies a short
-    look-ahead behind the newest frames that go out. A [`CausalUNet2DModel`] is shown the new frames alone. Level, offset and noise floor follow the past alone. The output
-    does not depend on how the sound is split into blocks.
+    look-ahead behind the newest frames that go out. A [`CausalUNet2DModel`] is shown the new frames alone. Level,
+    offset and noise floor follow the past alone. The output does not depend on how the sound is split into blocks.
 
     Args:
         pipeline: A [`SpeechEnhancementPipeline`].
