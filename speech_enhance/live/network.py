@@ -6,7 +6,7 @@ import torch
 
 from ..mel.conditioning import build_condition, noise_floor
 from ..pipelines.settings import EnhancementSettings
-from ..pipelines.windows import cut_window, step_generator
+from ..pipelines.windows import cut_window, step_generator, window_noise
 from .analysis import LiveAnalysis
 from .timing import LiveFrames
 
@@ -51,6 +51,8 @@ class SlidingNetwork:
     ):
         self._pipeline, self._frames, self._settings, self._seed = pipeline, frames, settings, seed
         self._num_views = len(pipeline.views[: settings.num_estimates])
+        self._sampling = pipeline.prepare_sampling(settings.num_inference_steps)
+        self._device = pipeline._execution_device
 
     def answers(self, analysis: LiveAnalysis, call: int) -> tuple[torch.Tensor, torch.Tensor]:
         """See [`LiveNetwork`]."""
@@ -84,12 +86,9 @@ class SlidingNetwork:
         condition = cut_window(condition, 0, window)
         estimates = range(settings.num_estimates)
         condition = torch.stack([condition[estimate % self._num_views] for estimate in estimates])
-        latents = torch.stack(
-            [pipeline.prepare_latents(self._seed + estimate, start, window) for estimate in estimates]
-        )
-        generators = [step_generator(self._seed + estimate, call) for estimate in estimates]
-        steps = settings.num_inference_steps
-        answers = pipeline.denoise(latents, condition, generators, steps, _as_it_is, may_end_early=False)[:, 0]
+        seeds = [self._seed + estimate for estimate in estimates]
+        latents = initial_noise(seeds, start, window, pipeline.mel_config.num_mel_bins, self._device)
+        answers = self._sampling.denoise(latents, condition, [step_generator(seed, call) for seed in seeds])[:, 0]
         return torch.stack([answers[view :: self._num_views].mean(dim=0) for view in range(self._num_views)])
 
 
@@ -111,6 +110,8 @@ class CausalNetwork:
         self._pipeline, self._frames, self._settings, self._seed = pipeline, frames, settings, seed
         self._states: dict[int, CausalState] = {}
         self._num_evaluations = 0
+        self._sampling = pipeline.prepare_sampling(settings.num_inference_steps, self._evaluate)
+        self._device = pipeline._execution_device
 
     def answers(self, analysis: LiveAnalysis, call: int) -> tuple[torch.Tensor, torch.Tensor]:
         """See [`LiveNetwork`]."""
@@ -119,17 +120,10 @@ class CausalNetwork:
         noisy_mel = analysis.mel(first, last + frames.look_ahead, frames.samples_needed(call))[:1]
         condition = build_condition(noisy_mel, pipeline.condition_config, settings.dereverb)
         seeds = [self._seed + estimate for estimate in range(settings.num_estimates)]
-        latents = torch.stack([pipeline.prepare_latents(seed, first, frames.interval) for seed in seeds])
+        latents = initial_noise(seeds, first, frames.interval, pipeline.mel_config.num_mel_bins, self._device)
+        condition = condition.expand(len(seeds), -1, -1, -1)
         self._num_evaluations = 0
-        answers = pipeline.denoise(
-            latents,
-            condition.expand(len(seeds), -1, -1, -1),
-            [step_generator(seed, call) for seed in seeds],
-            settings.num_inference_steps,
-            _as_it_is,
-            may_end_early=False,
-            network=self._evaluate,
-        )
+        answers = self._sampling.denoise(latents, condition, [step_generator(seed, call) for seed in seeds])
         return answers[:, 0].mean(dim=0, keepdim=True), noisy_mel[..., : frames.interval]
 
     def first_mel_frame(self, call: int) -> int:
@@ -144,5 +138,6 @@ class CausalNetwork:
         return (prediction,)
 
 
-def _as_it_is(timestep, *tensors):
-    return tensors
+def initial_noise(seeds: list[int], start: int, num_frames: int, num_bins: int, device: torch.device) -> torch.Tensor:
+    """Noise `(seeds, 1, num_bins, num_frames)` of the frames from `start` on, see [`window_noise`]."""
+    return torch.stack([window_noise(seed, start, num_frames, num_bins) for seed in seeds])[:, None].to(device)

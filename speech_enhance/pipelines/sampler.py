@@ -1,16 +1,14 @@
 """The scheduler over all windows of some recordings, batch by batch."""
 
-import copy
-import inspect
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 
-from ..models.noise_schedule import NoiseSchedule
 from .inputs import check_output
 from .recording import RecordingStream
+from .sampling import Sampling
 from .settings import EnhancementSettings
 from .windows import step_generator, window_noise
 
@@ -34,9 +32,9 @@ class WindowSampler:
         windows that were not finished are useless. Raise in the callback to get nothing instead."""
         return self._interrupt
 
-    def prepare_latents(self, seed: int, start: int, window_frames: int | None = None) -> torch.Tensor:
+    def prepare_latents(self, seed: int, start: int) -> torch.Tensor:
         """Initial noise `(1, num_mel_bins, window_frames)` of the window that starts at frame `start`."""
-        noise = window_noise(seed, start, window_frames or self.config.window_frames, self.config.num_mel_bins)
+        noise = window_noise(seed, start, self.config.window_frames, self.config.num_mel_bins)
         return noise[None].to(self._execution_device)
 
     def process(
@@ -57,14 +55,15 @@ class WindowSampler:
         num_windows = settings.num_estimates * sum(len(stream.starts) * stream.num_groups for stream in streams)
         num_batches = -(-num_windows // settings.window_batch_size)
         self._interrupt = False
-        self._num_timesteps = len(self.prepare_scheduler(settings.num_inference_steps).timesteps)
+        sampling = self.prepare_sampling(settings.num_inference_steps)
+        self._num_timesteps = sampling.num_timesteps
         with self.progress_bar(total=self._num_timesteps * num_batches) as progress_bar:
             after_step = self.step_callback(progress_bar, callback, callback_inputs)
             while batch := list(itertools.islice(windows, settings.window_batch_size)):
                 latents = torch.stack([self.prepare_latents(seed, start) for _, start, seed, _ in batch])
                 condition = torch.stack([item for *_, item in batch])
                 generators = [step_generator(seed, start // self.window_layout.stride) for _, start, seed, _ in batch]
-                denoised = self.denoise(latents, condition, generators, settings.num_inference_steps, after_step)
+                denoised = sampling.denoise(latents, condition, generators, after_step, lambda: self.interrupt)
                 for (number, *_), sample in zip(batch, denoised, strict=True):
                     output = streams[number].accept(sample[0])
                     if output is not None:
@@ -85,39 +84,13 @@ class WindowSampler:
 
         return after_step
 
-    def prepare_scheduler(self, num_inference_steps: int):
-        """A copy of the scheduler set to `num_inference_steps`: its steps are state that no two requests may share."""
-        scheduler = copy.deepcopy(self.scheduler)
-        scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
-        return scheduler
-
-    def denoise(
-        self,
-        latents,
-        condition,
-        generators,
-        num_inference_steps: int,
-        after_step,
-        may_end_early: bool = True,
-        network=None,
-    ) -> torch.Tensor:
-        """Run the scheduler over one batch of windows `(windows, 1, num_mel_bins, window_frames)`; `interrupt` ends it
-        if it `may_end_early`. A `network` that is given takes the place of the pipeline's."""
-        network = network or self.unet
-        scheduler = self.prepare_scheduler(num_inference_steps)
-        takes_generator = "generator" in inspect.signature(scheduler.step).parameters
-        step_kwargs = {"generator": generators} if takes_generator else {}
-        schedule = NoiseSchedule(scheduler.config.trained_betas, scheduler.config.prediction_type)
-        clean_estimate = torch.zeros_like(latents)
-        latents = latents * scheduler.init_noise_sigma
-        for timestep in scheduler.timesteps:
-            if self.interrupt and may_end_early:
-                break
-            model_input = scheduler.scale_model_input(latents, timestep)
-            shown = torch.cat([condition, clean_estimate], dim=1) if self.config.self_conditioning else condition
-            dtype = self.unet.dtype
-            prediction = network(model_input.to(dtype), timestep, shown.to(dtype), return_dict=False)[0].float()
-            clean_estimate = schedule.clean_estimate(model_input, prediction, timestep)
-            latents = scheduler.step(prediction, timestep, latents, **step_kwargs, return_dict=False)[0]
-            latents, condition, clean_estimate = after_step(timestep, latents, condition, clean_estimate)
-        return latents
+    def prepare_sampling(self, num_inference_steps: int, network: Callable | None = None) -> Sampling:
+        """The pipeline's way of sampling, with another network if one is given."""
+        return Sampling(
+            network or self.unet,
+            self.scheduler,
+            num_inference_steps,
+            self._execution_device,
+            self.unet.dtype,
+            self.config.self_conditioning,
+        )

@@ -6,6 +6,7 @@ overlap their mel predictions are blended linearly. Noise depends on the seed an
 batch size nor what lies beyond a window changes a result.
 """
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,14 +110,16 @@ class WindowBlender:
 def window_noise(seed: int, start: int, window_frames: int, num_bins: int) -> torch.Tensor:
     """Standard normal `(num_bins, window_frames)` for the frames from `start` on, a function of seed and frame."""
     first, last = start // NOISE_BLOCK_FRAMES, (start + window_frames - 1) // NOISE_BLOCK_FRAMES
-    blocks = [
-        torch.randn(
-            num_bins, NOISE_BLOCK_FRAMES, generator=seeded_generator(seed, _LATENT_STREAM, block), dtype=torch.float32
-        )
-        for block in range(first, last + 1)
-    ]
+    blocks = [_noise_block(seed, block, num_bins) for block in range(first, last + 1)]
     offset = start - first * NOISE_BLOCK_FRAMES
     return torch.cat(blocks, dim=-1)[:, offset : offset + window_frames]
+
+
+@functools.lru_cache(maxsize=8)
+def _noise_block(seed: int, block: int, num_bins: int) -> torch.Tensor:
+    """The noise of the frames of a block; nobody may change it. Windows of live sound come one after the other."""
+    generator = seeded_generator(seed, _LATENT_STREAM, block)
+    return torch.randn(num_bins, NOISE_BLOCK_FRAMES, generator=generator, dtype=torch.float32)
 
 
 def step_generator(seed: int, window_index: int) -> torch.Generator:

@@ -71,7 +71,7 @@ def test_a_network_is_shown_its_last_estimate(name, num_inference_steps):
     pipeline = quiet(SpeechEnhancementPipeline(unet, training_scheduler(), **TINY_LAYOUT, self_conditioning=True))
     pipeline.scheduler = make_scheduler(name, pipeline.scheduler.config)
     audio = noise(12000)
-    calls = len(pipeline.prepare_scheduler(num_inference_steps).timesteps)
+    calls = pipeline.prepare_sampling(num_inference_steps).num_timesteps
     clean_mel = pipeline(audio, 16000, num_inference_steps, 1, window_batch_size=1, output_type="mel").mels
     assert len(unet.shown) == 2 * calls  # two windows
     for number, (largest, error) in enumerate(unet.shown):

@@ -36,13 +36,13 @@ def measure(pipeline, setting: Preset, pairs: list[Pair], dereverb: float = 0.0)
     pipeline.scheduler = make_scheduler(setting.scheduler, pipeline.scheduler.config)
     arguments = {"num_inference_steps": setting.num_inference_steps, "num_estimates": setting.num_estimates}
     arguments["dereverb"] = dereverb
-    timesteps = pipeline.prepare_scheduler(setting.num_inference_steps).timesteps
+    num_timesteps = pipeline.prepare_sampling(setting.num_inference_steps).num_timesteps
     started = time.perf_counter()
     outputs = pipeline([pair.noisy for pair in pairs], rate, **arguments).audios
     seconds = time.perf_counter() - started
     return {
         **asdict(setting),
-        "evaluations": len(timesteps) * setting.num_estimates,
+        "evaluations": num_timesteps * setting.num_estimates,
         "real_time_factor": seconds / (sum(len(pair.noisy) for pair in pairs) / rate),
         "files": [
             {"id": pair.id} | score(output, pair.clean, QUALITY) for output, pair in zip(outputs, pairs, strict=True)
