@@ -56,6 +56,7 @@ class OnnxUNet:
 
     Raises:
         ImportError: if `onnx` or `onnxruntime` is missing.
+        ValueError: for another network.
     """
 
     dtype, device = torch.float32, torch.device("cpu")
@@ -69,6 +70,8 @@ class OnnxUNet:
     ):
         import onnxruntime
 
+        if not isinstance(unet, ConditionalUNet2DModel):
+            raise ValueError(f"OnnxUNet is for a ConditionalUNet2DModel, got a {type(unet).__name__}")
         self.config = unet.config
         self.condition_channels, self.frame_multiple = unet.condition_channels, unet.frame_multiple
         self.num_frames = num_frames
