@@ -153,7 +153,7 @@ def test_a_pipeline_with_it_enhances_files_and_is_saved_and_loaded(tmp_path):
     [
         ({"memory_channels": 10**6}, "`memory_channels` must be from 1 to"),
         ({"_class_name": "ConditionalUNet2DModel"}, "is of a 'ConditionalUNet2DModel', not of a CausalUNet2DModel"),
-        ({"num_bands": 64}, "describes a network that cannot run"),
+        ({"num_bands": 64}, "these files do not belong together"),
     ],
 )
 def test_a_folder_from_elsewhere_is_checked(tmp_path, changes, message):
