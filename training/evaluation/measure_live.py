@@ -31,6 +31,7 @@ from speech_enhance import LATENCIES, LiveTiming, SpeechEnhancementPipeline
 from speech_enhance.metrics.reference import BASIC_METRICS, mean_score
 from training import validation
 from training.evaluation.reports import write_report
+from training.evaluation.systems import enhance_live
 from training.validation import Pair
 
 LOOK_AHEADS_MS = (0, 32, 64, 96, 128, 192, 256, 320)
@@ -41,7 +42,6 @@ MOST_DELAY_MS = {"low": 152, "quality": 500}
 MOST_COMPUTING = 12.0
 """Computing up to which a timing is measured, in parts of the file way's: load .32 where `fast` has a real-time factor
 of .027."""
-BLOCK = 256
 SAMPLING_RATE = 16000
 
 
@@ -87,13 +87,6 @@ def computing(pipeline: SpeechEnhancementPipeline, timing: LiveTiming) -> float:
     return (
         timing.window_ms / timing.interval_ms / (config.window_frames / (config.window_frames - config.overlap_frames))
     )
-
-
-def enhance(pipeline: SpeechEnhancementPipeline, noisy: np.ndarray, timing: LiveTiming) -> np.ndarray:
-    """A recording through the live way, the delay taken off."""
-    live = pipeline.live(SAMPLING_RATE, timing)
-    blocks = [live.process(block) for block in np.split(noisy, range(BLOCK, len(noisy), BLOCK))]
-    return np.concatenate([*blocks, live.flush()])[live.latency :]
 
 
 class Rows:
@@ -142,7 +135,7 @@ def measure(pipeline: SpeechEnhancementPipeline, pairs: list[Pair], rows: Rows) 
         pipeline.unet = RememberingUNet(unet)
         for timing in chosen:
             if (pair.id, named(timing)) not in rows.rows:
-                rows.add(pair, named(timing), enhance(pipeline, pair.noisy, timing))
+                rows.add(pair, named(timing), enhance_live(pipeline, pair.noisy, timing))
         print(f"{number}/{len(pairs)}: {pipeline.unet.num_runs} runs of the network", file=sys.stderr)
         pipeline.unet = unet
     facts = [

@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,8 +20,13 @@ from training import validation
 from ..validation import Pair
 from .neural_systems import DeepFilterNet3, Dtln, NsNet2
 
+if TYPE_CHECKING:
+    from speech_enhance import LiveTiming, SpeechEnhancementPipeline
+
 System = Callable[[list[Pair]], list[np.ndarray]]
 SAMPLING_RATE = 16000
+LIVE_BLOCK = 256
+"""Samples of a block of live sound: 16 ms."""
 RNNOISE_RATE, RNNOISE_DELAY = 48000, 960
 """RNNoise runs at 48 kHz and answers two frames of 10 ms late."""
 WEBRTC_FRAME, WEBRTC_DELAY, WEBRTC_LEVEL = 160, 96, 3
@@ -123,6 +129,38 @@ def diffusion(model: str, scheduler: str, **settings: int) -> System:
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler = make_scheduler(scheduler, pipeline.scheduler.config)
     return lambda pairs: pipeline([pair.noisy for pair in pairs], SAMPLING_RATE, **settings).audios
+
+
+def live(model: str, latency: "str | LiveTiming | None" = None) -> System:
+    """A checkpoint as it enhances sound that goes on: in blocks of 16 ms, the delay taken off by its own figure alone,
+    seed 0.
+
+    Args:
+        model: Pipeline folder or Hub id.
+        latency: See [`~SpeechEnhancementPipeline.live`].
+    """
+    from speech_enhance import SpeechEnhancementPipeline
+
+    pipeline = SpeechEnhancementPipeline.from_pretrained(model)
+    return lambda pairs: [enhance_live(pipeline, pair.noisy, latency) for pair in pairs]
+
+
+def enhance_live(
+    pipeline: "SpeechEnhancementPipeline", noisy: np.ndarray, latency: "str | LiveTiming | None" = None
+) -> np.ndarray:
+    """A recording `(samples,)` at 16 kHz through [`~SpeechEnhancementPipeline.live`] in blocks of 16 ms, the delay
+    taken off."""
+    enhancer = pipeline.live(SAMPLING_RATE, latency)
+    blocks = [enhancer.process(block) for block in np.split(noisy, range(LIVE_BLOCK, len(noisy), LIVE_BLOCK))]
+    return np.concatenate([*blocks, enhancer.flush()])[enhancer.latency :]
+
+
+def live_latency_ms(model: str) -> float:
+    """Milliseconds that a checkpoint answers late in [`live`], and one block, which must arrive first."""
+    from speech_enhance import SpeechEnhancementPipeline
+
+    latency = SpeechEnhancementPipeline.from_pretrained(model).live(SAMPLING_RATE).latency
+    return round(1000 * (latency + LIVE_BLOCK) / SAMPLING_RATE, 1)
 
 
 def add_arguments(parser: argparse.ArgumentParser, limit: int | None = None) -> None:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from speech_enhance import PRESETS
 
-from ..evaluation.systems import SYSTEMS, System, diffusion, make_system
+from ..evaluation.systems import SYSTEMS, System, diffusion, live, make_system
 from ..validation import Pair, load_pairs
 
 SIGNAL = "signal"
 """The judge that compares with the clean reference by signal processing: `score` of `evaluate.py`."""
+LIVE = "live"
+"""In place of a preset: the model as it enhances sound that goes on, with its own latency."""
 LIMIT = re.compile(r"(.+), limit (\S+) dB")
 MIX = re.compile(r"(.+), mix (\S+)")
 
@@ -42,7 +44,7 @@ class ExamPlan:
 
     Args:
         sets: Sets of pairs by name.
-        systems: Names of `systems.py`, and `MODEL, PRESET`.
+        systems: Names of `systems.py`, `MODEL, PRESET` and `MODEL, live`.
         judges: `signal` and names of `judges.py`.
         models: Pipeline folders or Hub ids by name.
         main_system: The system whose gains over the others every table shows, and which the limits and mixes are tried
@@ -89,7 +91,8 @@ class ExamPlan:
         return limits + [f"{self.main_system}, mix {mix:g}" for mix in self.mixes]
 
     def model_of(self, system: str) -> tuple[str, dict] | None:
-        """`(model, settings of diffusion)` of `MODEL, PRESET` or `MODEL, PRESET, limit N dB`; `None` for other names.
+        """`(model, settings of diffusion)` of `MODEL, PRESET` or `MODEL, PRESET, limit N dB`, `(model, {"live": True})`
+        of `MODEL, live`; `None` for other names.
 
         Raises:
             ValueError: for a model that the plan does not have, or no preset.
@@ -100,10 +103,12 @@ class ExamPlan:
         model, comma, preset = system.partition(", ")
         if not comma:
             return None
+        if model in self.models and preset == LIVE and not settings:
+            return self.models[model], {"live": True}
         if model not in self.models or preset not in PRESETS:
             raise ValueError(
                 f"unknown system {system!r}: a model is one of {', '.join(self.models)}, a preset of "
-                f"{', '.join(PRESETS)}"
+                f"{', '.join(PRESETS)}, or {LIVE}"
             )
         return self.models[model], asdict(PRESETS[preset]) | settings
 
@@ -115,7 +120,7 @@ class ExamPlan:
             ValueError: for an unknown name.
         """
         if found := self.model_of(system):
-            return diffusion(found[0], **found[1])
+            return live(found[0]) if LIVE in found[1] else diffusion(found[0], **found[1])
         if system not in SYSTEMS:
             raise ValueError(f"unknown system {system!r}; known are {', '.join(SYSTEMS)}, and MODEL, PRESET")
         return make_system(system, num_threads)

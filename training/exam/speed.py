@@ -18,8 +18,8 @@ import time
 from training.config import read_config
 from training.evaluation.benchmark import test_signal
 from training.evaluation.score_tables import header, row_text
-from training.evaluation.systems import LATENCY_MS
-from training.exam.plan import ExamPlan
+from training.evaluation.systems import LATENCY_MS, live_latency_ms
+from training.exam.plan import LIVE, ExamPlan
 from training.validation import Pair
 
 THREADS = (1, 2)
@@ -79,7 +79,7 @@ def measure_systems(plan: ExamPlan, systems: list[str], threads: int, repeats: i
         except ImportError as error:
             figures[system] = {"missing": str(error)}
             continue
-        figures[system] = {"load_seconds": time.perf_counter() - started, "latency_ms": latency_ms(system)}
+        figures[system] = {"load_seconds": time.perf_counter() - started, "latency_ms": latency_ms(plan, system)}
         loaded[system]([Pair("warm-up", audio[:16000], audio[:16000], {})])
     times: dict[str, list[float]] = {system: [] for system in loaded}
     for _ in range(repeats):
@@ -93,8 +93,11 @@ def measure_systems(plan: ExamPlan, systems: list[str], threads: int, repeats: i
     return figures
 
 
-def latency_ms(system: str) -> float | None:
-    """Milliseconds that a system answers late by design; `None` if it needs the whole recording, as ours do."""
+def latency_ms(plan: ExamPlan, system: str) -> float | None:
+    """Milliseconds that a system answers late by design; `None` if it needs the whole recording, as ours do but
+    live."""
+    if (found := plan.model_of(system)) and LIVE in found[1]:
+        return live_latency_ms(found[0])
     latency = LATENCY_MS.get(system, math.inf)
     return latency if math.isfinite(latency) else None
 

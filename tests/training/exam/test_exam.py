@@ -192,11 +192,22 @@ def test_what_is_wrong_is_said_in_one_line(plan, tmp_path, capsys, options, mess
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_a_live_system_is_the_model_in_blocks_without_its_delay(plan):
+    found = read_config(ExamPlan, plan)
+    pairs = found.load_set("words", 1)
+    live = SpeechEnhancementPipeline.from_pretrained(found.models["ours"]).live(RATE)
+    whole = np.concatenate([live.process(pairs[0].noisy), live.flush()])[live.latency :]
+    (output,) = found.make_system("ours, live")(pairs)
+    np.testing.assert_allclose(output, whole, atol=1e-5)
+
+
 def test_speed_is_measured_in_turn_for_each_number_of_threads(plan, tmp_path, monkeypatch):
+    live_latency = SpeechEnhancementPipeline.from_pretrained(plan.parent / "model").live(RATE).latency
     monkeypatch.setattr(exam_speed, "SECONDS", 1)
-    figures = exam_speed.measure_systems(read_config(ExamPlan, plan), ["untouched", "ours, fast"], 1, 2)
+    figures = exam_speed.measure_systems(read_config(ExamPlan, plan), ["untouched", "ours, fast", "ours, live"], 1, 2)
     assert figures["ours, fast"]["real_time_factor"] > figures["untouched"]["real_time_factor"] >= 0
     assert (figures["ours, fast"]["latency_ms"], figures["untouched"]["latency_ms"]) == (None, 0)
+    assert figures["ours, live"]["latency_ms"] == 1000 * (live_latency + 256) / 16000
     assert figures["ours, fast"]["slowest"] >= figures["ours, fast"]["real_time_factor"]
     row = {
         "real_time_factor": {"1": 0.5, "2": 0.25},
