@@ -66,7 +66,7 @@ class DocBuilderDocstrings(griffe.Extension):
         candidates = [other for other in candidates if not other.is_module] or candidates
         candidates = [other for other in candidates if other.package == item.package] or candidates
         if len(candidates) != 1:
-            meanings = ", ".join(other.path for other in candidates) or "nothing"
+            meanings = " or ".join(other.path for other in candidates) or "nothing here or in `elsewhere` of mkdocs.yml"
             logger.warning("%s: [`%s`] means %s", item.path, name, meanings)
             return name
         (found,) = candidates

@@ -27,13 +27,16 @@ def packages() -> list[str]:
 
 
 def on_config(config: MkDocsConfig) -> None:
+    """MkDocs takes back what a hook does to the path before this."""
     sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]  # the package, and this module for docstrings.py
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """The files of the site under their names in the repository. Pages of `docs/` lie at its top, as `/command/` does."""
     for file in [file for file in files if file.src_dir == config.docs_dir]:
         files.remove(file)
-    for name in ["docs/site/style.css", *reachable(pages_of(config.nav))]:
+    pages = [path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]]
+    for name in ["docs/site/style.css", *reachable([*pages_of(config.nav), *pages])]:
         in_docs = name.startswith("docs/") and name.endswith(".md")
         address = f"{name.removeprefix('docs/').removesuffix('.md')}/index.html" if in_docs else None
         files.append(File(name, str(ROOT), config.site_dir, config.use_directory_urls, dest_uri=address))
@@ -97,7 +100,7 @@ def reference() -> dict[str, str]:
 
 
 def public_names(public: dict[str, str]) -> str:
-    """The page of the names that `from speech_enhance import …` gives, each with the first sentence of its docstring."""
+    """The page of what `from speech_enhance import …` gives, each name with the first sentence of its docstring."""
     package = griffe.load("speech_enhance", search_paths=[ROOT])
     rows = []
     for name, module in sorted(public.items()):
