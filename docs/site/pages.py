@@ -32,7 +32,7 @@ def on_config(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """The files of the site under their names in the repository. Pages of `docs/` lie at its top, as `/command/` does."""
+    """The files of the site, named as in the repository. Pages of `docs/` have addresses at its top, as `/command/`."""
     for file in [file for file in files if file.src_dir == config.docs_dir]:
         files.remove(file)
     pages = [path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]]
