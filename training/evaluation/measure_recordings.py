@@ -10,6 +10,7 @@ import argparse
 import numpy as np
 
 from training.evaluation.reports import write_report
+from training.mixtures.filters import brick_wall
 from training.validation import Pair, add_arguments, load_measured
 
 FRAME = 512
@@ -48,25 +49,19 @@ def upper_band_change_db(
 
     generator = np.random.default_rng(seed)
     wide = soxr.resample(np.concatenate([clean, np.zeros(2 * 16000, np.float32)]), 16000, WIDE_RATE)
-    envelope = np.sqrt(np.convolve(np.square(band(wide, 4000, 7500)), np.full(960, 1 / 960), mode="same"))
+    power = np.square(brick_wall(wide, WIDE_RATE, 4000, 7500))
+    envelope = np.sqrt(np.convolve(power, np.full(960, 1 / 960), mode="same"))
     white = generator.standard_normal((2, len(wide)))
-    air = 0.5 * envelope * band(white[0], 9000, 20000)
-    hiss = 0.003 * (white[1] if lowest_hiss is None else band(white[1], lowest_hiss, WIDE_RATE))
+    air = 0.5 * envelope * brick_wall(white[0], WIDE_RATE, 9000, 20000)
+    hiss = 0.003 * (white[1] if lowest_hiss is None else brick_wall(white[1], WIDE_RATE, lowest_hiss, WIDE_RATE))
     recording = (wide + air + hiss).astype(np.float32)
     enhanced = pipeline(recording, WIDE_RATE).audios
     frame = 3 * FRAME
     level = frame_power(envelope, frame)
     in_pause = np.arange(len(level)) * frame > len(recording) - 1.5 * WIDE_RATE
     places = {"speech": level > level.max() * 0.03, "pauses": in_pause}
-    before, after = (frame_power(band(audio, 9000, 20000), frame) for audio in (recording, enhanced))
+    before, after = (frame_power(brick_wall(audio, WIDE_RATE, 9000, 20000), frame) for audio in (recording, enhanced))
     return {name: decibel(after[where].sum() / before[where].sum()) for name, where in places.items()}
-
-
-def band(audio: np.ndarray, low: float, high: float) -> np.ndarray:
-    """The part of a recording at 48 kHz between two frequencies."""
-    spectrum = np.fft.rfft(audio)
-    frequency = np.fft.rfftfreq(len(audio), 1 / WIDE_RATE)
-    return np.fft.irfft(np.where((frequency >= low) & (frequency < high), spectrum, 0), len(audio))
 
 
 def border_steps_db(pipeline, audio: np.ndarray) -> dict[str, float]:
