@@ -28,6 +28,7 @@ from model_cards.figures import Reports
 from model_cards.mel_stage import MelStageAbout, is_mel_stage, render_mel_stage
 from speech_enhance import DEFAULT_CHECKPOINT, MEL_STAGE_CHECKPOINT
 from speech_enhance.hub.publishing import check_pipeline, code_revision, publish_pipeline, stage_pipeline
+from speech_enhance.pending_files import write_text
 
 SAMPLES = ROOT / "samples"
 DEMO = ROOT / "docs" / "demo.png"
@@ -186,9 +187,8 @@ def refresh_card(folder: Path, about: About | MelStageAbout, results: Path) -> P
     else:
         links = {"picture": link(results.resolve() / f"{about.report}.png")}
     target = folder / "README.md"
-    partial = target.with_name("README.md.partial")
-    partial.write_text(card_text(about, reports, folder, links), encoding="utf-8")
-    return partial.replace(target)
+    write_text(target, card_text(about, reports, folder, links))
+    return target
 
 
 def existing(path: Path) -> Path:

@@ -11,8 +11,8 @@ import pyarrow.parquet
 import soundfile
 from datasets import Audio, Dataset, Features, concatenate_datasets, load_dataset
 
+from ..pending_files import PendingFile
 from .ffmpeg import CONTAINERS
-from .pending_file import PendingFile
 from .writer import FORMATS
 
 ROW_GROUP_BYTES, ROW_GROUP_ROWS = 16 << 20, 1000  # held in memory at a time

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from speech_enhance.pending_files import write_text
+
 
 def write_report(stem: str | None, results, text: str) -> None:
     """Print `text` and how it was made; with a `stem`, write them to `stem.md` and `results` to `stem.json`, numbers
@@ -16,8 +18,8 @@ def write_report(stem: str | None, results, text: str) -> None:
     print(text)
     if stem:
         Path(stem).parent.mkdir(parents=True, exist_ok=True)
-        _write(Path(stem + ".json"), json.dumps(_plain(results), indent=1) + "\n")
-        _write(Path(stem + ".md"), text)
+        write_text(stem + ".json", json.dumps(_plain(results), indent=1) + "\n")
+        write_text(stem + ".md", text)
 
 
 def provenance() -> str:
@@ -40,12 +42,6 @@ def _commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{head}-dirty" if changed else head
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def _plain(value):
