@@ -98,7 +98,7 @@ class CorpusOutput:
         """
         from pyarrow import ArrowException
 
-        from ..audio.datasets import write_tables
+        from ..audio.parquet import write_tables
 
         path, report = self.shard_path(shard), []
 
