@@ -9,7 +9,7 @@ from huggingface_hub import EvalResultEntry, constants, eval_result_entries_to_y
 
 from model_cards.about import About
 from model_cards.figures import main_system
-from training.evaluation.score_tables import COMPARED
+from training.evaluation.measures import COMPARED
 
 FRAMEWORK = "speech_enhance"
 SPLIT = "test"

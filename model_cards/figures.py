@@ -9,11 +9,11 @@ from speech_enhance.metrics.reference import mean_score
 from speech_enhance.models.schedulers import PRESETS
 from training.evaluation.bootstrap import Mean, bootstrap_gain
 from training.evaluation.compare_schedulers import FIRST, mean, scores, setting_of
+from training.evaluation.measures import BASIC_MEASURES
 
 MAIN_SYSTEM = "ours, balanced"
 NOISY = "untouched"
 CEILING = "true_mel"
-MEASURES = {"pesq": ("PESQ", ".2f"), "estoi": ("ESTOI", ".3f"), "si_sdr": ("SI-SDR", ".1f")}
 LABELS = {
     NOISY: "untouched noisy",
     "spectral_gating": "noisereduce (spectral gating)",
@@ -119,7 +119,10 @@ def comparison(reports: dict[str, dict]) -> list[list[str]]:
         cells = [label(system)]
         for results in reports.values():
             summary = results.get(system, {}).get("summary", {})
-            cells += [number(summary.get(name, {"mean": "nan"})["mean"], form) for name, (_, form) in MEASURES.items()]
+            cells += [
+                number(summary.get(name, {"mean": "nan"})["mean"], measure.form)
+                for name, measure in BASIC_MEASURES.items()
+            ]
         rows.append(cells)
     return rows
 
@@ -142,9 +145,9 @@ def findings(results: dict, by: str | None = None) -> dict:
 
 def _gains(ours: list[dict], other: list[dict]) -> dict[str, str]:
     gains = {}
-    for name, (_, form) in MEASURES.items():
+    for name, measure in BASIC_MEASURES.items():
         pairs = [(float(a[name]), float(b[name])) for a, b in zip(ours, other, strict=True)]
-        gains[name] = interval(bootstrap_gain(*zip(*pairs, strict=True)), f"+{form}")
+        gains[name] = interval(bootstrap_gain(*zip(*pairs, strict=True)), f"+{measure.form}")
     return gains
 
 
@@ -152,7 +155,7 @@ def _losses(ours: list[dict], noisy: list[dict], name: str) -> dict:
     """How many files score lower than untouched, and the greatest loss."""
     lost = [float(b[name]) - float(a[name]) for a, b in zip(ours, noisy, strict=True)]
     lost = [value for value in lost if value > 0]
-    return {"count": len(lost), "worst": number(max(lost, default=0.0), MEASURES[name][1])}
+    return {"count": len(lost), "worst": number(max(lost, default=0.0), BASIC_MEASURES[name].form)}
 
 
 def _groups(files: list[dict], field: str) -> dict[str, list[str]]:
@@ -160,8 +163,8 @@ def _groups(files: list[dict], field: str) -> dict[str, list[str]]:
     names = sorted({str(row[field]) for row in files})
     return {
         group: [
-            number(mean_score([float(row[name]) for row in files if str(row[field]) == group]), form)
-            for name, (_, form) in MEASURES.items()
+            number(mean_score([float(row[name]) for row in files if str(row[field]) == group]), measure.form)
+            for name, measure in BASIC_MEASURES.items()
         ]
         for group in names
     }

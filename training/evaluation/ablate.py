@@ -30,7 +30,8 @@ from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.models.schedulers import training_scheduler
 from training.bounds import COUNT, SEED, check_numbers
 from training.config import TrainingConfig, load_config, read_config, read_yaml
-from training.evaluation.compare_schedulers import FIRST, QUALITY, mean, measure
+from training.evaluation.compare_schedulers import FIRST, mean, measure
+from training.evaluation.measures import BASIC_MEASURES, Measure
 from training.evaluation.paired_table import paired_tables, score_sets
 from training.evaluation.reports import write_report
 from training.validation import Pair, load_pairs
@@ -142,7 +143,7 @@ def score_model(folder: Path, pairs: list[Pair], base: TrainingConfig) -> dict[s
     pipeline = SpeechEnhancementPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     one_step = measure(pipeline, FIRST, pairs)
-    scores = {name: mean(one_step, name) for name in QUALITY}
+    scores = {name: mean(one_step, name) for name in BASIC_MEASURES}
     four_steps = mean(measure(pipeline, replace(FIRST, num_inference_steps=4), pairs))
     return scores | {"relative_cost": relative_cost(pipeline, base, pairs), "pesq_4_steps": four_steps}
 
@@ -268,7 +269,8 @@ def spread_report(by_name: dict[str, list[dict]], plan: AblationPlan) -> list[st
         "| variant | changes | steps | windows | PESQ | ESTOI | SI-SDR (dB) | PESQ, 4 steps | time |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    forms = {"pesq": ".3f", "estoi": ".4f", "si_sdr": ".2f", "pesq_4_steps": ".3f"}
+    measures = BASIC_MEASURES | {"pesq_4_steps": Measure("PESQ, 4 steps", 2)}
+    forms = {name: measure.fine_form for name, measure in measures.items()}
     spread = {
         name: max(np.ptp([row[name] for row in runs]) for runs in by_name.values() if np.isfinite(runs[0][name]))
         for name in forms

@@ -17,6 +17,7 @@ from speech_enhance.metrics.reference import mean_score, pesq, score
 from speech_enhance.models.schedulers import PRESETS, SCHEDULERS, Preset, make_scheduler
 from speech_enhance.wording import counted
 from training.evaluation.bootstrap import bootstrap_gain
+from training.evaluation.measures import BASIC_MEASURES
 from training.evaluation.reports import write_report
 from training.validation import Pair, load_pairs
 
@@ -24,7 +25,6 @@ STEPS = (1, 2, 4, 8, 16, 30)
 AVERAGED = tuple(
     Preset("ddim", *setting) for setting in ((1, 2), (1, 3), (1, 4), (1, 6), (1, 9), (1, 12), (1, 16), (2, 2), (4, 4))
 )
-QUALITY = ("pesq", "estoi", "si_sdr")
 FIRST = Preset("ddim", 1, 1)
 PRESET_EVALUATIONS = {"balanced": 4, "best": 16}
 
@@ -45,7 +45,8 @@ def measure(pipeline, setting: Preset, pairs: list[Pair], dereverb: float = 0.0)
         "evaluations": len(timesteps) * setting.num_estimates,
         "real_time_factor": seconds / (sum(len(pair.noisy) for pair in pairs) / rate),
         "files": [
-            {"id": pair.id} | score(output, pair.clean, QUALITY) for output, pair in zip(outputs, pairs, strict=True)
+            {"id": pair.id} | score(output, pair.clean, tuple(BASIC_MEASURES))
+            for output, pair in zip(outputs, pairs, strict=True)
         ],
     }
 
@@ -133,9 +134,8 @@ def pareto_front(rows: list[dict]) -> list[dict]:
 def markdown(rows: list[dict], presets: dict[str, Preset], title: str) -> str:
     """Tables scheduler × steps of every measure, then the presets and what each gains over the one before."""
     lines = [f"# {title}", ""]
-    formats = {"pesq": ("PESQ", ".2f"), "estoi": ("ESTOI", ".3f"), "si_sdr": ("SI-SDR (dB)", ".1f")}
-    for name, (heading, form) in formats.items():
-        lines += [f"## {heading}", "", *_table(rows, lambda row, n=name, f=form: f"{mean(row, n):{f}}")]
+    for name, measure in BASIC_MEASURES.items():
+        lines += [f"## {measure.heading}", "", *_table(rows, lambda row, n=name, m=measure: f"{mean(row, n):{m.form}}")]
     lines += [
         "## Real-time factor (evaluations of the network)",
         "",

@@ -30,6 +30,7 @@ import torch
 from speech_enhance import LATENCIES, LiveTiming, SpeechEnhancementPipeline
 from speech_enhance.metrics.reference import BASIC_METRICS, mean_score
 from training import validation
+from training.evaluation.measures import BASIC_MEASURES
 from training.evaluation.reports import write_report
 from training.validation import Pair
 
@@ -199,11 +200,13 @@ def add_load(pipeline: SpeechEnhancementPipeline, facts: list[dict], threads: li
 def markdown(facts: list[dict], title: str, threads: list[int]) -> str:
     """Table of all timings, and what the presets are and would be."""
     heads = ["window (ms)", "interval (ms)", "look-ahead (ms)", "delay (ms)", "at 48 kHz (ms)", "computing"]
-    heads += [f"load, {number} threads" for number in threads] + ["PESQ", "ESTOI", "SI-SDR (dB)"]
+    heads += [f"load, {number} threads" for number in threads] + [
+        measure.heading for measure in BASIC_MEASURES.values()
+    ]
     lines = [f"# Delay, computing and quality of the live way, on {title}", "", f"| {' | '.join(heads)} |"]
     lines.append("|---" * len(heads) + "|")
-    scores = lambda row: [f"{row['pesq']:.2f}", f"{row['estoi']:.3f}", f"{row['si_sdr']:.1f}"]  # noqa: E731
     for row in facts:
+        scores = [f"{row[name]:{measure.form}}" for name, measure in BASIC_MEASURES.items()]
         if "way" in row:
             name = {"untouched": "untouched", "file": "a file, `--preset fast`"}[row["way"]]
             cells = [name, *[""] * (4 + len(threads)), "" if row["way"] == "untouched" else "1.0"]
@@ -211,7 +214,7 @@ def markdown(facts: list[dict], title: str, threads: list[int]) -> str:
             cells = [f"{row[name]:g}" for name in ("window_ms", "interval_ms", "look_ahead_ms")]
             cells += [f"{row['delay_ms']:.0f}", f"{row['delay_48khz_ms']:.0f}", f"{row['computing']:.1f}"]
             cells += [f"{row[f'load_{number}']:.2f}" for number in threads]
-        lines.append(f"| {' | '.join(cells + scores(row))} |")
+        lines.append(f"| {' | '.join(cells + scores)} |")
     lines += [
         "",
         "By the rule of this script (`choose`), the presets would be, and are now (look-ahead/interval/window in ms):",

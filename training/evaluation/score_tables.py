@@ -4,54 +4,17 @@ A result is a list of rows, one for each file, as `score` of `evaluate.py` and t
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 
 from .bootstrap import Mean, bootstrap_ratio
+from .measures import COMPARED, MEASURES
 
 Rows = list[dict]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A column of a report.
-
-    Args:
-        heading: Its name.
-        form: Format of its numbers.
-        counted: Column of what is counted, such as wrong words; by default the column of the measure's own name.
-        among: Column of how many there are: the measure is the sum of `counted` over the sum of these. By default it is
-            the mean over files.
-        smaller_is_better: Whether the best system has the smallest value.
-    """
-
-    heading: str
-    form: str
-    counted: str | None = None
-    among: str | None = None
-    smaller_is_better: bool = False
-
-
-MEASURES = {
-    "pesq": Measure("PESQ", ".2f"),
-    "estoi": Measure("ESTOI", ".3f"),
-    "si_sdr": Measure("SI-SDR (dB)", ".1f"),
-    "csig": Measure("CSIG", ".2f"),
-    "cbak": Measure("CBAK", ".2f"),
-    "covl": Measure("COVL", ".2f"),
-    "dnsmos_sig": Measure("DNSMOS SIG", ".2f"),
-    "dnsmos_bak": Measure("DNSMOS BAK", ".2f"),
-    "dnsmos_ovrl": Measure("DNSMOS OVRL", ".2f"),
-    "distillmos": Measure("DistillMOS", ".2f"),
-    "visqol": Measure("ViSQOL", ".2f"),
-    "wer": Measure("WER", ".3f", counted="word_errors", among="words", smaller_is_better=True),
-    "noise_reduction_db": Measure("less noise in pauses (dB)", ".1f"),
-}
 GROUPS = ("snr_db", "condition", "reverberation_time", "speaker_id")
 UTTERANCE = "utterance"
 """Column of the utterance, where several files hold the same one: a bootstrap draws them together."""
-COMPARED = ("pesq", "estoi", "si_sdr", "dnsmos_ovrl", "distillmos", "visqol", "wer")
 
 
 def has(rows: Rows, name: str) -> bool:

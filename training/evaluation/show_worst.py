@@ -11,10 +11,9 @@ import argparse
 import json
 from pathlib import Path
 
+from training.evaluation.measures import BASIC_MEASURES
 from training.evaluation.reports import write_report
 from training.validation import load_pairs
-
-MEASURES = ("pesq", "estoi", "si_sdr")
 
 
 def worst_files(report: dict, system: str, measure: str, number: int) -> list[dict]:
@@ -41,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
         report = json.loads(Path(options.report).read_text(encoding="utf-8"))
         if options.system not in report:
             raise ValueError(f"{options.report}: no system {options.system!r}; there are {', '.join(report)}")
-        worst = {measure: worst_files(report, options.system, measure, options.number) for measure in MEASURES}
+        worst = {measure: worst_files(report, options.system, measure, options.number) for measure in BASIC_MEASURES}
         pairs = {pair.id: pair for pair in load_pairs(options.pairs)}
         pipeline = SpeechEnhancementPipeline.from_pretrained(options.model)
     except (OSError, ValueError) as error:

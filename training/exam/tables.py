@@ -3,9 +3,8 @@
 from dataclasses import asdict
 
 from ..evaluation.bootstrap import Mean
+from ..evaluation.measures import COMPARED, MEASURES
 from ..evaluation.score_tables import (
-    COMPARED,
-    MEASURES,
     UTTERANCE,
     Rows,
     average,
