@@ -10,7 +10,6 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from model_cards.about import About
 from model_cards.figures import (
-    Reports,
     comparison,
     findings,
     interval,
@@ -20,6 +19,7 @@ from model_cards.figures import (
 )
 from speech_enhance import DEFAULT_CHECKPOINT
 from training.evaluation.measures import BASIC_MEASURES
+from training.evaluation.reports import Reports
 
 TEMPLATE = Path(__file__).parent / "template.md"
 ROOT = Path(__file__).resolve().parents[1]

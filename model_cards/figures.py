@@ -1,9 +1,6 @@
 """Results files to what a card says: numbers as text, tables as lists of rows."""
 
-import json
 import re
-import shlex
-from pathlib import Path
 
 from speech_enhance.metrics.reference import mean_score
 from speech_enhance.models.schedulers import PRESETS
@@ -38,56 +35,6 @@ def interval(value: Mean | dict, form: str) -> str:
     entry = vars(value) if isinstance(value, Mean) else value
     low, high = (number(entry[name], form) for name in ("low", "high"))
     return f"{number(entry['mean'], form)} [{low}, {high}]"
-
-
-class Reports:
-    """A folder of reports, each `NAME.json` with the results and `NAME.md`, whose last line says how it was made."""
-
-    def __init__(self, folder: str | Path, names: list[str]):
-        self.folder, self.names = Path(folder), names
-        missing = [
-            f"{name}{end}" for name in names for end in (".json", ".md") if not (self.folder / (name + end)).is_file()
-        ]
-        if missing:
-            raise FileNotFoundError(
-                f"{self.folder} lacks {', '.join(missing)}: nothing is published without its evaluation; measure first "
-                "(training/README.md, Figures)"
-            )
-
-    def results(self, name: str):
-        """What `NAME.json` holds."""
-        with open(self.folder / f"{name}.json", encoding="utf-8") as file:
-            return json.load(file)
-
-    def provenance(self, name: str) -> tuple[str, str]:
-        """`(command, commit)` that `NAME.md` states."""
-        text = (self.folder / f"{name}.md").read_text(encoding="utf-8")
-        found = re.search(r"^Made by `(.+)` at commit (\S+)\.\s*\Z", text, flags=re.MULTILINE)
-        if not found:
-            raise ValueError(f"{self.folder / name}.md does not end by saying how it was made; write it anew")
-        command = found.group(1)
-        if not command.startswith("python "):  # a script, by its name alone
-            command = f"python training/{command}"
-        return command, found.group(2)
-
-    def check_model(self, model: str | Path, default: str | Path, root: str | Path) -> None:
-        """Refuse reports that say they measured another checkpoint than `model`.
-
-        Args:
-            model: Folder that is to be published.
-            default: Folder that the scripts measure when their command names no `--model`.
-            root: Where relative paths in the commands start.
-        """
-        for name in self.names:
-            command = shlex.split(self.provenance(name)[0])
-            if Path(command[1]).name == "train.py":  # measured what it had just trained
-                continue
-            measured = command[command.index("--model") + 1] if "--model" in command else default
-            if (Path(root) / measured).resolve() != Path(model).resolve():
-                raise ValueError(
-                    f"{self.folder / name}.md is about {measured}, not about {model}; measure this one: "
-                    "python -m training.evaluation.evaluate --model FOLDER"
-                )
 
 
 def is_ours(system: str) -> bool:

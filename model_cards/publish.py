@@ -24,11 +24,11 @@ if not __package__:  # run as a script: the repository is the import root
 from model_cards.about import About, load_about
 from model_cards.card import ROOT, render
 from model_cards.eval_results import eval_results, on_benchmark
-from model_cards.figures import Reports
 from model_cards.mel_stage import MelStageAbout, is_mel_stage, render_mel_stage
 from speech_enhance import DEFAULT_CHECKPOINT, MEL_STAGE_CHECKPOINT
 from speech_enhance.hub.publishing import check_pipeline, code_revision, publish_pipeline, stage_pipeline
 from speech_enhance.pending_files import write_text
+from training.evaluation.reports import Reports
 
 SAMPLES = ROOT / "samples"
 DEMO = ROOT / "docs" / "demo.png"

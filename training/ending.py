@@ -1,12 +1,12 @@
 """What a run says at its end: whether it helped, where the model is, and how to try it."""
 
-import json
 from pathlib import Path
 
 from speech_enhance.wording import counted
 
 from .config import TrainingConfig
 from .evaluation.measures import BASIC_MEASURES
+from .evaluation.reports import stored_rows
 
 
 def ending(config: TrainingConfig, num_pairs: int) -> str:
@@ -15,9 +15,8 @@ def ending(config: TrainingConfig, num_pairs: int) -> str:
     lines, folder = [], Path(config.output_dir) / "pipeline"
     if num_pairs:
         steps = config.validation_steps[0]
-        entries = [json.loads(line) for line in (Path(config.output_dir) / "log.jsonl").read_text("utf-8").splitlines()]
         names = {f"valid_{steps}_steps/{name}": measure for name, measure in BASIC_MEASURES.items()}
-        scored = [entry for entry in entries if names.keys() & entry.keys()]
+        scored = [entry for entry in stored_rows(Path(config.output_dir) / "log.jsonl") if names.keys() & entry.keys()]
         changes = [
             f"{measure.name} {scored[0][name]:{measure.form}} → {scored[-1][name]:{measure.form}}"
             for name, measure in names.items()

@@ -18,7 +18,7 @@ from speech_enhance.models.schedulers import PRESETS, SCHEDULERS, Preset, make_s
 from speech_enhance.wording import counted
 from training.evaluation.bootstrap import bootstrap_gain
 from training.evaluation.measures import BASIC_MEASURES
-from training.evaluation.reports import write_report
+from training.evaluation.reports import append_row, stored_rows, table, write_report
 from training.validation import Pair, load_pairs
 
 STEPS = (1, 2, 4, 8, 16, 30)
@@ -53,11 +53,9 @@ def measure(pipeline, setting: Preset, pairs: list[Pair], dereverb: float = 0.0)
 
 def measure_all(pipeline, settings: list[Preset], pairs: list[Pair], partial: Path | None) -> list[dict]:
     """Rows of all settings; those that `partial` holds already are not measured again."""
-    rows = []
-    if partial and partial.exists():
-        rows = [json.loads(line) for line in partial.read_text(encoding="utf-8").splitlines()]
-        if any([file["id"] for file in row["files"]] != [pair.id for pair in pairs] for row in rows):
-            raise ValueError(f"{partial} holds scores of other files; delete it to begin anew")
+    rows = stored_rows(partial)
+    if any([file["id"] for file in row["files"]] != [pair.id for pair in pairs] for row in rows):
+        raise ValueError(f"{partial} holds scores of other files; delete it to begin anew")
     done = {setting_of(row) for row in rows}
     if len(done) < len(settings):
         measure(pipeline, settings[0], pairs[:2])  # warm-up
@@ -68,9 +66,7 @@ def measure_all(pipeline, settings: list[Preset], pairs: list[Pair], partial: Pa
         print(f"… {label(row)}: {row['real_time_factor']:.3f} × real time", file=sys.stderr)
         rows.append(row)
         if partial:
-            partial.parent.mkdir(parents=True, exist_ok=True)
-            with open(partial, "a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            append_row(partial, row)
     return rows
 
 
@@ -142,30 +138,28 @@ def markdown(rows: list[dict], presets: dict[str, Preset], title: str) -> str:
         *_table(rows, lambda row: f"{row['real_time_factor']:.3f} ({row['evaluations']})"),
         "## Averaged estimates, and the presets that follow",
         "",
-        "| setting | preset | evaluations | real-time factor | PESQ | PESQ over DDIM, 1 step |",
-        "|---|---|---|---|---|---|",
     ]
     by_setting = {setting_of(row): row for row in rows}
     base = by_setting[FIRST]
     names = {setting: [name for name, preset in presets.items() if preset == setting] for setting in by_setting}
+    cells = []
     for setting, row in by_setting.items():
         if names[setting] or setting.num_estimates > 1 or setting.scheduler == "ddim":
             gain = bootstrap_gain(scores(row), scores(base))
-            lines.append(
-                f"| {label(row)} | {', '.join(names[setting])} | {row['evaluations']} | "
-                f"{row['real_time_factor']:.3f} | "
-                f"{mean(row):.3f} | {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] |"
-            )
+            cost = [row["evaluations"], f"{row['real_time_factor']:.3f}"]
+            scored = [f"{mean(row):.3f}", f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"]
+            cells.append([label(row), ", ".join(names[setting]), *cost, *scored])
+    headings = ["setting", "preset", "evaluations", "real-time factor", "PESQ", "PESQ over DDIM, 1 step"]
+    lines += table(headings, cells)
     return "\n".join(lines) + "\n"
 
 
 def _table(rows: list[dict], cell) -> list[str]:
     cells = {(row["scheduler"], row["num_inference_steps"]): cell(row) for row in rows if row["num_estimates"] == 1}
     steps = sorted({key[1] for key in cells})
-    lines = [f"| scheduler | {' | '.join(counted(n, 'step') for n in steps)} |", "|---" * (len(steps) + 1) + "|"]
-    for scheduler in dict.fromkeys(key[0] for key in cells):
-        lines.append(f"| {scheduler} | {' | '.join(cells.get((scheduler, n), '–') for n in steps)} |")
-    return [*lines, ""]
+    schedulers = dict.fromkeys(key[0] for key in cells)
+    body = [[scheduler, *(cells.get((scheduler, n), "–") for n in steps)] for scheduler in schedulers]
+    return [*table(["scheduler", *(counted(n, "step") for n in steps)], body), ""]
 
 
 def _points(rows: list[dict]) -> tuple[list[float], list[float]]:

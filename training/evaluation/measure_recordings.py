@@ -9,7 +9,7 @@ import argparse
 
 import numpy as np
 
-from training.evaluation.reports import write_report
+from training.evaluation.reports import table, write_report
 from training.mixtures.filters import brick_wall
 from training.validation import Pair, add_arguments, load_measured
 
@@ -110,8 +110,6 @@ def markdown(results: dict, data: str) -> str:
     lines = [
         f"# What happens beside the noise, on {data}",
         "",
-        "| measure | mean | range over files |",
-        "|---|---|---|",
     ]
     rows = {
         "level of enhanced speech over the clean one, speech-active frames, noise at 10 dB SNR": level,
@@ -120,10 +118,14 @@ def markdown(results: dict, data: str) -> str:
         "the same with hiss above 9 kHz only, air in speech": hiss["speech"],
         "the same with hiss above 9 kHz only, hiss in pauses": hiss["pauses"],
     }
-    lines += [f"| {name} | {v.mean():+.1f} dB | {v.min():+.1f} to {v.max():+.1f} dB |" for name, v in rows.items()]
-    lines += ["", "| mean step of the gain between 32 ms frames | where windows overlap | elsewhere |", "|---|---|---|"]
-    for name, row in results["border_steps_db"].items():
-        lines.append(f"| {name} | {row['borders']:.2f} dB | {row['inside']:.2f} dB |")
+    cells = [[name, f"{v.mean():+.1f} dB", f"{v.min():+.1f} to {v.max():+.1f} dB"] for name, v in rows.items()]
+    lines += table(["measure", "mean", "range over files"], cells)
+    steps = [
+        [name, f"{row['borders']:.2f} dB", f"{row['inside']:.2f} dB"]
+        for name, row in results["border_steps_db"].items()
+    ]
+    headings = ["mean step of the gain between 32 ms frames", "where windows overlap", "elsewhere"]
+    lines += ["", *table(headings, steps)]
     return "\n".join(lines) + "\n"
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from speech_enhance.metrics.reference import BASIC_METRICS, mean_score
 from training.evaluation.measure_recordings import active_frames, decibel, frame_power
 from training.evaluation.measures import BASIC_MEASURES, Measure
-from training.evaluation.reports import write_report
+from training.evaluation.reports import table, write_report
 from training.evaluation.systems import SAMPLING_RATE, System, add_arguments, load_measured
 from training.mixtures.augment import active_rms
 from training.validation import Pair
@@ -104,12 +104,13 @@ def measure_all(system: System, pairs: list[Pair]) -> dict[str, list[dict]]:
 def markdown(results: dict[str, list[dict]], data: str) -> str:
     """Means over files, and the lowest SI-SDR against that without the event."""
     lines = [f"# What loud events and offsets leave of speech, on {data}", ""]
-    headings = [measure.heading for measure in MEASURES.values()]
-    lines += [f"| event | {' | '.join(headings)} | largest loss of SI-SDR (dB) |", "|---" * (len(MEASURES) + 2) + "|"]
+    body = []
     for event, rows in results.items():
         cells = [f"{mean_score([row[name] for row in rows]):{measure.form}}" for name, measure in MEASURES.items()]
         losses = [alone["si_sdr"] - row["si_sdr"] for row, alone in zip(rows, results["nothing"], strict=True)]
-        lines.append(f"| {event} | {' | '.join(cells)} | {max(losses):.1f} |")
+        body.append([event, *cells, f"{max(losses):.1f}"])
+    headings = [measure.heading for measure in MEASURES.values()]
+    lines += table(["event", *headings, "largest loss of SI-SDR (dB)"], body)
     return "\n".join(lines) + "\n"
 
 

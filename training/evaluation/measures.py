@@ -1,5 +1,6 @@
 """The measures that reports and cards show: names, units, decimals, and which way is better."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from speech_enhance.metrics.reference import BASIC_METRICS
@@ -63,3 +64,8 @@ COMPARED = ("pesq", "estoi", "si_sdr", "dnsmos_ovrl", "distillmos", "visqol", "w
 """Measures that systems are compared by."""
 BASIC_MEASURES = {name: MEASURES[name] for name in BASIC_METRICS}
 """Those that every evaluation has."""
+
+
+def headings(names: Iterable[str]) -> list[str]:
+    """Headings of the columns of some measures."""
+    return [MEASURES[name].heading for name in names]

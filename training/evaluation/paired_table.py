@@ -10,7 +10,8 @@ from speech_enhance.models.schedulers import Preset
 from ..validation import Pair
 from .bootstrap import Mean, bootstrap_gain
 from .compare_schedulers import measure, scores
-from .measures import BASIC_MEASURES
+from .measures import BASIC_MEASURES, headings
+from .reports import table
 
 
 def score_sets(
@@ -31,17 +32,12 @@ def paired_tables(runs: dict[str, list[dict]], first: str) -> list[str]:
     bold where the paired 95 % interval over files lies on the same side of 0 for every seed."""
     lines = []
     for name, by_steps in runs[first][0]["figures"].items():
-        lines += [
-            "",
-            f"## {name}",
-            "",
-            "| variant | steps | " + " | ".join(measure.heading for measure in BASIC_MEASURES.values()) + " |",
-            "|---|---|---|---|---|",
-        ]
+        cells = []
         for variant, rows in runs.items():
             for number in by_steps:
-                cells = [_cell(rows, runs[first], name, number, item, variant == first) for item in BASIC_MEASURES]
-                lines.append(f"| {variant} | {number} | {' | '.join(cells)} |")
+                scored = (_cell(rows, runs[first], name, number, item, variant == first) for item in BASIC_MEASURES)
+                cells.append([variant, number, *scored])
+        lines += ["", f"## {name}", "", *table(["variant", "steps", *headings(BASIC_MEASURES)], cells)]
     return lines
 
 

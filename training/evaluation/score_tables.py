@@ -9,7 +9,8 @@ from dataclasses import asdict
 import numpy as np
 
 from .bootstrap import Mean, bootstrap_ratio
-from .measures import COMPARED, MEASURES
+from .measures import COMPARED, MEASURES, headings
+from .reports import table
 
 Rows = list[dict]
 GROUPS = ("snr_db", "condition", "reverberation_time", "speaker_id")
@@ -92,23 +93,28 @@ def overview(results: dict[str, Rows], names: list[str], cell, mark_best: bool =
     """A table systems × measures; `cell` makes text of a mean and a format. The best system can be bold, see
     [`best_system`]. A system without rows is not available here."""
     best = {name: best_system(results, name) if mark_best else None for name in names}
-    lines = header("system", [MEASURES[name].heading for name in names])
+    body = []
     for system, rows in results.items():
         texts = [cell(average(rows, name), MEASURES[name].form) if has(rows, name) else "–" for name in names]
         cells = [f"**{text}**" if best[name] == system else text for name, text in zip(names, texts, strict=True)]
-        lines.append(row_text(system, cells if rows else ["not available here", *[""] * (len(names) - 1)]))
-    return lines
+        body.append([system, *(cells if rows else not_available(len(names)))])
+    return table(["system", *headings(names)], body)
+
+
+def not_available(width: int) -> list[str]:
+    """The cells of a system that could not be run."""
+    return ["not available here", *[""] * (width - 1)]
 
 
 def gains(results: dict[str, Rows], main_system: str, names: list[str], mark_sure: bool = False) -> list[str]:
     """A table of what the main system's measures differ by from those of every other one; those that are sure can be
     bold."""
-    lines = header("over", [MEASURES[name].heading for name in names])
+    body = []
     for system, rows in results.items():
         if system != main_system and rows:
             values = {name: difference(results[main_system], rows, name) for name in names}
-            lines.append(row_text(system, difference_cells(values, mark_sure)))
-    return lines
+            body.append([system, *difference_cells(values, mark_sure)])
+    return table(["over", *headings(names)], body)
 
 
 def difference_cells(values: dict[str, Mean], mark_sure: bool = False) -> list[str]:
@@ -125,27 +131,17 @@ def by_group(results: dict[str, Rows], field: str, name: str) -> list[str]:
     if not 1 < len(groups) <= 10:
         return []
     counts = [sum(row.get(field) == group for row in first) for group in groups]
-    lines = ["", f"## {MEASURES[name].heading} by {field}", ""]
-    lines += header("system", [f"{group} ({count} files)" for group, count in zip(groups, counts, strict=True)])
+    body = []
     for system, rows in results.items():
         means = [average(of_group(rows, field, group), name).mean for group in groups]
-        lines.append(row_text(system, [f"{mean:{MEASURES[name].form}}" for mean in means]))
-    return lines
+        body.append([system, *(f"{mean:{MEASURES[name].form}}" for mean in means)])
+    columns = [f"{group} ({count} files)" for group, count in zip(groups, counts, strict=True)]
+    return ["", f"## {MEASURES[name].heading} by {field}", "", *table(["system", *columns], body)]
 
 
 def of_group(rows: Rows, field: str, group) -> Rows:
     """The rows of one group."""
     return [row for row in rows if row.get(field) == group]
-
-
-def header(first: str, columns: list[str]) -> list[str]:
-    """The two lines that a table begins with."""
-    return [row_text(first, columns), "|---" * (len(columns) + 1) + "|"]
-
-
-def row_text(first: str, cells: list[str]) -> str:
-    """A line of a table."""
-    return f"| {first} | {' | '.join(cells)} |"
 
 
 def plain(value: Mean, form: str) -> str:

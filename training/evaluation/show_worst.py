@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 from training.evaluation.measures import BASIC_MEASURES
-from training.evaluation.reports import write_report
+from training.evaluation.reports import table, write_report
 from training.validation import load_pairs
 
 
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     pipeline.set_progress_bar_config(disable=True)
     rate, folder = pipeline.config.sampling_rate, Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
-    lines = ["# Worst files", "", "| measure | file | untouched | enhanced | about it |", "|---|---|---|---|---|"]
+    cells = []
     for measure, rows in worst.items():
         for rank, row in enumerate(rows, 1):
             pair = pairs[row["id"]]
@@ -56,7 +56,8 @@ def main(arguments: list[str] | None = None) -> None:
             figure = draw_comparison(pair.noisy, results, rate, columns=3, width=18)
             figure.savefig(folder / f"{measure}-{rank:02d}-{pair.id}.png", dpi=80)
             about = ", ".join(f"{name} {value}" for name, value in pair.info.items() if not isinstance(value, dict))
-            lines.append(f"| {measure} | {pair.id} | {row['noisy']:.2f} | {row['enhanced']:.2f} | {about} |")
+            cells.append([measure, pair.id, f"{row['noisy']:.2f}", f"{row['enhanced']:.2f}", about])
+    lines = ["# Worst files", "", *table(["measure", "file", "untouched", "enhanced", "about it"], cells)]
     write_report(str(folder / "worst"), worst, "\n".join(lines))
 
 

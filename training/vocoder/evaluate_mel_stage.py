@@ -23,7 +23,7 @@ from speech_enhance.mel.vocoding import vocode
 from speech_enhance.pipelines.windows import seeded_generator
 from training.evaluation.bootstrap import bootstrap_gain, bootstrap_mean
 from training.evaluation.measures import Measure
-from training.evaluation.reports import write_report
+from training.evaluation.reports import table, write_report
 from training.mixtures.degradation import DegradationConfig, degrade
 from training.validation import load_pairs
 
@@ -148,21 +148,16 @@ def markdown(results: dict[str, dict[str, list[dict]]], number: int, speech: str
     ]
     for measure_name, measure in MEASURES.items():
         names = list(next(iter(results.values())))
-        lines += [
-            "",
-            f"## {measure.heading}",
-            "",
-            f"| degradation | {' | '.join(names)} |",
-            "|---" * (len(names) + 1) + "|",
-        ]
+        body = []
         for kind, by_name in results.items():
-            cells, nothing = [], [row[measure_name] for row in by_name["nothing"]]
+            cells, nothing = [kind], [row[measure_name] for row in by_name["nothing"]]
             for name, rows in by_name.items():
                 values = [row[measure_name] for row in rows]
                 better = measure.smaller_is_better and name != "nothing" and bootstrap_gain(values, nothing).high < 0
                 mark = "**" if better else ""
                 cells.append(f"{mark}{bootstrap_mean(values).mean:{measure.form}}{mark}")
-            lines.append(f"| {kind} | {' | '.join(cells)} |")
+            body.append(cells)
+        lines += ["", f"## {measure.heading}", "", *table(["degradation", *names], body)]
     return "\n".join(lines) + "\n"
 
 
