@@ -18,6 +18,7 @@ from model_cards.figures import (
     speed_findings,
 )
 from speech_enhance import DEFAULT_CHECKPOINT
+from training.config import load_config
 from training.evaluation.measures import BASIC_MEASURES
 from training.evaluation.reports import Reports
 
@@ -168,8 +169,6 @@ def training_facts(about: About, folder: str | Path) -> dict:
         "noise_hours": f"{sum(item.hours for item in about.noise):.1f}",
     }
     if about.training_config:
-        from training.config import load_config
-
         config = load_config(ROOT / about.training_config)
         index = json.loads((Path(folder) / "model_index.json").read_text(encoding="utf-8"))
         seconds = index["window_frames"] * index["hop_length"] / index["sampling_rate"]
