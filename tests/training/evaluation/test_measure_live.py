@@ -26,7 +26,7 @@ def test_shared_runs_change_no_result_and_a_stopped_measure_goes_on(pipeline, sm
     assert [row.get("way") for row in facts[:2]] == ["untouched", "file"]
     assert len(facts) == 2 + 4
     timing = LiveTiming(64, 64, 512)
-    output = measure_live.enhance(pipeline, pairs[0].noisy, timing)
+    output = measure_live.enhance_live(pipeline, pairs[0].noisy, timing)
     row = next(json.loads(line) for line in path.read_text().splitlines() if "64/64/512" in line)
     assert row["si_sdr"] == pytest.approx(measure_live.BASIC_METRICS["si_sdr"](output, pairs[0].clean), abs=1e-3)
     monkeypatch.setattr(measure_live, "enhance", None)  # nothing is left to do
