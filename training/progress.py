@@ -37,12 +37,6 @@ class LossMeter:
         return report, int(sum(counts))
 
 
-def schedule_position(step: int, time_used: float, num_warmup_steps: int, num_steps: int) -> float:
-    """Where in a learning-rate schedule of `num_steps` a run is at `step`: ahead of it once the share `time_used` of
-    its time is the larger one, but for the warm-up, which counts steps."""
-    return step if step < num_warmup_steps else max(step, min(time_used, 1) * num_steps)
-
-
 def progress_bar(done: float, step: int, disable: bool) -> tqdm:
     """A bar of the share of a run that is done, from `done` at `step` to 1, and of the time that is left by it."""
     form = "{desc}{percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} left{postfix}"
