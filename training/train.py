@@ -57,7 +57,7 @@ class Trainer:
         if config.init_from:
             start_from(unet, config.init_from, condition_channels(config.pipeline))
         # The pipeline has a network of its own, for the averaged weights.
-        averaged_unet = ConditionalUNet2DModel.from_config(unet.config)
+        averaged_unet = type(unet).from_config(unet.config)
         noise_scheduler = training_scheduler(config.prediction_type, snr_shift_db=config.snr_shift_db)
         self.pipeline = SpeechEnhancementPipeline(averaged_unet, noise_scheduler, **config.pipeline)
         self.pipeline.set_progress_bar_config(disable=True)
@@ -67,7 +67,7 @@ class Trainer:
             use_ema_warmup=True,
             power=0.75,
             foreach=True,
-            model_cls=ConditionalUNet2DModel,
+            model_cls=type(unet),
             model_config=unet.config,
         )
         optimizer = make_optimizer(unet, config)
@@ -215,7 +215,7 @@ class Trainer:
         self.ema.to(self.accelerator.device)
 
 
-def make_optimizer(unet: ConditionalUNet2DModel, config: TrainingConfig) -> torch.optim.Optimizer:
+def make_optimizer(unet: torch.nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
     """AdamW or [`Muon`] on the network's parameters, as `config` says."""
     if config.optimizer == "muon":
         return Muon(unet, config.learning_rate, config.adamw_learning_rate, weight_decay=config.weight_decay)

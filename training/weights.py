@@ -98,7 +98,8 @@ def export_pipeline(pipeline: SpeechEnhancementPipeline, folder: Path) -> None:
         RunError: if it cannot be written; the folder that was there stays.
     """
     config = {name: value for name, value in pipeline.unet.config.items() if name != "_name_or_path"}
-    half = ConditionalUNet2DModel.from_config(config)
+    with torch.random.fork_rng(devices=[]):  # the random numbers of a run must not depend on when it exports
+        half = type(pipeline.unet).from_config(config)
     half.load_state_dict(pipeline.unet.state_dict())
     settings = {name: getattr(pipeline.config, name) for name in pipeline._get_signature_keys(pipeline)[1]}
     vocoder = copy.deepcopy(pipeline.vocoder)

@@ -2,9 +2,8 @@
 
     python -m training.vocoder.train_vocoder --config training/configs/vocoder.yaml [--resume]
 
-What it learns is the loss of [`stft_loss`] alone, without a discriminator, which fits the hours of a CPU and not the
-days of a GPU that the published ones were trained for. The result is a folder that `SpeechT5HifiGan.from_pretrained`
-loads.
+It learns from [`stft_loss`] alone, without a discriminator: that takes hours on a CPU, where published vocoders were
+trained for days on a GPU. The result is a folder that `SpeechT5HifiGan.from_pretrained` loads.
 """
 
 import argparse
@@ -20,7 +19,7 @@ from speech_enhance import SpeechEnhancementPipeline
 from speech_enhance.mel.layouts import MEL_LAYOUTS
 from speech_enhance.mel.spectrogram import MelConfig, active_level, mel_spectrogram, stft_frames
 from training.bounds import COUNT, NOT_NEGATIVE, POSITIVE, SEED, Bounds, check_numbers
-from training.config import read_config
+from training.config_file import read_config
 from training.mixtures.sources import SourceConfig, SourceMix
 from training.progress import CLOCKS
 from training.run import Run
@@ -35,21 +34,22 @@ class VocoderConfig:
 
     Args:
         output_dir: Folder for checkpoints, the log, and the vocoder so far in `vocoder/`.
-        speech: Where clean speech comes from.
+        speech: Sources of clean speech.
         model: Pipeline folder, for a vocoder of its own mel.
-        mel_layout: Name of one of [`MEL_LAYOUTS`] instead.
-        vocoder: Arguments of `SpeechT5HifiGanConfig`; the product of `upsample_rates` is the hop.
-        frames: Length of a crop.
-        level_jitter_db: Standard deviation of the level of speech around that of the layout.
-        seed: Of weights and crops.
-        batch_size: Crops of an optimiser step.
-        max_train_steps: Optimiser steps.
-        max_minutes: Budget of time over all resumed parts; the learning rate then follows the time, if it is the
-            shorter.
-        clock: Of that budget, `wall` or `cpu`.
-        learning_rate, lr_warmup_steps, max_grad_norm: Of AdamW and its cosine schedule.
-        ema_decay: Of the average of the weights, which is what is exported.
-        log_every, checkpoint_every: In steps.
+        mel_layout: Name of one of [`MEL_LAYOUTS`], in place of `model`.
+        vocoder: Arguments of `SpeechT5HifiGanConfig`. The product of `upsample_rates` is the hop.
+        frames: Number of mel frames of a crop.
+        level_jitter_db: Standard deviation of the level of speech around the level of the layout.
+        seed: Seed of weights and crops.
+        batch_size: Crops per optimiser step.
+        max_train_steps: Number of optimiser steps.
+        max_minutes: Budget of time over all resumed parts. If it would end the run before `max_train_steps`, the
+            learning rate follows the time instead of the steps.
+        clock: Clock of that budget, `wall` or `cpu`.
+        learning_rate, lr_warmup_steps, max_grad_norm: Learning rate of AdamW, length of the warm-up before its cosine
+            schedule, and the norm to which gradients are clipped.
+        ema_decay: Decay of the moving average of the weights. The average is what is exported.
+        log_every, checkpoint_every: Numbers of optimiser steps.
     """
 
     output_dir: str
@@ -104,15 +104,15 @@ class VocoderConfig:
 
 
 class Crops:
-    """Speech and its mel; batch `step` is a function of the seed and the step."""
+    """Crops of speech with their mels. A batch depends on the seed and the step alone."""
 
     def __init__(self, config: VocoderConfig, layout: MelConfig):
         self.config, self.layout = config, layout
         self.speech = SourceMix(config.speech, layout.sampling_rate)
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """`(batch, frames, num_mel_bins)` and the sound `(batch, frames · hop_length)` of those frames: sample
-        `t · hop_length` is where frame `t` is centred."""
+        """The mels `(batch, frames, num_mel_bins)` and the sound `(batch, frames · hop_length)` of a step. Frame `t` is
+        centred at sample `t · hop_length`."""
         audio = torch.from_numpy(
             np.stack([self._crop(step * self.config.batch_size + i) for i in range(self.config.batch_size)])
         )
@@ -121,7 +121,7 @@ class Crops:
         return mel.mT, audio[:, margin : margin + self.config.frames * layout.hop_length]
 
     def _crop(self, index: int) -> np.ndarray:
-        """Samples of a crop with half a window before and behind, at the level of the layout."""
+        """A crop with half a window before and after it, at the level of the layout."""
         config, layout = self.config, self.layout
         rng = np.random.default_rng((config.seed, index))
         self.speech.seek(index)
@@ -137,17 +137,17 @@ class Crops:
         return speech[start : start + length + 2 * margin]
 
     def statistics(self, number: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation `(num_mel_bins,)` over `number` batches."""
+        """Mean and standard deviation of the mel, each `(num_mel_bins,)`, over `number` batches."""
         mels = torch.cat([self.batch(step)[0].flatten(0, 1) for step in range(number)])
         return mels.mean(dim=0), mels.std(dim=0).clamp(min=1e-3)
 
 
 def stft_loss(sound: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Spectral convergence and error of log magnitudes at several resolutions (Yamamoto et al., "Parallel WaveGAN",
+    """Spectral convergence and the error of log magnitudes at several resolutions (Yamamoto et al., "Parallel WaveGAN",
     arXiv:1910.11480).
 
-    The shortest windows are shorter than a period of the voice: what they say of its course in time is all that this
-    loss says of phase.
+    The loss knows no phase. But its shortest windows are shorter than a period of the voice, so they follow its course
+    in time.
 
     Args:
         sound: `(batch, samples)`.
