@@ -11,6 +11,7 @@ from accelerate.utils import ProjectConfiguration, set_seed
 from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file
 from torch.optim.lr_scheduler import LambdaLR
+from tqdm.auto import tqdm
 
 if not __package__:  # run as a script: the repository, not this folder with its own `evaluate.py`, is the import root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -61,15 +62,7 @@ class Trainer:
         noise_scheduler = training_scheduler(config.prediction_type, snr_shift_db=config.snr_shift_db)
         self.pipeline = SpeechEnhancementPipeline(averaged_unet, noise_scheduler, **config.pipeline)
         self.pipeline.set_progress_bar_config(disable=True)
-        self.ema = EMAModel(
-            unet.parameters(),
-            decay=config.ema_decay,
-            use_ema_warmup=True,
-            power=0.75,
-            foreach=True,
-            model_cls=type(unet),
-            model_config=unet.config,
-        )
+        self.ema = make_average(unet, config.ema_decay)
         optimizer = make_optimizer(unet, config)
         learning_rate_factor = self.run.learning_rate_factor(optimizer, config.lr_scheduler)
         if self.accelerator.device.type == "cuda":
@@ -83,7 +76,7 @@ class Trainer:
         self.pipeline.to(self.accelerator.device)
         self.accelerator.register_save_state_pre_hook(self._save_average)
         self.accelerator.register_load_state_pre_hook(self._load_average)
-        self._exported_step, self._carried = None, 0.0
+        self._exported_step, self._carried, self._gradient_norm = None, 0.0, 0.0
         with self.accelerator.main_process_first():
             make_own_pairs(config, self.pipeline.config.sampling_rate)
         self.pairs = scored_pairs(config, self.pipeline.config.sampling_rate)
@@ -109,13 +102,7 @@ class Trainer:
         run.read_clock()
         progress = progress_bar(run.share_done, run.global_step, disable=not accelerator.is_local_main_process)
         for batch in run.clock.waiting_for(batches):
-            with accelerator.accumulate(self.unet):
-                losses = sum(self.objective(batch, run.global_step).values())
-                accelerator.backward(losses.mean())
-                if accelerator.sync_gradients:
-                    gradient_norm = accelerator.clip_grad_norm_(self.unet.parameters(), config.max_grad_norm)
-                self.optimizer.step()
-                self.optimizer.zero_grad()
+            losses = self.learn(batch)
             meter.add(losses, batch["timestep"].masked_fill(batch["few_steps"], FEW_STEPS))
             if not accelerator.sync_gradients:
                 continue
@@ -125,10 +112,7 @@ class Trainer:
             progress.update(run.share_done - progress.n)
             progress.set_description(f"step {run.global_step}", refresh=False)
             if run.is_due(config.log_every):
-                report, num_windows = meter.report(accelerator)
-                report |= run.clock.report(num_windows)
-                progress.set_postfix(loss=f"{report['loss']:.4f}", wait=f"{report['data_wait_share']:.0%}")
-                self._log(report | {"gradient_norm": float(gradient_norm)})
+                self.report(meter, progress)
             if run.is_due(config.validate_every):
                 self.validate()
             if run.is_due(config.checkpoint_every):
@@ -138,6 +122,30 @@ class Trainer:
             if run.is_finished:
                 break
         accelerator.end_training()
+
+    def learn(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Learn from a batch: the weights change once as many batches as an optimiser step takes have been seen.
+
+        Returns:
+            The loss of each example `(batch,)`.
+        """
+        accelerator = self.accelerator
+        with accelerator.accumulate(self.unet):
+            losses = torch.stack([*self.objective(batch, self.run.global_step).values()]).sum(dim=0)
+            accelerator.backward(losses.mean())
+            if accelerator.sync_gradients:
+                parameters = self.unet.parameters()
+                self._gradient_norm = accelerator.clip_grad_norm_(parameters, self.config.max_grad_norm)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        return losses
+
+    def report(self, meter: LossMeter, progress: tqdm) -> None:
+        """Log what `meter` and the clock have counted since the last report, and show some of it beside the bar."""
+        values, num_windows = meter.report(self.accelerator)
+        values |= self.run.clock.report(num_windows)
+        progress.set_postfix(loss=f"{values['loss']:.4f}", wait=f"{values['data_wait_share']:.0%}")
+        self._log(values | {"gradient_norm": float(self._gradient_norm)})
 
     def validate(self) -> None:
         """Score the pipeline's output with the averaged weights on the run's pairs, if it has any.
@@ -213,6 +221,19 @@ class Trainer:
         unet.load_state_dict(load_file(saved / "diffusion_pytorch_model.safetensors"))
         self.ema.load_state_dict({**unet.load_config(saved), "shadow_params": list(unet.parameters())})
         self.ema.to(self.accelerator.device)
+
+
+def make_average(unet: torch.nn.Module, decay: float) -> EMAModel:
+    """The moving average of the network's weights. Its decay grows to `decay` over the first steps."""
+    return EMAModel(
+        unet.parameters(),
+        decay=decay,
+        use_ema_warmup=True,
+        power=0.75,
+        foreach=True,
+        model_cls=type(unet),
+        model_config=unet.config,
+    )
 
 
 def make_optimizer(unet: torch.nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:

@@ -53,6 +53,6 @@ class TrainingBatches:
 
 
 def _give_way(worker: int) -> None:
-    """Mixing ahead must not keep the training step from its core."""
+    """Lower the priority of a worker: mixing ahead must not keep the training step from its core."""
     if hasattr(os, "nice"):  # not on Windows
         os.nice(10)
