@@ -5,6 +5,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -77,11 +78,11 @@ class Run:
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": self.global_step, **values}) + "\n")
 
-    def state(self) -> dict[str, float]:
-        """What a checkpoint keeps of the run."""
+    def state(self) -> dict[str, Any]:
+        """The numbers of the run that a checkpoint keeps."""
         return {"global_step": self.global_step, "elapsed": self.clock.elapsed}
 
-    def load_state(self, state: dict[str, float]) -> None:
+    def load_state(self, state: dict[str, Any]) -> None:
         """Go on from what [`Run.state`] gave."""
         self.global_step, self.clock.elapsed_before = state["global_step"], state["elapsed"]
 
@@ -111,10 +112,10 @@ class AcceleratedRun(Run):
         if self.accelerator.is_main_process:
             super().log(values)
 
-    def state(self) -> dict[str, float]:
+    def state(self) -> dict[str, Any]:
         return {**super().state(), "best_score": self.best_score}
 
-    def load_state(self, state: dict[str, float]) -> None:
+    def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)
         self.best_score = state["best_score"]
 
