@@ -12,18 +12,21 @@ _NOT_HIDDEN = ("conv_in.", "conv_out.", "time_embedding.", "time_emb_proj.")
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose matrices are made orthogonal before they are applied (Jordan et al., "Muon: An optimizer for
-    hidden layers in neural networks", 2024), for convolutions as matrices `(out, in · height · width)`; what is no
-    matrix of a hidden layer gets AdamW. `torch.optim.Muon` takes two-dimensional parameters only.
+    """Muon for the matrices of hidden layers, AdamW for all other parameters.
 
-    The update is scaled to the size of AdamW's (Liu et al., arXiv:2502.16982), so learning rates are comparable.
+    Muon makes the momentum of a matrix orthogonal before it is applied (Jordan et al., "Muon: An optimizer for hidden
+    layers in neural networks", 2024). A convolution counts as a matrix `(out, in · height · width)`;
+    `torch.optim.Muon` takes two-dimensional parameters only. The update is scaled to the size of AdamW's (Liu et al.,
+    arXiv:2502.16982), so that learning rates are comparable.
 
     Args:
-        model: Its parameters are optimised. First and last layer, the timestep's layers, norms and biases get AdamW.
+        model: Network whose parameters are optimised. Its first and last layer, the layers of the timestep, norms and
+            biases get AdamW.
         lr: Learning rate of the hidden layers.
         adamw_lr: Learning rate of the rest.
-        momentum, weight_decay: Of the hidden layers; the rest has AdamW's (.9, .95) and the same decay.
-        num_iterations: Newton-Schulz iterations.
+        momentum: Momentum of the hidden layers; AdamW has betas of 0.9 and 0.95.
+        weight_decay: Weight decay of all layers.
+        num_iterations: Number of Newton-Schulz iterations.
     """
 
     def __init__(
@@ -96,8 +99,8 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrix: torch.Tensor, num_iterations: int = 5) -> torch.Tensor:
-    """Nearly the closest orthogonal matrix: `matrix (…, rows, columns)` with all its singular values brought to about 1
-    (0.7 to 1.2), by Newton-Schulz iterations, in bfloat16 where that is fast, else in float32."""
+    """Nearly the closest orthogonal matrix to `matrix (…, rows, columns)`: Newton-Schulz iterations bring all singular
+    values to about 1 (0.7 to 1.2). They compute in bfloat16 where that is fast, and in float32 elsewhere."""
     a, b, c = _NEWTON_SCHULZ
     tall = matrix.shape[-2] > matrix.shape[-1]
     x = (matrix.mT if tall else matrix).to(torch.bfloat16 if is_bfloat16_fast(matrix.device) else torch.float32)

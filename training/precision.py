@@ -1,4 +1,4 @@
-"""Number formats that this machine computes in at speed."""
+"""The number formats in which this machine is fast."""
 
 import warnings
 
@@ -6,8 +6,8 @@ import torch
 
 
 def is_bfloat16_fast(device: torch.device | str) -> bool:
-    """Whether `device` multiplies in bfloat16: a GPU, or a CPU with AMX or AVX-512 BF16. Other CPUs emulate it, ten
-    times slower than float32."""
+    """Whether `device` multiplies in bfloat16, as GPUs and CPUs with AMX or AVX-512 BF16 do. Other CPUs emulate it and
+    are ten times slower than in float32."""
     if torch.device(device).type != "cpu":
         return True
     capabilities = torch.cpu.get_capabilities()
@@ -15,8 +15,11 @@ def is_bfloat16_fast(device: torch.device | str) -> bool:
 
 
 def usable_precision(mixed_precision: str) -> str:
-    """`mixed_precision` where this machine is fast in it: on a GPU, and bf16 on some CPUs (a step then takes 0.57 of
-    the time of `no`), see [`is_bfloat16_fast`]; else `no`, said in a warning."""
+    """The precision to train in: `mixed_precision` if this machine is fast in it, otherwise `no`, with a warning.
+
+    GPUs are fast in all of them. Some CPUs are in `bf16` (see [`is_bfloat16_fast`]): a step then takes 0.57 of the time
+    that it takes in `no`.
+    """
     if mixed_precision == "no" or torch.cuda.is_available():
         return mixed_precision
     if mixed_precision == "bf16" and is_bfloat16_fast("cpu"):

@@ -29,7 +29,7 @@ def test_shared_runs_change_no_result_and_a_stopped_measure_goes_on(pipeline, sm
     output = measure_live.enhance_live(pipeline, pairs[0].noisy, timing)
     row = next(json.loads(line) for line in path.read_text().splitlines() if "64/64/512" in line)
     assert row["si_sdr"] == pytest.approx(measure_live.BASIC_METRICS["si_sdr"](output, pairs[0].clean), abs=1e-3)
-    monkeypatch.setattr(measure_live, "enhance", None)  # nothing is left to do
+    monkeypatch.setattr(measure_live, "enhance_live", None)  # nothing is left to do
     assert measure_live.measure(pipeline, pairs, measure_live.Rows(path, "tiny")) == facts
     text = measure_live.markdown(facts, "pairs", [])
     assert "| 512 | 64 | 64 | 152 | 156 | 6.0 |" in text
