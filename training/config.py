@@ -294,7 +294,10 @@ def _make(kind, arguments: dict, where: str):
         raise ValueError(f"{where}: {first_line(error)}") from error
 
 
-def read_config(kind: type, path: str | Path):
+Kind = typing.TypeVar("Kind")
+
+
+def read_config(kind: type[Kind], path: str | Path) -> Kind:
     """Read a YAML file (see [`read_yaml`]) into the dataclass `kind`, which may hold others, lists and mappings of
     them.
 
@@ -336,7 +339,7 @@ def _merge(base: dict, changes: dict) -> dict:
     return merged
 
 
-def _build(kind, value, where: str):
+def _build(kind, value, where: str) -> typing.Any:
     """Build `kind` from plain YAML data; every error says where."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is typing.Any:
@@ -347,7 +350,7 @@ def _build(kind, value, where: str):
         choices = [item for item in arguments if item is not types.NoneType]
         lists = [item for item in choices if typing.get_origin(item) is list]
         return _build(lists[0] if lists and isinstance(value, list) else choices[0], value, where)
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         _expect(isinstance(value, dict), where, "a mapping", value)
         hints = typing.get_type_hints(kind)
         for name in value:

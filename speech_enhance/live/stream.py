@@ -47,7 +47,8 @@ class LiveStream:
         self._analysis = LiveAnalysis(num_channels, self._views, device)
         self._synthesis = LiveSynthesis(num_channels, config, device)
         self._num_taken = 0
-        self._recording, self._changed = SlidingBuffer(), SlidingBuffer()
+        self._recording: SlidingBuffer[np.ndarray] = SlidingBuffer()
+        self._changed: SlidingBuffer[np.ndarray] = SlidingBuffer()
         self._to_model = self._restorer = None
         if frames.resampled:
             rates = frames.sampling_rate, config.sampling_rate
@@ -126,14 +127,16 @@ class LiveStream:
         pipeline, settings, window = self._pipeline, self._settings, self._frames.window
         condition = build_condition(noisy_mel, pipeline.condition_config, settings.dereverb, floor)
         condition = cut_window(condition, 0, window)
-        estimates = range(settings.num_estimates)
+        steps, num_estimates = settings.num_inference_steps, settings.num_estimates
+        assert steps is not None  # the settings take it from the preset
+        assert num_estimates is not None  # and this
+        estimates = range(num_estimates)
         num_views = len(self._views)
         condition = torch.stack([condition[estimate % num_views] for estimate in estimates])
         latents = torch.stack(
             [pipeline.prepare_latents(self._seed + estimate, start, window) for estimate in estimates]
         )
         generators = [step_generator(self._seed + estimate, self.num_calls) for estimate in estimates]
-        steps = settings.num_inference_steps
         answers = pipeline.denoise(latents, condition, generators, steps, _as_it_is, may_end_early=False)[:, 0]
         return torch.stack([answers[view::num_views].mean(dim=0) for view in range(num_views)])
 

@@ -11,6 +11,7 @@ import functools
 import inspect
 import warnings
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
@@ -257,7 +258,7 @@ def mel_filters(config: MelConfig, device: torch.device | None = None) -> torch.
             num_mel_filters=config.num_mel_bins,
             min_frequency=config.min_frequency,
             max_frequency=config.top_frequency,
-            sampling_rate=config.frequency_warp * config.sampling_rate,
+            sampling_rate=cast(int, config.frequency_warp * config.sampling_rate),  # a fraction is as good
             norm=config.filter_norm,
             mel_scale="slaney",
         )

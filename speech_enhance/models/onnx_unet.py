@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ def _traced_model(unet: ConditionalUNet2DModel, num_frames: int, num_bands: int)
         torch.onnx.export(
             _Traced(unet).eval(),
             (sample, torch.zeros(2), condition),
-            buffer,
+            cast(Any, buffer),  # the annotation knows only paths
             dynamo=False,
             input_names=list(_INPUTS),
             output_names=["prediction"],

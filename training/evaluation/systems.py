@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -115,7 +116,7 @@ def true_mel(pairs: list[Pair]) -> list[np.ndarray]:
     return outputs
 
 
-def diffusion(model: str, scheduler: str, **settings: int) -> System:
+def diffusion(model: str, scheduler: str, **settings: Any) -> System:
     """A system of ours: a checkpoint with a scheduler and settings of the call, seed 0, no mix, no limit."""
     from speech_enhance import SpeechEnhancementPipeline, make_scheduler
 
