@@ -84,7 +84,8 @@ class RateRestorer:
         self._unseen_density: SlidingBuffer[np.ndarray] = SlidingBuffer(start=-self._reach)
         self._unseen_bandwidth = (sampling_rate - SEEN_BAND * min(sampling_rate, model_rate)) / 2
         self._min_gain = min_gain
-        self._made = 0
+        self.num_made = 0
+        """Samples that were given back."""
 
     def push(
         self,
@@ -110,6 +111,7 @@ class RateRestorer:
             The enhanced recording `(channels, m)`, as far as it is known.
         """
         if self._same_rate:
+            self.num_made += enhanced.shape[1]
             return enhanced
         changed_and_seen = np.concatenate([enhanced - model_audio, model_audio])
         self._changed_and_seen.append(self._resampler.push(changed_and_seen))
@@ -117,7 +119,7 @@ class RateRestorer:
         if last:
             self._changed_and_seen.append(self._resampler.finish(self._num_samples))
         self._measure_unseen(recording, len(upper_gain), last)
-        first, end = self._made, self._num_samples
+        first, end = self.num_made, self._num_samples
         if not last:
             smoothed = self._unseen_density.end - self._reach - 1
             end = min(self._changed_and_seen.end, recording.end, int(smoothed / self._frames_per_sample))
@@ -126,7 +128,7 @@ class RateRestorer:
         changed, seen = np.split(self._changed_and_seen.get(first, end), 2)
         audio = recording.get(first, end)
         restored = audio + changed - (audio - seen) * (1 - self._gain_of(first, end))
-        self._made = end
+        self.num_made = end
         self._changed_and_seen.forget(end)
         for frames in (self._upper, self._unseen_density):
             frames.forget(int(end * self._frames_per_sample) - self._reach)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 from .removed_settings import without_removed
 
+COMPONENTS = ("unet", "scheduler", "vocoder")
+"""Arguments of the pipeline's constructor that are no settings."""
 RECORD = "_pipeline_settings"  # Diffusers saves and loads private entries of a configuration, and passes them to nobody
 CHOSEN = ("overlap_frames", "gain_exponent", "num_views", "frequency_warp", "mel_layout")
 """Settings that may be chosen after training; all others belong to the weights."""
@@ -28,8 +30,9 @@ def check_recorded(recorded: Mapping, given: Mapping) -> None:
             raise ValueError(f"the network was trained with {name}={value!r}, it cannot have {given[name]!r}")
 
 
-def takes_recorded_settings(constructor):
-    """Decorator of a pipeline's constructor: settings that are not given come from the network's record.
+def registers_settings(constructor):
+    """Decorator of a pipeline's constructor: registers its settings as the configuration, before it begins. Those that
+    are not given come from the network's record.
 
     The constructor raises `ValueError` for a setting that the network was not trained with.
     """
@@ -37,12 +40,18 @@ def takes_recorded_settings(constructor):
 
     @functools.wraps(constructor)
     def construct(self, *args, **kwargs):
-        given = signature.bind(self, *args, **kwargs).arguments
+        given = signature.bind(self, *args, **kwargs)
         recorded = {
-            name: value for name, value in recorded_settings(given["unet"]).items() if name in signature.parameters
+            name: value
+            for name, value in recorded_settings(given.arguments["unet"]).items()
+            if name in signature.parameters
         }
-        check_recorded(recorded, given)
-        constructor(**(recorded | given))
+        check_recorded(recorded, given.arguments)
+        given.arguments = recorded | given.arguments
+        given.apply_defaults()
+        settings = {name: value for name, value in given.arguments.items() if name not in ("self", *COMPONENTS)}
+        self.register_to_config(**settings)
+        constructor(**given.arguments)
 
     return construct
 

@@ -1,5 +1,6 @@
 """A pipeline's settings as the objects that use them."""
 
+import functools
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +10,23 @@ from ..mel.running_level import LEVEL_RULES
 from ..mel.spectrogram import MelConfig
 from ..mel.targets import MelTarget
 from ..models.limits import check_pipeline_sizes, check_settings
+from ..models.trained_settings import COMPONENTS
 from .mel_port import MelPort
+
+
+@functools.cache
+def constructor_parameters(constructor) -> dict[str, inspect.Parameter]:
+    """Parameters of a class that may be in its configuration."""
+    parameters = inspect.signature(constructor).parameters
+    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {name: item for name, item in parameters.items() if item.kind in plain}
+
+
+@functools.cache
+def setting_parameters(pipeline_class) -> dict[str, inspect.Parameter]:
+    """Parameters of a pipeline's constructor beside its components."""
+    parameters = constructor_parameters(pipeline_class)
+    return {name: item for name, item in parameters.items() if name not in COMPONENTS}
 
 
 @dataclass(frozen=True)
@@ -33,12 +50,15 @@ class FrontEnd:
         """The front end of a pipeline's settings.
 
         Args:
-            settings: All arguments of [`SpeechEnhancementPipeline`] beside its components.
-            parameters: Those of its constructor.
+            settings: Arguments of [`SpeechEnhancementPipeline`] beside its components; those that are missing have
+                their defaults.
+            parameters: Parameters of its constructor beside the components, see [`setting_parameters`].
 
         Raises:
             ValueError: for a setting of another type or out of range, and for settings that do not fit each other.
         """
+        defaults = {name: item.default for name, item in parameters.items()}
+        settings = defaults | {name: settings[name] for name in parameters.keys() & settings.keys()}
         check_settings(settings, parameters)
         check_pipeline_sizes(settings)
         if settings["level_rule"] not in LEVEL_RULES:
@@ -48,12 +68,14 @@ class FrontEnd:
         warp = settings["frequency_warp"]
         views = [replace(mel_config, frequency_warp=warp**view) for view in range(settings["num_views"])]
         condition_config = ConditionConfig(
-            settings["noise_floor_span"],
-            settings["noise_floor_block"],
-            settings["with_noise_floor"],
-            settings["with_band_coordinate"],
-            settings["with_dereverb"],
+            span=settings["noise_floor_span"],
+            block=settings["noise_floor_block"],
+            with_noise_floor=settings["with_noise_floor"],
+            with_band_coordinate=settings["with_band_coordinate"],
+            with_dereverb=settings["with_dereverb"],
         )
-        target = MelTarget(settings["target"], settings["gain_power"], settings["residual_scale"])
+        target = MelTarget(
+            kind=settings["target"], gain_power=settings["gain_power"], residual_scale=settings["residual_scale"]
+        )
         port = MelPort.of(mel_config, settings["mel_layout"])
         return cls(mel_config, views, condition_config, target, port, settings["self_conditioning"])

@@ -1,9 +1,64 @@
 """The forms of audio that the pipeline takes and gives back: arrays, tensors, batches and lists of them."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
+from .settings import EnhancementSettings, check_sampling_rate
+
+if TYPE_CHECKING:
+    from .mel_port import MelPort
+
 MAX_CHANNELS = 64
+OUTPUT_TYPES = ("np", "pt", "mel")
+
+
+def check_source(
+    audio,
+    sampling_rate,
+    mel,
+    *,
+    mel_port: "MelPort",
+    output_type: str,
+    use_vocoder: bool,
+    has_vocoder: bool,
+    settings: EnhancementSettings,
+) -> None:
+    """Raise `TypeError` or `ValueError` for input that is none, and for what mels and vocoders cannot do.
+
+    Args:
+        audio: As in a call of [`SpeechEnhancementPipeline`].
+        sampling_rate: Likewise.
+        mel: Likewise.
+        output_type: Likewise.
+        use_vocoder: Likewise.
+        mel_port: The port that a mel comes through.
+        has_vocoder: Whether the pipeline has a vocoder.
+        settings: Settings of the request.
+    """
+    if output_type not in OUTPUT_TYPES:
+        raise ValueError(f'`output_type` must be "np", "pt" or "mel", got {output_type!r}')
+    if (audio is None) == (mel is None):
+        raise ValueError("give either `audio` or `mel`")
+    if mel is None:
+        check_audio(audio)
+        check_sampling_rate(sampling_rate)
+    else:
+        mel_port.check(mel)
+        if sampling_rate is not None:
+            raise ValueError(f"`sampling_rate` is that of `audio`; a mel has the model's, got {sampling_rate!r}")
+    by_vocoder = use_vocoder or (mel is not None and output_type != "mel")
+    if by_vocoder and not has_vocoder:
+        raise ValueError(
+            "this pipeline has no vocoder to make sound of a mel: give `vocoder` to `from_pretrained`, or take the mel "
+            'with `output_type="mel"`'
+        )
+    if by_vocoder or mel is not None:
+        settings.check_without_recording()
+    linked = mel is None and not settings.independent_channels
+    if use_vocoder and linked and any(len(item) > 1 for item in split_batch(audio)):
+        raise ValueError("a vocoder makes one channel of a mel: set `independent_channels=True` for several")
 
 
 def check_audio(audio) -> None:

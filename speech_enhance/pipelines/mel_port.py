@@ -1,5 +1,6 @@
 """Mels in and out: the pipeline as a stage between an acoustic model and a vocoder."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,8 @@ from ..audio.resampling import num_resampled, resample
 from ..mel.layouts import MEL_LAYOUTS, convert_mel, level_mel, rescale_mel
 from ..mel.spectrogram import MelConfig
 from ..mel.vocoding import vocode
-from .inputs import as_tensor, check_audio, is_batch, split_batch
-from .settings import EnhancementSettings, check_sampling_rate
+from .analysis import Analysis
+from .inputs import as_tensor, is_batch
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,10 @@ class MelPort:
         own = rescale_mel(clean_mel.float(), 1 / scale.to(clean_mel), self.config)
         return convert_mel(own, self.config, self.layout).mT.cpu()
 
-    def sound(self, vocoder, clean_mel: list[torch.Tensor], scale: torch.Tensor) -> torch.Tensor:
-        """What `vocoder`, which is for mels of this port, makes of a clean mel in pieces along time: `(groups,
-        samples)` on the CPU."""
-        mels = self.write(torch.cat(clean_mel, dim=-1), scale)
+    def sound(self, vocoder, clean_mel: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        """What `vocoder`, which is for mels of this port, makes of `clean_mel (groups, num_mel_bins, frames)`, which is
+        `scale (groups,)` times as loud as the sound: `(groups, samples)` on the CPU."""
+        mels = self.write(clean_mel, scale)
         if self.layout is None:
             return torch.stack([vocode(vocoder, mel) for mel in mels]) / scale.cpu()[:, None]
         return torch.stack([vocode(vocoder, mel.T) for mel in mels])
@@ -115,41 +116,58 @@ class GivenMel:
         self.noisy_mel.forget(frame)
 
 
-def check_source(
-    pipeline, audio, sampling_rate, mel, use_vocoder: bool, settings: EnhancementSettings, output_type: str
-) -> None:
-    """Raise `TypeError` or `ValueError` for input that is none, and for what mels and vocoders cannot do."""
-    if (audio is None) == (mel is None):
-        raise ValueError("give either `audio` or `mel`")
-    if mel is None:
-        check_audio(audio)
-        check_sampling_rate(sampling_rate)
-    else:
-        pipeline.mel_port.check(mel)
-        if sampling_rate is not None:
-            raise ValueError(f"`sampling_rate` is that of `audio`; a mel has the model's, got {sampling_rate!r}")
-    by_vocoder = use_vocoder or (mel is not None and output_type != "mel")
-    if by_vocoder and pipeline.vocoder is None:
-        raise ValueError(
-            "this pipeline has no vocoder to make sound of a mel: give `vocoder` to `from_pretrained`, or take the mel "
-            'with `output_type="mel"`'
-        )
-    if by_vocoder or mel is not None:
-        settings.check_without_recording()
-    linked = mel is None and not settings.independent_channels
-    if use_vocoder and linked and any(len(item) > 1 for item in split_batch(audio)):
-        raise ValueError("a vocoder makes one channel of a mel: set `independent_channels=True` for several")
+class MelOutput:
+    """Collects the clean mel of a recording and gives it away when it is whole; an [`Output`].
+
+    Args:
+        analysis: The recording, or a mel that has none.
+        finish: Makes of a clean mel `(groups, num_mel_bins, frames)`, and of `scale (groups,)` that tells how many
+            times as loud as the sound it is, what is given away.
+    """
+
+    num_made = None
+
+    def __init__(
+        self,
+        analysis: "Analysis | GivenMel",
+        finish: Callable[[torch.Tensor, torch.Tensor], torch.Tensor | np.ndarray],
+    ):
+        self._analysis, self._finish = analysis, finish
+        self._pieces: list[torch.Tensor] = []
+
+    def first_frame_needed(self, frame: int) -> int:
+        """None before `frame`."""
+        return frame
+
+    def push(self, clean_mel: torch.Tensor, first: int, last: bool) -> torch.Tensor | np.ndarray | None:
+        """Take the frames `clean_mel (views, groups, num_mel_bins, frames)` from frame `first` on. Returns the output
+        with the last of them."""
+        self._pieces.append(self._analysis.at_mean_level(clean_mel, first)[0])
+        return self._finish(torch.cat(self._pieces, dim=-1), self._analysis.scale) if last else None
 
 
-def resynthesise(
-    pipeline, clean_mel: list[torch.Tensor], scale: torch.Tensor, recording: np.ndarray, sampling_rate: int
-) -> np.ndarray:
-    """Sound of a clean mel, in pieces `(channels, num_mel_bins, frames)` along time, by the pipeline's vocoder: as long
-    as `recording (channels, samples)` and at its rate."""
-    rate = pipeline.config.sampling_rate
-    sound = pipeline.mel_port.sound(pipeline.vocoder, clean_mel, scale)
-    sound = sound[:, : num_resampled(recording.shape[1], sampling_rate, rate)].numpy()
-    return resample(sound, rate, sampling_rate, recording.shape[1])
+@dataclass(frozen=True)
+class RecordingVocoder:
+    """Makes the sound of a recording anew from its clean mel.
+
+    Args:
+        port: The port for whose mels the vocoder is.
+        vocoder: One of [`VOCODERS`].
+        sampling_rate, num_samples: Those of the recording, which the sound gets.
+    """
+
+    port: MelPort
+    vocoder: torch.nn.Module
+    sampling_rate: int
+    num_samples: int
+
+    def __call__(self, clean_mel: torch.Tensor, scale: torch.Tensor) -> np.ndarray:
+        """Sound `(groups, num_samples)` of `clean_mel (groups, num_mel_bins, frames)`, which is `scale (groups,)` times
+        as loud as the sound."""
+        rate = self.port.config.sampling_rate
+        sound = self.port.sound(self.vocoder, clean_mel, scale)
+        sound = sound[:, : num_resampled(self.num_samples, self.sampling_rate, rate)].numpy()
+        return resample(sound, rate, self.sampling_rate, self.num_samples)
 
 
 def join_mels(items: list, mel, audio):

@@ -1,37 +1,7 @@
 """A model of a folder, built and run without memory for its values: what its settings make, and whether it works."""
 
-import functools
-import inspect
-from collections.abc import Mapping
-
 from ..mel.vocoding import check_vocoder, try_vocoder
 from .front_end import FrontEnd
-
-
-@functools.cache
-def constructor_parameters(constructor) -> dict[str, inspect.Parameter]:
-    """Parameters of a class that may be in its configuration."""
-    parameters = inspect.signature(constructor).parameters
-    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {name: item for name, item in parameters.items() if item.kind in plain}
-
-
-@functools.cache
-def pipeline_parameters() -> dict[str, inspect.Parameter]:
-    """Parameters of the pipeline beside its components."""
-    from .speech_enhancement import SpeechEnhancementPipeline
-
-    components, _ = SpeechEnhancementPipeline._get_signature_keys(SpeechEnhancementPipeline)
-    return {
-        name: item for name, item in constructor_parameters(SpeechEnhancementPipeline).items() if name not in components
-    }
-
-
-def front_end_of(settings: Mapping) -> FrontEnd:
-    """The front end of settings of a pipeline, with the defaults of those that are missing; see [`FrontEnd.of`]."""
-    parameters = pipeline_parameters()
-    defaults = {name: item.default for name, item in parameters.items()}
-    return FrontEnd.of(defaults | {name: settings[name] for name in parameters.keys() & settings.keys()}, parameters)
 
 
 def empty_network(config: dict):
@@ -41,11 +11,10 @@ def empty_network(config: dict):
     return ConditionalUNet2DModel.from_config(config)
 
 
-def try_network(settings: Mapping, network) -> None:
-    """Run a network on one window of the pipeline of `settings`."""
+def try_network(front_end: FrontEnd, window_frames: int, network) -> None:
+    """Run a network on one window of a pipeline with this front end."""
     import torch
 
-    front_end, window_frames = front_end_of(settings), settings.get("window_frames", 384)
     channels = front_end.num_condition_channels
     if channels != network.condition_channels:
         raise ValueError(f"it expects {network.condition_channels} condition channels, the pipeline has {channels}")
@@ -73,7 +42,7 @@ def empty_vocoder(config: dict):
     return vocoder(vocoder.config_class(**config))
 
 
-def try_stage_vocoder(settings: Mapping, vocoder) -> None:
-    """Run a vocoder once; raises `ValueError` unless it fits the mels of the pipeline of `settings`."""
-    check_vocoder(vocoder, front_end_of(settings).mel_port.outer)
+def try_stage_vocoder(front_end: FrontEnd, vocoder) -> None:
+    """Run a vocoder once; raises `ValueError` unless it fits the mels of a pipeline with this front end."""
+    check_vocoder(vocoder, front_end.mel_port.outer)
     try_vocoder(vocoder)

@@ -1,143 +1,71 @@
-"""One recording on its way through the pipeline, block by block, so that memory does not grow with its length.
+"""One recording on its way through the network, window by window."""
 
-After a [`survey`], [`RecordingStream`] reads it again: [`Analysis`] gives the windows that the network is shown,
-[`Resynthesis`] makes sound of what the network answers.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from ..audio.buffers import SlidingBuffer
-from ..audio.resampling import RateRestorer, Resampler
-from ..mel.conditioning import build_condition
-from ..mel.gain import spectral_gain, upper_bins
-from ..mel.spectrogram import (
-    MelConfig,
-    channel_rms,
-    compress,
-    decompress,
-    istft,
-    mel_spectrogram,
-    power_density,
-    stft_frames,
-)
-from .inputs import as_tensor
+from ..mel.conditioning import ConditionConfig, build_condition
+from ..mel.targets import MelTarget
+from .analysis import Analysis
+from .mel_port import GivenMel
 from .settings import EnhancementSettings
-from .survey import Blocks, Survey
-from .windows import WindowBlender, average_shifted, cut_window, estimate_shifts, window_starts
+from .windows import WindowBlender, WindowLayout, average_shifted, cut_window, estimate_shifts, window_starts
 
 
-class Analysis:
-    """Reads a recording and keeps the part of it, of its spectrum and of its mels that is still needed.
+class Output(Protocol):
+    """What becomes of the clean mel of a recording: sound, or a mel.
 
-    Args:
-        open_blocks, survey: The recording.
-        views: Of each mel; they differ in `frequency_warp` alone.
-        device: Where spectrum and mels are.
+    Attributes:
+        num_made: Samples at the recording's rate that are done; `None` if it is not their sound that goes out.
     """
 
-    def __init__(self, open_blocks: Blocks, survey: Survey, views: Sequence[MelConfig], device: torch.device):
-        config = views[0]
-        self.survey, self.config, self.views, self.device = survey, config, views, device
-        self.num_views = len(views)
-        self.scale = survey.mean_scale(config)
-        self.num_model_samples = survey.num_model_samples(config.sampling_rate)
-        self.num_frames = config.num_frames(self.num_model_samples)
-        self.audio = SlidingBuffer()
-        self.model_audio = SlidingBuffer()
-        self.spectrum = SlidingBuffer()
-        self.noisy_mel = SlidingBuffer()
-        self._margin = config.n_fft // 2
-        self._waveform = SlidingBuffer(start=-self._margin)
-        self._waveform.append(torch.zeros(survey.num_channels, self._margin, dtype=torch.float32, device=device))
-        self._blocks = iter(open_blocks())
-        self._resampler = Resampler(survey.sampling_rate, config.sampling_rate, survey.num_channels)
+    @property
+    def num_made(self) -> int | None: ...
 
-    def read_to(self, frame: int) -> None:
-        """Read on until all frames before `frame` are there."""
-        while self.noisy_mel.end < min(frame, self.num_frames):
-            block = next(self._blocks, None)
-            if block is None:
-                self._finish()
-            else:
-                block = block - self.survey.offset[:, None]
-                self.audio.append(block)
-                self._check_length(self.audio.end <= self.survey.num_samples)
-                self._take(self._resampler.push(block))
+    def push(self, clean_mel: torch.Tensor, first: int, last: bool) -> np.ndarray | torch.Tensor | None:
+        """Take the frames `clean_mel (views, groups, num_mel_bins, frames)` from frame `first` on; `last` says whether
+        the recording ends with them. Returns what of the output is known by them."""
+        ...
 
-    def forget(self, frame: int, made: int | None) -> None:
-        """Let go of the frames before `frame` and of the samples at the recording's rate before `made`, or of all."""
-        self.spectrum.forget(frame)
-        self.noisy_mel.forget(frame)
-        self.model_audio.forget(frame * self.config.hop_length)
-        self.audio.forget(self.audio.end if made is None else made)
-
-    def _finish(self) -> None:
-        self._check_length(self.audio.end == self.survey.num_samples)
-        self._take(self._resampler.finish(self.num_model_samples))
-        silence = self._margin + -self.num_model_samples % self.config.hop_length
-        self._take(np.zeros((self.survey.num_channels, silence), np.float32), audible=False)
-
-    def _check_length(self, as_before: bool) -> None:
-        if not as_before:
-            raise ValueError(
-                f"the recording changed while it was read: {self.survey.num_samples} samples the first time, "
-                f"{self.audio.end} the second"
-            )
-
-    def at_mean_level(self, clean_mel: torch.Tensor, first: int) -> torch.Tensor:
-        """`clean_mel (views, groups, num_mel_bins, frames)` from frame `first` on as it were at the recording's mean
-        level instead of the one around each frame."""
-        if self.survey.level.shape[-1] == 1:
-            return clean_mel
-        scale = self.scale[:, None] / self.survey.scale(first, first + clean_mel.shape[-1], self.config)
-        return compress(decompress(clean_mel, self.config) * scale[:, None].to(clean_mel), self.config)
-
-    def _take(self, block: np.ndarray, audible: bool = True) -> None:
-        """Take in audio at the model's rate, and make the frames that can be made."""
-        if audible:
-            self.model_audio.append(block)
-        self._waveform.append(as_tensor(block).to(self.device))
-        hop, first = self.config.hop_length, self.spectrum.end
-        last = min((self._waveform.end - self._margin) // hop + 1, self.num_frames)
-        if last <= first:
-            return
-        segment = self._waveform.get(first * hop - self._margin, (last - 1) * hop + self._margin)
-        spectrum = stft_frames(segment, self.config)
-        self.spectrum.append(spectrum)
-        scale = self.survey.scale(first, last, self.config).to(self.device)
-        magnitude = (channel_rms(spectrum) if len(scale) == 1 else spectrum.abs()) * scale[:, None]
-        self.noisy_mel.append(torch.stack([mel_spectrogram(magnitude, view) for view in self.views]))
-        self._waveform.forget(last * hop - self._margin)
+    def first_frame_needed(self, frame: int) -> int:
+        """First frame of the analysis that is needed for those from `frame` on."""
+        ...
 
 
 class RecordingStream:
-    """One recording: windows out, the network's answers in, sound back.
+    """One recording: windows out, the network's answers in, sound or mel back.
 
     Args:
         analysis: An [`Analysis`] of it, or a [`GivenMel`].
-        resynthesis: A [`Resynthesis`] of the same; `None` gives clean mels back instead of sound.
-        pipeline: Whose settings apply.
-        settings: Of the request.
+        output: What the clean mel becomes.
+        layout: Where the windows lie.
+        condition_config: What the network is shown beside the noisy mel.
+        mel_target: What its answers mean.
+        settings: Settings of the request.
     """
 
-    def __init__(self, analysis, resynthesis: "Resynthesis | None", pipeline, settings: EnhancementSettings):
-        self._layout, self._condition_config = pipeline.config, pipeline.condition_config
-        self._analysis, self._resynthesis = analysis, resynthesis
-        self._target = pipeline.mel_target
-        self._blender = WindowBlender(self._layout.overlap_frames)
-        self.starts = window_starts(analysis.num_frames, self._layout.window_frames, self._layout.overlap_frames)
-        self.scale = analysis.scale
-        self.num_groups = len(self.scale)
-        self._dereverb = settings.dereverb
+    def __init__(
+        self,
+        analysis: Analysis | GivenMel,
+        output: Output,
+        layout: WindowLayout,
+        condition_config: ConditionConfig,
+        mel_target: MelTarget,
+        settings: EnhancementSettings,
+    ):
+        self._analysis, self._output, self._layout = analysis, output, layout
+        self._condition_config, self._target, self._dereverb = condition_config, mel_target, settings.dereverb
+        self._blender = WindowBlender(layout.overlap_frames)
+        self.starts = window_starts(analysis.num_frames, layout.window_frames, layout.overlap_frames)
+        self.num_groups = len(analysis.scale)
         num_views, num_estimates = analysis.num_views, settings.num_estimates
-        shifts = estimate_shifts(-(-num_estimates // num_views), pipeline.unet.frame_multiple)
+        shifts = estimate_shifts(-(-num_estimates // num_views), layout.frame_multiple)
         self._estimates = [(number % num_views, shifts[number // num_views]) for number in range(num_estimates)]
         self._answers: list[torch.Tensor] = []
-        self._num_done = 0
-        self._decided = 0
+        self._num_windows = 0
+        self._frame = 0  # the next whose clean mel is not known yet
 
     def windows(self) -> Iterator[tuple[int, int, torch.Tensor]]:
         """First frame, number of the estimate and condition `(channels, num_mel_bins, window_frames)`: window by
@@ -153,27 +81,24 @@ class RecordingStream:
 
     def accept(self, sample: torch.Tensor) -> np.ndarray | torch.Tensor | None:
         """Take the next answer `(num_mel_bins, window_frames)`, in the order of [`~RecordingStream.windows`]. Returns
-        what of the output is known by it: sound `(channels, samples)` at the recording's rate, or mels `(groups,
-        num_mel_bins, frames)`."""
+        what of the output is known by it, see [`~Output.push`]."""
         self._answers.append(sample)
         if len(self._answers) < self.num_groups * len(self._estimates):
             return None
         answers = self._average(torch.stack(self._answers).unflatten(0, (self.num_groups, -1)))
         self._answers = []
-        self._num_done += 1
-        last = self._num_done == len(self.starts)
-        frames = self._blender.push(answers, last)[..., : self._analysis.num_frames - self._decided]
-        first, self._decided = self._decided, self._decided + frames.shape[-1]
-        clean_mel = self._target.decode(frames, self._analysis.noisy_mel.get(first, self._decided))
-        if self._resynthesis is None:
-            output = self._analysis.at_mean_level(clean_mel, first)[0]
-        else:
-            output = self._resynthesis.push(clean_mel, last)
+        self._num_windows += 1
+        last = self._num_windows == len(self.starts)
+        frames = self._blender.push(answers, last)[..., : self._analysis.num_frames - self._frame]
+        first, self._frame = self._frame, self._frame + frames.shape[-1]
+        clean_mel = self._target.decode(frames, self._analysis.noisy_mel.get(first, self._frame))
+        output = self._output.push(clean_mel, first, last)
         if last:
-            del self._analysis, self._resynthesis  # one of many recordings must not hold on to its buffers
+            del self._analysis, self._output  # one of many recordings must not hold on to its buffers
         else:
-            made = None if self._resynthesis is None else self._resynthesis.num_made
-            self._analysis.forget(self._first_frame_needed(), made)
+            context, _ = self._context(self.starts[self._num_windows])
+            first_needed = min(context, self._output.first_frame_needed(self._frame))
+            self._analysis.forget(first_needed, self._output.num_made)
         return output
 
     def _average(self, answers: torch.Tensor) -> torch.Tensor:
@@ -200,73 +125,3 @@ class RecordingStream:
         first = (start - max(shift for _, shift in self._estimates)) // block * block - context
         last = -(-(start + self._layout.window_frames) // block) * block + context
         return max(first, 0), last
-
-    def _first_frame_needed(self) -> int:
-        by_window, _ = self._context(self.starts[self._num_done])
-        by_sound = self._decided if self._resynthesis is None else self._resynthesis.first_frame_needed
-        return min(by_window, by_sound)
-
-
-class Resynthesis:
-    """Makes sound of the clean mel: a bounded spectral gain on the recording (see [`spectral_gain`])."""
-
-    def __init__(self, analysis: Analysis, settings: EnhancementSettings, gain_exponent: float):
-        survey, config = analysis.survey, analysis.config
-        self._analysis, self._settings, self._gain_exponent = analysis, settings, gain_exponent
-        self._gain = SlidingBuffer()
-        self._restorer = RateRestorer(
-            survey.sampling_rate,
-            config.sampling_rate,
-            config.hop_length,
-            survey.num_channels,
-            survey.num_samples,
-            settings.min_gain,
-        )
-        self._upper = upper_bins(config, survey.sampling_rate)
-        self._margin = -(-config.n_fft // (2 * config.hop_length))  # frames that reach into a sample's frame
-        self._num_model_made = 0
-        self.num_made = 0
-
-    @property
-    def first_frame_needed(self) -> int:
-        return max(self._num_model_made // self._analysis.config.hop_length - self._margin, 0)
-
-    def push(self, clean_mel: torch.Tensor, last: bool) -> np.ndarray:
-        """Sound `(channels, samples)` that the frames of `clean_mel (views, groups, num_mel_bins, frames)`, which
-        follow those before, complete: with the mean of the gains of all views."""
-        analysis, settings = self._analysis, self._settings
-        noisy_mel = analysis.noisy_mel.get(self._gain.end, self._gain.end + clean_mel.shape[-1])
-        limits = settings.min_gain, settings.max_gain, self._gain_exponent
-        views = zip(clean_mel, noisy_mel, analysis.views, strict=True)
-        gain = torch.stack([spectral_gain(clean, noisy, view, *limits) for clean, noisy, view in views]).mean(dim=0)
-        self._gain.append(gain)
-        model_audio, enhanced = self._model_audio(last)
-        audio = self._restorer.push(analysis.audio, model_audio, enhanced, *self._upper_bands(gain), last)
-        first, self.num_made = self.num_made, self.num_made + audio.shape[1]
-        if settings.mix < 1:
-            audio = settings.mix * audio + (1 - settings.mix) * analysis.audio.get(first, self.num_made)
-        self._gain.forget(self.first_frame_needed)
-        return audio + analysis.survey.offset[:, None]
-
-    def _upper_bands(self, gain: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Mean gain of the upper bands and the power per Hz that it leaves, each `(groups, frames)`, of the newest
-        frames `gain (groups, frequencies, frames)`."""
-        analysis, end = self._analysis, self._gain.end
-        spectrum = analysis.spectrum.get(end - gain.shape[-1], end)[:, self._upper] * gain[:, self._upper]
-        density = power_density(spectrum, analysis.config).mean(dim=1)
-        if len(gain) == 1:
-            density = density.mean(dim=0, keepdim=True)
-        return gain[:, self._upper].mean(dim=1).cpu().numpy(), density.cpu().numpy()
-
-    def _model_audio(self, last: bool) -> tuple[np.ndarray, np.ndarray]:
-        """The next samples at the model's rate, as they were and with the gain applied."""
-        analysis, config = self._analysis, self._analysis.config
-        first_frame, end_frame = self.first_frame_needed, self._gain.end
-        first, end = self._num_model_made, max((end_frame - self._margin) * config.hop_length, self._num_model_made)
-        if last:
-            end = analysis.num_model_samples
-        spectrum = analysis.spectrum.get(first_frame, end_frame) * self._gain.get(first_frame, end_frame)
-        origin = first_frame * config.hop_length
-        waveform = istft(spectrum, end - origin, config)[:, first - origin :]
-        self._num_model_made = end
-        return analysis.model_audio.get(first, end), waveform.cpu().numpy()

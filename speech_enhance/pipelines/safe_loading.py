@@ -13,18 +13,11 @@ from ..models.limits import check_network_sizes, check_schedule, check_settings
 from ..models.removed_settings import without_removed
 from ..models.schedulers import SCHEDULERS, try_scheduler
 from ..models.trained_settings import RECORD, check_recorded
-from .model_trials import (
-    constructor_parameters,
-    empty_network,
-    empty_vocoder,
-    front_end_of,
-    pipeline_parameters,
-    saved_scheduler,
-    try_network,
-    try_stage_vocoder,
-)
+from .front_end import FrontEnd, constructor_parameters, setting_parameters
+from .model_trials import empty_network, empty_vocoder, saved_scheduler, try_network, try_stage_vocoder
 from .weight_files import check_weights
 
+Parameters = dict[str, inspect.Parameter]
 NETWORK = ["speech_enhance", "ConditionalUNet2DModel"]
 LONGEST_JSON = 2**20
 WRITTEN_BY_DIFFUSERS = ("_class_name", "_diffusers_version", "_name_or_path")
@@ -71,11 +64,18 @@ def fetch_folder(repo_id: str, variant: str | None = None, **options) -> str:
     return folder
 
 
-def check_folder(folder: str | Path, variant: str | None = None, trust_remote_code: bool = False, **passed) -> None:
+def check_folder(
+    pipeline_class: type,
+    folder: str | Path,
+    variant: str | None = None,
+    trust_remote_code: bool = False,
+    **passed,
+) -> None:
     """Refuse a pipeline folder that is not what `save_pretrained` writes: Diffusers imports whatever module a
     `model_index.json` names, installed or in the working directory, and makes what the other files ask for.
 
     Args:
+        pipeline_class: [`SpeechEnhancementPipeline`].
         folder: The pipeline.
         variant: Of the weights, such as `fp16`.
         trust_remote_code: Let there be code beside the weights.
@@ -87,31 +87,34 @@ def check_folder(folder: str | Path, variant: str | None = None, trust_remote_co
         OSError: if a file is missing or damaged.
     """
     folder = Path(folder)
-    components = read_components(folder, passed.keys(), trust_remote_code)
-    index = components["index"]
+    components = read_components(pipeline_class, folder, passed.keys(), trust_remote_code)
+    parameters = setting_parameters(pipeline_class)
+    front_end = FrontEnd.of(components["index"], parameters)
     if "unet" not in passed:
+        window_frames = components["index"].get("window_frames", parameters["window_frames"].default)
         make = functools.partial(empty_network, components["unet"])
-        check_weights(folder / "unet", variant, make, functools.partial(try_network, index))
+        check_weights(folder / "unet", variant, make, functools.partial(try_network, front_end, window_frames))
     if "vocoder" in components:
         make = functools.partial(empty_vocoder, components["vocoder"])
-        check_weights(folder / "vocoder", variant, make, functools.partial(try_stage_vocoder, index))
+        check_weights(folder / "vocoder", variant, make, functools.partial(try_stage_vocoder, front_end))
     with _naming(folder / "model_index.json"):
-        for view in front_end_of(index).views:
+        for view in front_end.views:
             mel_filters(view)
     if "scheduler" not in passed:
         with _naming(folder / "scheduler" / "scheduler_config.json"):
             try_scheduler(saved_scheduler(components["scheduler"]), 1)
 
 
-def read_components(folder: Path, passed=(), trust_remote_code: bool = False) -> dict[str, dict]:
+def read_components(pipeline_class: type, folder: Path, passed=(), trust_remote_code: bool = False) -> dict[str, dict]:
     """The settings of a pipeline folder, checked: `index` with those that the network's record adds, and of each
     component that is not among `passed`.
 
     Raises:
         ValueError, OSError: as [`check_folder`], for anything but the weights; nothing is built.
     """
+    parameters = setting_parameters(pipeline_class)
     index = _read_own_settings(folder, "model_index.json")
-    _check_index(index, folder / "model_index.json")
+    _check_index(index, parameters, folder / "model_index.json")
     components = {}
     if "unet" not in passed:
         if (folder / "unet" / f"{NETWORK[0]}.py").exists() and not trust_remote_code:
@@ -121,7 +124,7 @@ def read_components(folder: Path, passed=(), trust_remote_code: bool = False) ->
                 "without this package; load the branch without it (`main`), which runs no code of the repository"
             )
         config = _read_own_settings(folder, "unet/config.json")
-        _check_network(config, folder / "unet" / "config.json")
+        _check_network(config, parameters, folder / "unet" / "config.json")
         with _naming(folder / "unet" / "config.json"):
             check_recorded(config.get(RECORD) or {}, index)
         index = {**(config.get(RECORD) or {}), **index}
@@ -135,7 +138,7 @@ def read_components(folder: Path, passed=(), trust_remote_code: bool = False) ->
         _check_vocoder(config, index["vocoder"][1], folder / "vocoder" / "config.json")
         components["vocoder"] = config
     with _naming(folder / "model_index.json"):
-        front_end_of(index)
+        FrontEnd.of(index, parameters)
     return components | {"index": index}
 
 
@@ -184,7 +187,7 @@ class _naming:
             raise ValueError(f"{self.path}: {error}; {ADVICE}") from error
 
 
-def _check_index(index: dict, path: Path) -> None:
+def _check_index(index: dict, parameters: Parameters, path: Path) -> None:
     if index.get("_class_name") != "SpeechEnhancementPipeline":
         raise ValueError(f"{path} is of a {_short(index.get('_class_name'))}, not of a SpeechEnhancementPipeline")
     allowed = {
@@ -197,7 +200,6 @@ def _check_index(index: dict, path: Path) -> None:
             raise ValueError(f"{path}: {name} must not be {_short(index[name])}; {ADVICE}")
     if missing := sorted({"unet", "scheduler"} - index.keys()):
         raise ValueError(f"{path} names no {', '.join(missing)}")
-    parameters = pipeline_parameters()
     unknown = index.keys() - parameters.keys() - allowed.keys() - set(WRITTEN_BY_DIFFUSERS)
     if unknown:
         raise ValueError(f"{path}: unknown entry {_short(min(unknown))}; {ADVICE}")
@@ -206,7 +208,7 @@ def _check_index(index: dict, path: Path) -> None:
         check_settings({name: value for name, value in index.items() if name in parameters}, parameters)
 
 
-def _check_network(config: dict, path: Path) -> None:
+def _check_network(config: dict, parameters: Parameters, path: Path) -> None:
     from ..models.unet import ConditionalUNet2DModel
 
     _check_kind(config, NETWORK[1], path)
@@ -214,9 +216,9 @@ def _check_network(config: dict, path: Path) -> None:
     with _naming(path):
         check_settings(_own(config), constructor_parameters(ConditionalUNet2DModel))
         check_network_sizes(_own(config))
-        if not isinstance(record, dict) or record.keys() - pipeline_parameters().keys():
+        if not isinstance(record, dict) or record.keys() - parameters.keys():
             raise ValueError(f"`{RECORD}` must be settings of a pipeline, got {_short(record)}")
-        check_settings(record, pipeline_parameters())
+        check_settings(record, parameters)
 
 
 def _check_scheduler(config: dict, kind: str, path: Path) -> None:

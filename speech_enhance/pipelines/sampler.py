@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..models.noise_schedule import NoiseSchedule
+from .inputs import check_output
 from .recording import RecordingStream
 from .settings import EnhancementSettings
 from .windows import step_generator, window_noise
@@ -30,8 +31,7 @@ class WindowSampler:
     def interrupt(self) -> bool:
         """Whether the call that runs is to end early. As in Diffusers' pipelines, `pipe._interrupt = True` in a
         callback sets it, no further step is made, and what comes out is made of the latents as they then are: the
-            windows that were not
-        finished are useless. Raise in the callback to get nothing instead."""
+        windows that were not finished are useless. Raise in the callback to get nothing instead."""
         return self._interrupt
 
     def prepare_latents(self, seed: int, start: int, window_frames: int | None = None) -> torch.Tensor:
@@ -58,18 +58,17 @@ class WindowSampler:
         num_batches = -(-num_windows // settings.window_batch_size)
         self._interrupt = False
         self._num_timesteps = len(self.prepare_scheduler(settings.num_inference_steps).timesteps)
-        stride = self.config.window_frames - self.config.overlap_frames
         with self.progress_bar(total=self._num_timesteps * num_batches) as progress_bar:
             after_step = self.step_callback(progress_bar, callback, callback_inputs)
             while batch := list(itertools.islice(windows, settings.window_batch_size)):
                 latents = torch.stack([self.prepare_latents(seed, start) for _, start, seed, _ in batch])
                 condition = torch.stack([item for *_, item in batch])
-                generators = [step_generator(seed, start // stride) for _, start, seed, _ in batch]
+                generators = [step_generator(seed, start // self.window_layout.stride) for _, start, seed, _ in batch]
                 denoised = self.denoise(latents, condition, generators, settings.num_inference_steps, after_step)
                 for (number, *_), sample in zip(batch, denoised, strict=True):
                     output = streams[number].accept(sample[0])
                     if output is not None:
-                        yield number, output
+                        yield number, check_output(output)
 
     def step_callback(self, progress_bar, callback, callback_inputs):
         """What happens after every step: progress, and the user's callback, which may replace the tensors."""

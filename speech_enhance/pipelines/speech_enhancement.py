@@ -1,7 +1,6 @@
 """`SpeechEnhancementPipeline`: a noisy recording in, the same recording with the noise turned down out."""
 
 import functools
-import inspect
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,18 +15,23 @@ from diffusers.utils import BaseOutput
 from ..mel.vocoding import check_vocoder
 from ..models.removed_settings import without_removed
 from ..models.schedulers import check_preset, check_scheduler, try_scheduler
-from ..models.trained_settings import record_settings, takes_recorded_settings
+from ..models.trained_settings import record_settings, registers_settings
 from ..models.unet import ConditionalUNet2DModel
+from .analysis import Analysis
 from .call_options import CallArguments, CallOptions
-from .front_end import FrontEnd
-from .inputs import check_output, is_batch, join_batch, split_batch
-from .mel_port import check_source, join_mels, resynthesise
-from .recording import Analysis, RecordingStream, Resynthesis
+from .front_end import FrontEnd, setting_parameters
+from .inputs import check_source, is_batch, join_batch, split_batch
+from .mel_port import GivenMel, MelOutput, RecordingVocoder, join_mels
+from .recording import Output, RecordingStream
+from .resynthesis import Resynthesis
 from .safe_loading import check_folder, fetch_folder
 from .sampler import WindowSampler
 from .settings import EnhancementSettings, check_sampling_rate
 from .survey import Blocks, array_blocks, survey
 from .weight_files import check_loaded, variant_to_load
+from .windows import WindowLayout
+
+OutputKind = Literal["sound", "mel", "vocoder"]
 
 
 @dataclass
@@ -96,7 +100,7 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
     model_cpu_offload_seq = "unet->vocoder"
     _optional_components = ["vocoder"]  # noqa: RUF012 - Diffusers' own is a list
 
-    @takes_recorded_settings
+    @registers_settings
     def __init__(
         self,
         unet: ConditionalUNet2DModel,
@@ -134,53 +138,15 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         with_dereverb: bool = False,
     ):
         super().__init__()
-        settings = {
-            "sampling_rate": sampling_rate,
-            "n_fft": n_fft,
-            "win_length": win_length,
-            "hop_length": hop_length,
-            "num_mel_bins": num_mel_bins,
-            "mel_power": mel_power,
-            "mel_scale": mel_scale,
-            "level": level,
-            "min_frequency": min_frequency,
-            "max_frequency": max_frequency,
-            "filter_norm": filter_norm,
-            "compression": compression,
-            "mel_floor": mel_floor,
-            "window_frames": window_frames,
-            "overlap_frames": overlap_frames,
-            "noise_floor_span": noise_floor_span,
-            "noise_floor_block": noise_floor_block,
-            "with_noise_floor": with_noise_floor,
-            "with_band_coordinate": with_band_coordinate,
-            "target": target,
-            "gain_power": gain_power,
-            "residual_scale": residual_scale,
-            "gain_exponent": gain_exponent,
-            "num_views": num_views,
-            "frequency_warp": frequency_warp,
-            "mel_layout": mel_layout,
-            "self_conditioning": self_conditioning,
-            "level_rule": level_rule,
-            "remove_offset": remove_offset,
-            "with_dereverb": with_dereverb,
-        }
-        front_end = FrontEnd.of(settings, inspect.signature(SpeechEnhancementPipeline).parameters)
-        stride = window_frames - overlap_frames
-        if not 0 <= 2 * overlap_frames <= window_frames or stride % unet.frame_multiple:
-            raise ValueError(
-                "`overlap_frames` must be at most half of `window_frames` and their difference a multiple of "
-                f"{unet.frame_multiple} (patches and levels of the network), got {overlap_frames} and {window_frames}"
-            )
-        unet = record_settings(unet, settings)
-        self.register_modules(unet=unet, scheduler=scheduler, vocoder=vocoder)
-        self.register_to_config(**settings)
+        front_end = FrontEnd.of(self.config, setting_parameters(SpeechEnhancementPipeline))
         self.mel_config, self.views = front_end.mel_config, front_end.views
         self.condition_config, self.mel_target = front_end.condition_config, front_end.mel_target
         self.mel_port = front_end.mel_port
+        self.window_layout = WindowLayout(window_frames, overlap_frames, unet.frame_multiple)
         if vocoder is not None:
             check_vocoder(vocoder, self.mel_port.outer)
+        unet = record_settings(unet, dict(self.config))
+        self.register_modules(unet=unet, scheduler=scheduler, vocoder=vocoder)
 
     @overload
     def __call__(
@@ -291,59 +257,55 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         """
         # 1. Check inputs
         settings = EnhancementSettings(
-            num_inference_steps,
-            num_estimates,
-            attenuation_limit_db,
-            mix,
-            max_gain,
-            independent_channels,
-            window_batch_size,
-            dereverb,
-            preset,
+            num_inference_steps=num_inference_steps,
+            num_estimates=num_estimates,
+            attenuation_limit_db=attenuation_limit_db,
+            mix=mix,
+            max_gain=max_gain,
+            independent_channels=independent_channels,
+            window_batch_size=window_batch_size,
+            dereverb=dereverb,
+            preset=preset,
         )
         self.check_inputs(settings, callback_on_step_end_tensor_inputs)
-        if output_type not in ("np", "pt", "mel"):
-            raise ValueError(f'`output_type` must be "np", "pt" or "mel", got {output_type!r}')
-        check_source(self, audio, sampling_rate, mel, use_vocoder, settings, output_type)
+        check_source(
+            audio,
+            sampling_rate,
+            mel,
+            mel_port=self.mel_port,
+            output_type=output_type,
+            use_vocoder=use_vocoder,
+            has_vocoder=self.vocoder is not None,
+            settings=settings,
+        )
+        kind: OutputKind = "mel" if output_type == "mel" else "vocoder" if use_vocoder or mel is not None else "sound"
 
-        # 2. Survey: length and level of every recording
-        if mel is not None:
-            streams = [self.open_mel(item, settings) for item in (mel if is_batch(mel) else [mel])]
+        # 2. Prepare: length and level of every recording, and the noise of each
+        if mel is None:
+            recordings = [functools.partial(array_blocks, item, sampling_rate) for item in split_batch(audio)]
+            streams = [self.open_stream(item, sampling_rate, settings, kind) for item in recordings]
         else:
-            recordings = split_batch(audio)
-            blocks = [functools.partial(array_blocks, item, sampling_rate) for item in recordings]
-            as_mel = use_vocoder or output_type == "mel"
-            streams = [self.open_stream(item, sampling_rate, settings, as_mel) for item in blocks]
-
-        # 3. Generate the clean mel window by window, and make sound of it
-        outputs = [[] for _ in streams]
+            streams = [self.open_mel(item, settings, kind) for item in (mel if is_batch(mel) else [mel])]
         seeds = self.draw_seeds(generator, len(streams))
-        for number, output in self.process(
+
+        # 3. Denoise window by window, and decode what is known
+        pieces = [[] for _ in streams]
+        for number, piece in self.process(
             streams, seeds, settings, callback_on_step_end, callback_on_step_end_tensor_inputs
         ):
-            outputs[number].append(check_output(output))
+            pieces[number].append(piece)
+        self.maybe_free_model_hooks()
 
         # 4. Give the output the form of the input
-        results = list(zip(outputs, streams, strict=True))
         if output_type == "mel":
-            mels = [self.mel_port.write(torch.cat(item, dim=-1), stream.scale) for item, stream in results]
-            mels = mels if independent_channels else [item[0] for item in mels]
+            mels = [whole if independent_channels else whole[0] for (whole,) in pieces]
             output = SpeechEnhancementOutput(mels=join_mels(mels, mel, audio))
         elif mel is not None:
-            sounds = [
-                check_output(self.mel_port.sound(self.vocoder, item, stream.scale)[0]) for item, stream in results
-            ]
-            sounds = sounds if output_type == "pt" else [item.numpy() for item in sounds]
+            sounds = [whole[0] if output_type == "pt" else whole[0].numpy() for (whole,) in pieces]
             output = SpeechEnhancementOutput(audios=join_mels(sounds, mel, audio))
         else:
-            if use_vocoder:
-                outputs = [
-                    [check_output(resynthesise(self, item, stream.scale, recording, sampling_rate))]
-                    for (item, stream), recording in zip(results, recordings, strict=True)
-                ]
-            enhanced = [np.concatenate(item, axis=1) for item in outputs]
-            output = SpeechEnhancementOutput(audios=join_batch(enhanced, audio, output_type))
-        self.maybe_free_model_hooks()
+            sounds = [np.concatenate(item, axis=1) for item in pieces]
+            output = SpeechEnhancementOutput(audios=join_batch(sounds, audio, output_type))
         return output if return_dict else output.to_tuple()
 
     @torch.no_grad()
@@ -383,7 +345,7 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         for _, block in self.process(
             [stream], [seed], settings, callback_on_step_end, callback_on_step_end_tensor_inputs
         ):
-            yield check_output(block)
+            yield block
         self.maybe_free_model_hooks()
 
     def live(
@@ -460,19 +422,52 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         ]
 
     def open_stream(
-        self, open_blocks: Blocks, sampling_rate: int, settings: EnhancementSettings, as_mel: bool = False
+        self, open_blocks: Blocks, sampling_rate: int, settings: EnhancementSettings, kind: OutputKind = "sound"
     ) -> RecordingStream:
-        """Survey a recording, and begin to read it again."""
-        rules = self.config.level_rule, self.config.remove_offset
-        facts = survey(open_blocks, int(sampling_rate), self.mel_config, settings.independent_channels, *rules)
-        views = self.views[: 1 if as_mel else settings.num_estimates]
-        analysis = Analysis(open_blocks, facts, views, self._execution_device)
-        resynthesis = None if as_mel else Resynthesis(analysis, settings, self.config.gain_exponent)
-        return RecordingStream(analysis, resynthesis, self, settings)
+        """Survey a recording, and begin to read it again.
 
-    def open_mel(self, mel, settings: EnhancementSettings) -> RecordingStream:
-        """The stream of a mel that has no recording."""
-        return RecordingStream(self.mel_port.read(mel, self._execution_device), None, self, settings)
+        Args:
+            open_blocks: As in [`~SpeechEnhancementPipeline.stream`].
+            sampling_rate: Likewise.
+            settings: Settings of the request.
+            kind: What the output is: `"sound"` is the recording with the noise turned down, `"mel"` the clean mel,
+                `"vocoder"` sound that is made anew of that.
+        """
+        facts = survey(
+            open_blocks,
+            int(sampling_rate),
+            self.mel_config,
+            settings.independent_channels,
+            level_rule=self.config.level_rule,
+            remove_offset=self.config.remove_offset,
+        )
+        views = self.views[: settings.num_estimates if kind == "sound" else 1]
+        analysis = Analysis(open_blocks, facts, views, self._execution_device)
+        if kind == "sound":
+            output = Resynthesis(analysis, settings, self.config.gain_exponent)
+        elif kind == "mel":
+            output = MelOutput(analysis, self.mel_port.write)
+        else:
+            output = MelOutput(
+                analysis, RecordingVocoder(self.mel_port, self.vocoder, facts.sampling_rate, facts.num_samples)
+            )
+        return self._stream_of(analysis, output, settings)
+
+    def open_mel(self, mel, settings: EnhancementSettings, kind: OutputKind) -> RecordingStream:
+        """The stream of a mel that has no recording, `(frames, num_mel_bins)` or as [`MelPort`] says."""
+        analysis = self.mel_port.read(mel, self._execution_device)
+        finish = self.mel_port.write if kind == "mel" else functools.partial(self.mel_port.sound, self.vocoder)
+        return self._stream_of(analysis, MelOutput(analysis, finish), settings)
+
+    def _stream_of(self, analysis: Analysis | GivenMel, output: Output, settings: EnhancementSettings):
+        return RecordingStream(
+            analysis,
+            output,
+            layout=self.window_layout,
+            condition_config=self.condition_config,
+            mel_target=self.mel_target,
+            settings=settings,
+        )
 
     @classmethod
     def extract_init_dict(cls, config_dict, **kwargs):
@@ -497,7 +492,7 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
                 pretrained_model_name_or_path = cls.download(pretrained_model_name_or_path, **kwargs)
             kwargs["variant"] = variant_to_load(Path(pretrained_model_name_or_path), kwargs["variant"])
         if os.path.isdir(pretrained_model_name_or_path):
-            check_folder(pretrained_model_name_or_path, **kwargs)
+            check_folder(cls, pretrained_model_name_or_path, **kwargs)
         pipeline = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         for name in pipeline.components.keys() - kwargs.keys():
             check_loaded(getattr(pipeline, name), f"{pretrained_model_name_or_path}/{name}")
@@ -510,5 +505,5 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         Diffusers' own would look for the code of our classes in the repository, which the installed package has.
         """
         folder = fetch_folder(pretrained_model_name, **kwargs)
-        check_folder(folder, **kwargs)
+        check_folder(cls, folder, **kwargs)
         return folder

@@ -6,11 +6,44 @@ overlap their mel predictions are blended linearly. Noise depends on the seed an
 batch size nor what lies beyond a window changes a result.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
 NOISE_BLOCK_FRAMES = 256
 _LATENT_STREAM, _STEP_STREAM = 0, 1
+
+
+@dataclass(frozen=True)
+class WindowLayout:
+    """Where the windows of a recording lie.
+
+    Args:
+        window_frames: Frames of a window.
+        overlap_frames: Frames that two windows share.
+        frame_multiple: Frames that the network's patches and levels take together, see [`estimate_shifts`].
+
+    Raises:
+        ValueError: if windows of this kind cannot follow one another.
+    """
+
+    window_frames: int
+    overlap_frames: int
+    frame_multiple: int
+
+    def __post_init__(self):
+        if not 0 <= 2 * self.overlap_frames <= self.window_frames or self.stride % self.frame_multiple:
+            raise ValueError(
+                "`overlap_frames` must be at most half of `window_frames` and their difference a multiple of "
+                f"{self.frame_multiple} (patches and levels of the network), got {self.overlap_frames} and "
+                f"{self.window_frames}"
+            )
+
+    @property
+    def stride(self) -> int:
+        """Frames from one window to the next."""
+        return self.window_frames - self.overlap_frames
 
 
 def window_starts(num_frames: int, window_frames: int, overlap_frames: int) -> list[int]:

@@ -378,7 +378,7 @@ def fuzz(first: int, last: int, build: int = 100, say=print) -> Counter:
 
 def try_folder(folder: Path, counts: Counter, build: int) -> str:
     try:
-        components = read_components(folder)
+        components = read_components(SpeechEnhancementPipeline, folder)
     except (ValueError, OSError) as error:
         check_message(error, folder)
         return "refused"

@@ -119,7 +119,7 @@ def test_no_pickle_is_loaded_even_if_it_is_all_there_is(folder):
 def test_a_hostile_vocoder_is_refused_before_it_is_loaded(tmp_path, entries, message):
     folder = tmp_path / "model"
     make_stage(make_vocoder(), ConditionalUNet2DModel).save_pretrained(folder)
-    check_folder(folder)
+    check_folder(SpeechEnhancementPipeline, folder)
     change(folder, "vocoder/config.json", **entries)
     with pytest.raises(ValueError, match=message):
         SpeechEnhancementPipeline.from_pretrained(folder)
@@ -192,8 +192,8 @@ def test_code_beside_the_weights_is_not_run(folder):
 def test_honest_folders_pass(good, tmp_path):
     from diffusers import DPMSolverMultistepScheduler
 
-    check_folder(good)
-    check_folder(DEFAULT_CHECKPOINT)
+    check_folder(SpeechEnhancementPipeline, good)
+    check_folder(SpeechEnhancementPipeline, DEFAULT_CHECKPOINT)
     pipeline = SpeechEnhancementPipeline.from_pretrained(good)
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.save_pretrained(tmp_path / "swapped")

@@ -154,7 +154,7 @@ def vocoded(model: str, vocoder: str, from_true_mel: bool = False) -> System:
 
     from speech_enhance import SpeechEnhancementPipeline
     from speech_enhance.mel.spectrogram import analyse
-    from speech_enhance.pipelines.mel_port import resynthesise
+    from speech_enhance.pipelines.mel_port import RecordingVocoder
 
     pipeline = SpeechEnhancementPipeline.from_pretrained(
         model, vocoder=SpeechT5HifiGan.from_pretrained(vocoder, use_safetensors=True, dtype=torch.float32).eval()
@@ -164,7 +164,8 @@ def vocoded(model: str, vocoder: str, from_true_mel: bool = False) -> System:
     @torch.no_grad()
     def of_true_mel(pair: Pair) -> np.ndarray:
         scale, _, mel = analyse(torch.from_numpy(pair.clean)[None], pipeline.mel_config)
-        return resynthesise(pipeline, [mel], scale[None], pair.clean[None], SAMPLING_RATE)[0]
+        make_sound = RecordingVocoder(pipeline.mel_port, pipeline.vocoder, SAMPLING_RATE, len(pair.clean))
+        return make_sound(mel, scale[None])[0]
 
     if from_true_mel:
         return lambda pairs: [of_true_mel(pair) for pair in pairs]
