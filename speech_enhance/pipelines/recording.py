@@ -61,6 +61,7 @@ class RecordingStream:
         self.starts = window_starts(analysis.num_frames, layout.window_frames, layout.overlap_frames)
         self.num_groups = len(analysis.scale)
         num_views, num_estimates = analysis.num_views, settings.num_estimates
+        assert num_estimates is not None  # the settings take it from the preset
         shifts = estimate_shifts(-(-num_estimates // num_views), layout.frame_multiple)
         self._estimates = [(number % num_views, shifts[number // num_views]) for number in range(num_estimates)]
         self._answers: list[torch.Tensor] = []

@@ -3,7 +3,8 @@
 import copy
 import inspect
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +13,19 @@ from ..models.noise_schedule import NoiseSchedule
 from .inputs import check_output
 from .recording import RecordingStream
 from .settings import EnhancementSettings
-from .windows import step_generator, window_noise
+from .windows import WindowLayout, step_generator, window_noise
 
 
 class WindowSampler:
     """The part of [`SpeechEnhancementPipeline`] that runs network and scheduler."""
+
+    # What the other parts of the pipeline have:
+    unet: Any  # a `ConditionalUNet2DModel`, or what stands in for it, such as `OnnxUNet`
+    scheduler: Any
+    config: Any  # a mapping whose entries are attributes too
+    window_layout: WindowLayout
+    progress_bar: Callable[..., Any]
+    _execution_device: torch.device
 
     _callback_tensor_inputs = ("latents", "condition", "clean_estimate")
     _interrupt = False
@@ -54,17 +63,20 @@ class WindowSampler:
             for number, stream in enumerate(streams)
             for start, estimate, condition in stream.windows()
         )
-        num_windows = settings.num_estimates * sum(len(stream.starts) * stream.num_groups for stream in streams)
+        steps, num_estimates = settings.num_inference_steps, settings.num_estimates
+        assert steps is not None  # the settings take it from the preset
+        assert num_estimates is not None  # and this
+        num_windows = num_estimates * sum(len(stream.starts) * stream.num_groups for stream in streams)
         num_batches = -(-num_windows // settings.window_batch_size)
         self._interrupt = False
-        self._num_timesteps = len(self.prepare_scheduler(settings.num_inference_steps).timesteps)
+        self._num_timesteps = len(self.prepare_scheduler(steps).timesteps)
         with self.progress_bar(total=self._num_timesteps * num_batches) as progress_bar:
             after_step = self.step_callback(progress_bar, callback, callback_inputs)
             while batch := list(itertools.islice(windows, settings.window_batch_size)):
                 latents = torch.stack([self.prepare_latents(seed, start) for _, start, seed, _ in batch])
                 condition = torch.stack([item for *_, item in batch])
                 generators = [step_generator(seed, start // self.window_layout.stride) for _, start, seed, _ in batch]
-                denoised = self.denoise(latents, condition, generators, settings.num_inference_steps, after_step)
+                denoised = self.denoise(latents, condition, generators, steps, after_step)
                 for (number, *_), sample in zip(batch, denoised, strict=True):
                     output = streams[number].accept(sample[0])
                     if output is not None:

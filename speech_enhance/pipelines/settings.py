@@ -65,7 +65,7 @@ class EnhancementSettings:
 
 def check_sampling_rate(sampling_rate) -> None:
     """Raise `ValueError` unless `sampling_rate` is one that recordings have."""
-    if not isinstance(sampling_rate, Integral) or not 1000 <= sampling_rate <= 768000:
+    if not isinstance(sampling_rate, Integral) or sampling_rate < 1000 or not sampling_rate <= 768000:
         raise ValueError(
             f"`sampling_rate` must be the samples per second of `audio` (1000 to 768000), got {sampling_rate!r}"
         )

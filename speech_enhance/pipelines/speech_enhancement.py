@@ -18,7 +18,7 @@ from ..models.schedulers import check_preset, check_scheduler, try_scheduler
 from ..models.trained_settings import record_settings, registers_settings
 from ..models.unet import ConditionalUNet2DModel
 from .analysis import Analysis
-from .call_options import CallArguments, CallOptions
+from .call_options import CallOptions, TupleOptions
 from .front_end import FrontEnd, setting_parameters
 from .inputs import check_source, is_batch, join_batch, split_batch
 from .mel_port import GivenMel, MelOutput, RecordingVocoder, join_mels
@@ -58,6 +58,11 @@ if TYPE_CHECKING:
         """What type checkers know of an array's output: it is one too."""
 
         audios: np.ndarray
+
+    class ListOutput(SpeechEnhancementOutput):
+        """Likewise of the output of a list of arrays."""
+
+        audios: list[np.ndarray]
 
 
 class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
@@ -162,6 +167,17 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
     @overload
     def __call__(
         self,
+        audio: list[np.ndarray],
+        sampling_rate: int,
+        *,
+        output_type: Literal["np"] = "np",
+        return_dict: Literal[True] = True,
+        **named: Unpack[CallOptions],
+    ) -> "ListOutput": ...
+
+    @overload
+    def __call__(
+        self,
         audio: np.ndarray | torch.Tensor | list | None = None,
         sampling_rate: int | None = None,
         num_inference_steps: int | None = None,
@@ -184,7 +200,12 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
 
     @overload
     def __call__(
-        self, *arguments: Any, return_dict: Literal[False], **named: Unpack[CallArguments]
+        self,
+        audio: np.ndarray | torch.Tensor | list | None = None,
+        sampling_rate: int | None = None,
+        *,
+        return_dict: Literal[False],
+        **named: Unpack[TupleOptions],
     ) -> tuple[Any, ...]: ...
 
     @torch.no_grad()
@@ -282,6 +303,7 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
 
         # 2. Prepare: length and level of every recording, and the noise of each
         if mel is None:
+            assert sampling_rate is not None  # `check_source` refuses sound without one
             recordings = [functools.partial(array_blocks, item, sampling_rate) for item in split_batch(audio)]
             streams = [self.open_stream(item, sampling_rate, settings, kind) for item in recordings]
         else:
@@ -345,7 +367,7 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         for _, block in self.process(
             [stream], [seed], settings, callback_on_step_end, callback_on_step_end_tensor_inputs
         ):
-            yield block
+            yield np.asarray(block)
         self.maybe_free_model_hooks()
 
     def live(
@@ -379,6 +401,7 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
     def check_inputs(self, settings: EnhancementSettings, callback_on_step_end_tensor_inputs):
         """Raise for what this model and its scheduler cannot do, naming the argument and the value received."""
         num_inference_steps = settings.num_inference_steps
+        assert num_inference_steps is not None  # the settings take it from the preset
         num_train_timesteps = self.scheduler.config.num_train_timesteps
         if num_inference_steps > num_train_timesteps:
             raise ValueError(f"`num_inference_steps` must be at most {num_train_timesteps}, got {num_inference_steps}")
@@ -492,7 +515,7 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
                 pretrained_model_name_or_path = cls.download(pretrained_model_name_or_path, **kwargs)
             kwargs["variant"] = variant_to_load(Path(pretrained_model_name_or_path), kwargs["variant"])
         if os.path.isdir(pretrained_model_name_or_path):
-            check_folder(cls, pretrained_model_name_or_path, **kwargs)
+            check_folder(cls, os.fspath(pretrained_model_name_or_path), **kwargs)
         pipeline = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         for name in pipeline.components.keys() - kwargs.keys():
             check_loaded(getattr(pipeline, name), f"{pretrained_model_name_or_path}/{name}")
