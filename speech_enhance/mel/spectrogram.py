@@ -252,7 +252,7 @@ def mel_filters(config: MelConfig, device: torch.device | None = None) -> torch.
     from transformers.audio_utils import mel_filter_bank
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of bands without a bin, which are an error below
+        warnings.filterwarnings("ignore", "At least one mel filter has all zero values", UserWarning)  # an error below
         filters = mel_filter_bank(
             num_frequency_bins=config.n_fft // 2 + 1,
             num_mel_filters=config.num_mel_bins,
