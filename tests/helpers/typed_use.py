@@ -32,7 +32,7 @@ def choose_scheduler_and_network(pipe: SpeechEnhancementPipeline, audio: np.ndar
     pipe.scheduler = make_scheduler("dpmsolver++", pipe.scheduler.config)
     pipe.scheduler, settings = preset_settings("best", pipe.scheduler.config)
     pipe.unet = OnnxUNet(pipe.unet, pipe.config.window_frames)
-    assert_type(pipe(audio, 16000, **settings).audios, np.ndarray)
+    pipe(audio, 16000, **settings)
 
 
 def enhance_blocks(pipe: SpeechEnhancementPipeline, audio: np.ndarray) -> None:
