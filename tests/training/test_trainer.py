@@ -31,13 +31,16 @@ from training.progress import progress_bar
 from training.validation import load_pairs, score_pairs
 from training.vocoder.train_vocoder import VocoderConfig
 
+pytestmark = pytest.mark.filterwarnings(  # Diffusers' own `EMAModel` does so when a run goes on
+    "ignore:It is deprecated to pass a pretrained model name or path to `from_config`:FutureWarning"
+)
+
 
 def losses(folder):
     lines = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
     return {line["step"]: line["loss"] for line in lines if "loss" in line}
 
 
-@pytest.mark.filterwarnings("default")
 def test_two_steps_give_a_pipeline_that_runs(corpus, tmp_path):
     from training.train import main
 
@@ -52,7 +55,6 @@ def test_two_steps_give_a_pipeline_that_runs(corpus, tmp_path):
     assert pipeline(noise(5000), 16000).audios.shape == (5000,)
 
 
-@pytest.mark.filterwarnings("default")
 def test_a_run_keeps_pairs_apart_and_ends_with_scores_folder_and_command(corpus, tmp_path, capsys):
     from training.train import main
 
@@ -115,7 +117,6 @@ def test_the_bar_shows_the_share_of_the_time_and_what_is_left(capsys):
     assert re.search(r"step 7:  50%\|.*00:30 so far, 01:00 left", shown)
 
 
-@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("share", [0.5, 1.0])
 @pytest.mark.parametrize("self_conditioning", [False, True])
 def test_few_steps_of_sampling_can_be_trained(corpus, tmp_path, share, self_conditioning):
@@ -154,7 +155,6 @@ def test_few_steps_of_sampling_can_be_trained(corpus, tmp_path, share, self_cond
     assert share < 1 or not names & {"loss_low", "loss_middle", "loss_high", "loss_terminal"}, "they have no timestep"
 
 
-@pytest.mark.filterwarnings("default")
 def test_mixed_precision_outlasts_validation(corpus, tmp_path, monkeypatch):
     from accelerate.state import AcceleratorState
 
@@ -171,7 +171,6 @@ def test_mixed_precision_outlasts_validation(corpus, tmp_path, monkeypatch):
     assert seen == [torch.bfloat16] * 2
 
 
-@pytest.mark.filterwarnings("default")
 def test_a_killed_run_resumes_to_the_same_losses_and_weights(corpus, tmp_path):
     from training.train import main
 
@@ -196,7 +195,6 @@ def test_a_killed_run_resumes_to_the_same_losses_and_weights(corpus, tmp_path):
     assert weights[0] == weights[1]
 
 
-@pytest.mark.filterwarnings("default")
 def test_a_run_on_ready_tracks_resumes_to_the_same_losses(corpus, tmp_path):
     from training.train import main
 
@@ -215,7 +213,6 @@ def test_a_run_on_ready_tracks_resumes_to_the_same_losses(corpus, tmp_path):
     assert losses(tmp_path / "killed") == {4: losses(tmp_path / "whole")[4]}
 
 
-@pytest.mark.filterwarnings("default")
 def test_averaged_weights_come_out_in_pieces(corpus, tmp_path):
     from training.carry import join_folder
     from training.train import main
@@ -276,7 +273,6 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(corpus, t
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default")
 def test_two_processes_train_as_one_with_twice_the_batch(corpus, tmp_path):
     from training.train import main
 
@@ -295,7 +291,6 @@ def test_two_processes_train_as_one_with_twice_the_batch(corpus, tmp_path):
         torch.testing.assert_close(double[name], single[name], rtol=2e-3, atol=1e-4)
 
 
-@pytest.mark.filterwarnings("default")
 def test_accumulated_batches_train_as_one_batch(corpus, tmp_path):
     from training.train import main
 
@@ -309,7 +304,6 @@ def test_accumulated_batches_train_as_one_batch(corpus, tmp_path):
     assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), rel=1e-4)
 
 
-@pytest.mark.filterwarnings("default")
 def test_a_time_budget_ends_the_run_and_its_schedule(corpus, tmp_path, capsys):
     from training.train import main
 
@@ -331,7 +325,6 @@ def test_a_time_budget_ends_the_run_and_its_schedule(corpus, tmp_path, capsys):
     assert len(again) == len(lines) + 1
 
 
-@pytest.mark.filterwarnings("default")
 def test_the_best_weights_are_kept_and_another_run_can_start_from_them(corpus, tmp_path):
     from training.train import Trainer, main
 
@@ -357,7 +350,6 @@ def test_the_best_weights_are_kept_and_another_run_can_start_from_them(corpus, t
         Trainer(load_config(tiny_config(corpus, tmp_path / "next", init_from=start, unet=unet)))
 
 
-@pytest.mark.filterwarnings("default")
 def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(corpus, tmp_path):
     from training.train import main
 
@@ -438,7 +430,6 @@ def test_every_number_of_every_config_has_bounds(config):
                 dataclasses.replace(config, **{name: value})
 
 
-@pytest.mark.filterwarnings("default")
 def test_a_folder_in_which_a_run_trains_is_left_to_it(corpus, tmp_path, capsys):
     from training.train import main
 
@@ -460,7 +451,6 @@ def test_a_folder_in_which_a_run_trains_is_left_to_it(corpus, tmp_path, capsys):
     main(["--config", str(config)])
 
 
-@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("limit", [2000, 20000, 200000])
 def test_a_full_disk_is_told_in_a_line_and_leaves_the_last_checkpoint(corpus, tmp_path, capsys, limit):
     """Limits of a file's size stand for a disk with as much room."""
