@@ -179,7 +179,7 @@ class Handlers:
         return self.run(recording.audio, rate, model, settings, stop_file, "Enhancing", (0, 1))
 
     def run(self, audio, sampling_rate: int, model: str | None, *arguments) -> Run:
-        """[`_run`], on ZeroGPU in a process of its own; raises the reason it gives."""
+        """`_run`, on ZeroGPU in a process of its own; raises the reason it gives."""
         result = self._on_gpu(audio, sampling_rate, model, *arguments)
         if isinstance(result, Exception):
             raise result

@@ -66,7 +66,7 @@ class FolderReport:
         """Write a line at the end of the report.
 
         Raises:
-            UserError: as [`check`](FolderReport.check), or if there is no space left.
+            UserError: as [`~FolderReport.check`], or if there is no space left.
         """
         line = json.dumps(outcome).encode() + b"\n"  # ASCII: a name may be no text at all
         with self._opened(os.O_RDWR | os.O_CREAT) as descriptor:
