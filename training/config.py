@@ -1,17 +1,13 @@
-"""One YAML file describes a training run; these are its fields. With `extends: FILE` it holds only what differs from
-another."""
+"""The fields of the YAML file that describes a training run of the enhancer."""
 
 import dataclasses
 import inspect
-import math
-import types
 import typing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import torch
-import yaml
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.jobs.file import first_line
@@ -20,6 +16,8 @@ from speech_enhance.models.removed_settings import without_removed
 from speech_enhance.models.schedulers import training_scheduler
 
 from .bounds import COUNT, NOT_NEGATIVE, POSITIVE, SEED, Bounds, check_numbers
+from .config_file import expect, read_config
+from .config_file import read_yaml as read_yaml
 from .mixtures.degradation import DegradationConfig
 from .mixtures.mixing import MixingConfig
 from .mixtures.sources import SourceConfig
@@ -74,73 +72,78 @@ class TrainingConfig:
     """A training run.
 
     Args:
-        output_dir: Folder for checkpoints, logs, the averaged weights so far and at the end in `pipeline/`, and the
-            best ones in `pipeline-best/`.
-        init_from: Pipeline folder whose weights the run starts from; its network must be that of `unet`, or have fewer
-            layers a block: those that it lacks change nothing at first.
-        speech, noise: Where clean speech and noise come from.
-        pairs: Where recorded pairs come from, with columns `clean` and `noisy`.
+        output_dir: Folder for checkpoints and logs. Its folder `pipeline/` holds the averaged weights so far, and
+            `pipeline-best/` the best ones.
+        init_from: Pipeline folder whose weights the run starts from. Its network must be that of `unet`, but may have
+            fewer layers a block: the layers that it lacks change nothing at first.
+        speech, noise: Sources of clean speech and of noise.
+        pairs: Sources of recorded pairs, with columns `clean` and `noisy`.
         paired_share: Share of the examples that are crops of recorded pairs instead of mixtures.
-        rooms: Where room impulse responses come from, of which `mixing.room_share` makes use.
+        rooms: Sources of room impulse responses, for `mixing.room_share`.
         validation_pairs: Parquet pattern, folder or Hub dataset with columns `clean` and `noisy`.
-        own_pairs: Pairs that the run mixes instead at its start, of recordings that training leaves out: those that
-            `valid_share` of the first source of speech, and of noise, that has one keeps apart.
+        own_pairs: Number of pairs that the run mixes at its start in place of `validation_pairs`. Their recordings do
+            not train: the first source of speech with a `valid_share`, and the first such source of noise, keep them
+            apart.
         validation_split: Split of a folder or Hub dataset.
-        validation_limit: Pairs used, evenly spread.
+        validation_limit: Number of pairs used, evenly spread.
         validation_steps: Numbers of inference steps to validate with.
-        best_metric: `pesq`, `estoi` or `si_sdr`: what `pipeline-best/` is best in, at the first of `validation_steps`.
+        best_metric: Metric by which `pipeline-best/` is chosen, at the first of `validation_steps`: `pesq`, `estoi` or
+            `si_sdr`.
         model_card: YAML file of facts for `--push_to_hub`, such as `model_cards/own.yaml`.
-        degradation: What is done to the mel of a mixture, for a model that mends mels of acoustic models (see
-            `degradation.py`); needs a pipeline with `compression: log10`.
-        mixing: How mixtures are made; `mixing.seconds` is also the length of crops of pairs.
-        tracks: Mix on the device, out of ready tracks that many windows share (see `tracks.py`), for a GPU; mixtures
-            are then made without `pairs`, `mixing.clip_share`, `mixing.channel_share`, `mixing.floor_share` and
-            `mixing.noise_room_share`.
+        degradation: Degradation of the mels of mixtures, for a model that mends mels of acoustic models (see
+            `degradation.py`). It needs a pipeline with `compression: log10`.
+        mixing: Settings of the mixtures. `mixing.seconds` is also the length of crops of pairs.
+        tracks: Settings of mixing on the device, which suits a GPU: many windows share ready tracks (see `tracks.py`).
+            Mixtures are then made without `pairs`, `mixing.clip_share`, `mixing.channel_share`, `mixing.floor_share`
+            and `mixing.noise_room_share`.
         windows_per_mixture: Examples in a row that are windows of one mixture, for a GPU that is faster than the mixing
             (Choi et al., "Faster Neural Network Training with Data Echoing", arXiv:1907.05550).
         unet: Arguments of `ConditionalUNet2DModel`.
         pipeline: Arguments of `SpeechEnhancementPipeline` beside its components.
         prediction_type: `v_prediction` or `sample`.
-        snr_shift_db: Of the noise schedule, see [`zero_snr_betas`].
+        snr_shift_db: Shift of the noise schedule, see [`zero_snr_betas`].
         terminal_share: Share of training draws at the last timestep, the one-step estimate.
-        own_estimate_share: Share of the draws at timesteps from `own_estimate_first_timestep` on in which the network
-            meets an estimate of its own, as in sampling: it is shown it with `pipeline.self_conditioning`, else the
-            noisy sample is built from it instead of the truth.
-        own_estimate_start_step: Optimiser step from which on that is done; earlier estimates are too poor.
-        own_estimate_first_timestep: See above; below it little noise is left that could carry a correction.
+        own_estimate_share: Share of the draws in which the network meets an estimate of its own, as in sampling. With
+            `pipeline.self_conditioning` it is shown the estimate; otherwise the noisy sample is built from the estimate
+            instead of the truth.
+        own_estimate_start_step: First optimiser step with such draws; earlier estimates are too poor.
+        own_estimate_first_timestep: First timestep with such draws; below it too little noise is left to correct.
         few_step_share: Share of the draws that train the end of `few_step_number` steps of sampling instead of one
             timestep (see [`sampled_estimate`]).
-        few_step_number: Steps of those; of several numbers, each optimiser step takes the next.
-        few_step_all_gradients: Whether their gradient goes through all steps instead of the last alone.
-        stochastic_share: Share of those draws in which every step adds fresh noise instead of the noise that it found.
-        spectrum_loss_weight: Of the error of the sound that those would end in (see [`spectrum_loss`]).
-        perceptual_loss_weight: Of how different that sounds (see [`perceptual_disturbance`]), in points of opinion.
-        underestimation_weight: How much more the error of those counts where the estimate lies below the truth.
-        loudness_weight_power: An error counts in proportion to the noisy mel's value to this power; 0 for all alike.
+        few_step_number: Number of those steps. Optimiser steps take turns if there are several numbers.
+        few_step_all_gradients: Whether the gradient goes through all of those steps instead of the last one alone.
+        stochastic_share: Share of those draws in which each step adds fresh noise instead of the noise that it found.
+        spectrum_loss_weight: Weight of the error of the sound after those steps (see [`spectrum_loss`]).
+        perceptual_loss_weight: Weight of the audible difference of that sound, in points of opinion (see
+            [`perceptual_disturbance`]).
+        underestimation_weight: Additional weight of an error after those steps where the estimate lies below the truth.
+        loudness_weight_power: Power of the noisy mel in proportion to which an error counts; 0 weighs all errors alike.
         padded_share: Share of windows that reach past the end of their mixture.
         level_jitter_db: Standard deviation of the level around the level rule.
-        seed: Of weights, mixtures, noise and timesteps.
+        seed: Seed of weights, mixtures, noise and timesteps.
         batch_size: Windows per process and forward pass.
         gradient_accumulation_steps: Forward passes per optimiser step.
-        max_train_steps: Optimiser steps.
-        max_minutes: Budget of time over all resumed parts; if it would end the run before `max_train_steps`, the
+        max_train_steps: Number of optimiser steps.
+        max_minutes: Budget of time over all resumed parts. If it would end the run before `max_train_steps`, the
             learning rate follows the time instead of the steps, so that the schedule ends with the budget.
-        clock: Of that budget: `wall`, or `cpu` for the main process's processor time, which makes runs on a machine
-            that has other work comparable.
+        clock: Clock of that budget: `wall`, or `cpu` for the processor time of the main process, which makes runs
+            comparable on a machine that has other work.
         optimizer: `adamw`, or `muon` for the matrices of hidden layers (see [`Muon`]) with AdamW for the rest.
-        adamw_learning_rate: Of that rest, with `muon`.
-        learning_rate, lr_scheduler, lr_warmup_steps, weight_decay, max_grad_norm: Of the optimiser and `get_scheduler`.
-        ema_decay: Of the weights' moving average, which is what gets validated and exported.
-        mixed_precision: `no`, `fp16` or `bf16`; takes effect on a GPU, `bf16` also on a CPU with AMX or AVX-512 BF16
-            (without, it is ten times slower than `no`).
-        num_workers: Processes that mix; each keeps its own cache of decoded audio.
-        preload: Decode everything at the start, on all cores, into memory that the workers share (115 MB an hour at 16
-            kHz).
-        log_every, validate_every, checkpoint_every: In optimiser steps; 0 turns it off.
-        keep_checkpoints: Older ones are deleted.
-        carry_to: Folder for the averaged weights in pieces of at most 15 MiB, renewed every `carry_every_minutes`, for
-            a machine that may vanish (see `carry.py`).
-        carry_every_minutes: Minutes between two of them.
+        adamw_learning_rate: Learning rate of that rest, with `muon`.
+        learning_rate, lr_scheduler, lr_warmup_steps: Learning rate, and its schedule by Diffusers' `get_scheduler`.
+        weight_decay, max_grad_norm: Weight decay, and the norm to which gradients are clipped.
+        ema_decay: Decay of the moving average of the weights. The average is what is validated and exported.
+        mixed_precision: `no`, `fp16` or `bf16`. It takes effect on a GPU; `bf16` also on a CPU with AMX or AVX-512 BF16
+            (on others it is ten times slower than `no`).
+        num_workers: Number of processes that mix. Each keeps its own cache of decoded audio.
+        preload: Whether everything is decoded at the start, on all cores, into memory that the workers share (115 MB an
+            hour at 16 kHz).
+        log_every, validate_every, checkpoint_every: Numbers of optimiser steps between two. With 0, each happens at the
+            end of the run alone; validation also happens at its start.
+        keep_checkpoints: Number of checkpoints kept; older ones are deleted.
+        carry_to: Folder for the averaged weights in pieces of at most 15 MiB, for a machine that may vanish (see
+            `carry.py`).
+        carry_every_minutes: Minutes between two renewals of those pieces.
     """
 
     output_dir: str
@@ -211,35 +214,35 @@ class TrainingConfig:
             "pairs": self.paired_share > 0,
         }.items():
             sources = getattr(self, name)
-            _expect(
+            expect(
                 bool(sources) == used,
                 name,
                 f"{'sources' if used else 'none'} at paired_share {self.paired_share}",
                 sources,
             )
-        _expect(
+        expect(
             bool(self.few_step_numbers), "few_step_number", "a whole number from 1, or several", self.few_step_number
         )
         for name in ("spectrum_loss_weight", "perceptual_loss_weight"):
             weight = getattr(self, name)
-            _expect(self.few_step_share > 0 or weight == 0, name, "0 at few_step_share 0", weight)
+            expect(self.few_step_share > 0 or weight == 0, name, "0 at few_step_share 0", weight)
         if self.own_pairs:
-            _expect(self.validation_pairs is None, "validation_pairs", "none with own_pairs", self.validation_pairs)
+            expect(self.validation_pairs is None, "validation_pairs", "none with own_pairs", self.validation_pairs)
             for name in ("speech", "noise"):
                 apart = any(source.valid_share > 0 for source in getattr(self, name))
-                _expect(apart, name, "a source with a valid_share above 0, for own_pairs", getattr(self, name))
+                expect(apart, name, "a source with a valid_share above 0, for own_pairs", getattr(self, name))
         if self.tracks:
-            _expect(self.paired_share == 0, "paired_share", "0 with tracks", self.paired_share)
+            expect(self.paired_share == 0, "paired_share", "0 with tracks", self.paired_share)
             for name in ("clip_share", "channel_share", "floor_share", "noise_room_share"):
                 share = getattr(self.mixing, name)
-                _expect(share == 0, f"mixing.{name}", "0 with tracks, which are mixed on the device", share)
+                expect(share == 0, f"mixing.{name}", "0 with tracks, which are mixed on the device", share)
         for name, choices in CHOICES.items():
-            _expect(getattr(self, name) in choices, name, f"one of {', '.join(choices)}", getattr(self, name))
+            expect(getattr(self, name) in choices, name, f"one of {', '.join(choices)}", getattr(self, name))
         compression = self.pipeline.get("compression", "power")
         if self.degradation and compression != "log10":
             raise ValueError(f"degradation: needs pipeline: compression: log10, got {compression!r}")
-        _expect(bool(self.validation_steps), "validation_steps", "at least one number", self.validation_steps)
-        _expect(
+        expect(bool(self.validation_steps), "validation_steps", "at least one number", self.validation_steps)
+        expect(
             bool(self.rooms) == (self.mixing.room_share > 0),
             "rooms",
             f"{'none' if self.rooms else 'sources'} at mixing.room_share {self.mixing.room_share}",
@@ -292,89 +295,3 @@ def _make(kind, arguments: dict, where: str):
         return kind(**arguments)
     except Exception as error:  # of Diffusers and PyTorch, of any class
         raise ValueError(f"{where}: {first_line(error)}") from error
-
-
-Kind = typing.TypeVar("Kind")
-
-
-def read_config(kind: type[Kind], path: str | Path) -> Kind:
-    """Read a YAML file (see [`read_yaml`]) into the dataclass `kind`, which may hold others, lists and mappings of
-    them.
-
-    Raises:
-        ValueError: if the file is no YAML, or for a missing or unknown field or one of the wrong type or value, named
-            by its path in the file.
-    """
-    return _build(kind, read_yaml(path), str(path))
-
-
-def read_yaml(path: str | Path, extended_by: tuple[Path, ...] = ()):
-    """The content of a YAML file. A file with `extends: FILE` has all of that file, whose path is relative to it,
-    except for the entries that differ; mappings are merged, lists are replaced.
-
-    Raises:
-        ValueError: if a file is no YAML or extends itself.
-    """
-    with open(path, encoding="utf-8") as file:
-        try:
-            content = yaml.safe_load(file)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: no valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(content, dict) or "extends" not in content:
-        return content
-    files = (*extended_by, Path(path).resolve())
-    _expect(isinstance(content["extends"], str), f"{path}: extends", "the path of a file", content["extends"])
-    base = files[-1].parent / content.pop("extends")
-    _expect(base.resolve() not in files, f"{path}: extends", "a file that does not extend this one", str(base))
-    extended = read_yaml(base, files)
-    _expect(isinstance(extended, dict), f"{base}", "a mapping", extended)
-    return _merge(extended, content)
-
-
-def _merge(base: dict, changes: dict) -> dict:
-    merged = base | changes
-    for name in base.keys() & changes.keys():
-        if isinstance(base[name], dict) and isinstance(changes[name], dict):
-            merged[name] = _merge(base[name], changes[name])
-    return merged
-
-
-def _build(kind, value, where: str) -> typing.Any:
-    """Build `kind` from plain YAML data; every error says where."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind is typing.Any:
-        return value
-    if origin in (types.UnionType, typing.Union):
-        if value is None:
-            return None
-        choices = [item for item in arguments if item is not types.NoneType]
-        lists = [item for item in choices if typing.get_origin(item) is list]
-        return _build(lists[0] if lists and isinstance(value, list) else choices[0], value, where)
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        _expect(isinstance(value, dict), where, "a mapping", value)
-        hints = typing.get_type_hints(kind)
-        for name in value:
-            if name not in hints:
-                raise ValueError(f"{where}: unknown field {name!r}; known are {', '.join(hints)}")
-        fields = {name: _build(hints[name], item, f"{where}: {name}") for name, item in value.items()}
-        try:
-            return kind(**fields)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{where}: {error}") from None
-    if origin in (list, tuple):
-        _expect(isinstance(value, list), where, "a list", value)
-        return origin(_build(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
-    if origin is dict:
-        _expect(isinstance(value, dict), where, "a mapping", value)
-        return {name: _build(arguments[1], item, f"{where}: {name}") for name, item in value.items()}
-    if kind is float:
-        finite = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        _expect(finite, where, "a number", value)
-        return float(value)
-    _expect(isinstance(value, kind) and not (kind is int and isinstance(value, bool)), where, kind.__name__, value)
-    return value
-
-
-def _expect(condition: bool, where: str, expected: str, value) -> None:
-    if not condition:
-        raise ValueError(f"{where}: expected {expected}, got {value!r}")

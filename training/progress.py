@@ -1,4 +1,4 @@
-"""What a run knows of its own course: losses, speed, waiting, and how much of its time is used."""
+"""The progress of a run: its losses, its speed, and how much of its time is used."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -7,15 +7,15 @@ import torch
 from tqdm.auto import tqdm
 
 FEW_STEPS = 1000
-"""Counts as the timestep of draws that learn at the end of several."""
+"""Stands for the timestep of examples that learn at the end of a few steps of sampling."""
 
 _BANDS = {"low": 0, "middle": 333, "high": 666, "terminal": 999, "few_steps": FEW_STEPS}
 
 
 class LossMeter:
-    """Mean loss over all processes since the last report, in all and by band of timesteps.
+    """Mean loss over all processes since the last report: of all examples, and by band of timesteps.
 
-    Sums stay on the device until then, so that counting makes no step wait.
+    The sums stay on the device until a report, so that no step waits for them.
     """
 
     def __init__(self, device: torch.device):
@@ -37,14 +37,8 @@ class LossMeter:
         return report, int(sum(counts))
 
 
-def schedule_position(step: int, time_used: float, num_warmup_steps: int, num_steps: int) -> float:
-    """Where in a learning-rate schedule of `num_steps` a run is at `step`: ahead of it once the share `time_used` of
-    its time is the larger one, but for the warm-up, which counts steps."""
-    return step if step < num_warmup_steps else max(step, min(time_used, 1) * num_steps)
-
-
 def progress_bar(done: float, step: int, disable: bool) -> tqdm:
-    """A bar of the share of a run that is done, from `done` at `step` to 1, and of the time that is left by it."""
+    """A bar from `done`, the share of a run that is done at `step`, to 1. It also shows the time that is left."""
     form = "{desc}{percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} left{postfix}"
     return tqdm(total=1.0, initial=done, bar_format=form, desc=f"step {step}: ", disable=disable)
 
@@ -56,9 +50,9 @@ class RunClock:
     """Time of a run over all its resumed parts.
 
     Args:
-        max_minutes: Budget, or `None`.
-        clock: `"wall"`, or `"cpu"` for the processor time of this process, which other work on the machine does not
-            shorten.
+        max_minutes: Budget of time, or `None`.
+        clock: `"wall"`, or `"cpu"` for the processor time of this process, which does not depend on other work of the
+            machine.
     """
 
     def __init__(self, max_minutes: float | None = None, clock: str = "wall"):
@@ -75,12 +69,12 @@ class RunClock:
         return self.elapsed_before + self._now() - self._started
 
     def used(self) -> float:
-        """Share of the budget that is used, less `reserve` seconds kept for what follows the last step; 0 if there
-        is no budget."""
+        """Share of the budget that is used; 0 without a budget. `reserve` seconds of it are kept for what follows the
+        last step."""
         return 0.0 if self.budget is None else self.elapsed / max(self.budget - self.reserve, 1e-3)
 
     def waiting_for(self, batches: Iterable) -> Iterator:
-        """The batches, with the time it takes to get them counted."""
+        """The batches. The time that passes until each is there counts as waiting."""
         iterator = iter(batches)
         while True:
             asked = self._now()

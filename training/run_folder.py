@@ -18,14 +18,13 @@ class RunError(OSError):
 
 
 def run_in(folder: Path, work: Callable[[], None], parser: argparse.ArgumentParser, locked: bool = True) -> None:
-    """Do the work of a run. A folder that is locked, a full disk and the like end the script with a line and exit code
-    2.
+    """Do the work of a run. If the folder is locked or the disk is full, the script ends with a line and exit code 2.
 
     Args:
         folder: Folder of the run.
-        work: What is to be done.
+        work: The work.
         parser: Parser of the script.
-        locked: Whether this process holds the lock of the folder: the main one of a run.
+        locked: Whether this process takes the lock of the folder, as the main process of a run does.
     """
     failure = None
     try:

@@ -1,4 +1,4 @@
-"""Weights into and out of a run: what it starts from, and pipeline folders of its own."""
+"""The weights that a run starts from, and the pipeline folders that it writes."""
 
 import copy
 import re
@@ -16,20 +16,21 @@ CHANNELS = {
     "with_dereverb": False,
     "self_conditioning": False,
 }
-"""Settings of a pipeline that each give the network one more condition channel, in their order, with their defaults."""
+"""Settings of a pipeline that each give the network one more condition channel, in the order of the channels, with
+their defaults."""
 
 
 def condition_channels(settings) -> list[str]:
-    """Names of a network's input channels by the `settings` of its pipeline: the sample, the noisy mel, and those of
-    [`CHANNELS`]."""
+    """Names of a network's input channels, by the `settings` of its pipeline: the sample, the noisy mel, and the
+    channels that [`CHANNELS`] lists."""
     return ["sample", "noisy_mel", *(name for name, default in CHANNELS.items() if settings.get(name, default))]
 
 
 def start_from(unet: ConditionalUNet2DModel, pipeline: str, channels: list[str]) -> None:
     """Give `unet` the weights of a pipeline folder.
 
-    Where the network of the folder has fewer layers a block, the new ones change nothing at first (see [`deepened`]).
-    Input channels that it lacks are ignored at first.
+    The network of the folder may have fewer layers a block: the new layers change nothing at first (see [`deepened`]).
+    It may lack input channels: `unet` ignores them at first.
 
     Args:
         unet: The network to start.
@@ -63,11 +64,11 @@ def _plain(value):
 
 
 def deepened(weights: dict[str, torch.Tensor], layers: int, unet: ConditionalUNet2DModel) -> dict[str, torch.Tensor]:
-    """`weights` of a network with as many or fewer `layers` a block, for `unet`, which then computes the same: its
-    further layers change nothing until they learn (Chen et al., "Net2Net", arXiv:1511.05641).
+    """Weights for `unet` from those of a network with as many or fewer `layers` a block.
 
-    Those of a block on the way down come last. On the way up they come after the first layer, with which they share
-    what the block across left behind.
+    `unet` then computes the same: its additional layers change nothing until they learn (Chen et al., "Net2Net",
+    arXiv:1511.05641). Down blocks append them. Up blocks insert them after the first layer and share its skip
+    connection.
     """
     added = unet.config.layers_per_block - layers
     new = {name: value.clone() for name, value in unet.state_dict().items()}
@@ -78,7 +79,7 @@ def deepened(weights: dict[str, torch.Tensor], layers: int, unet: ConditionalUNe
     for name, value in new.items():
         if name in taken:
             continue
-        # What a layer adds to its input is 0; the input, on the way up, is without what comes from across.
+        # A layer adds 0 to its input. In an up block, the shortcut passes the input without the skip connection.
         if ".conv2." in name or ".to_out.0." in name:
             value.zero_()
         elif name.endswith("conv_shortcut.weight"):
@@ -88,16 +89,20 @@ def deepened(weights: dict[str, torch.Tensor], layers: int, unet: ConditionalUNe
     return new | taken
 
 
-def export_pipeline(pipeline: SpeechEnhancementPipeline, noise_scheduler, folder: Path) -> None:
-    """Save `pipeline` with `noise_scheduler`, its weights and its vocoder's in half precision.
+def export_pipeline(pipeline: SpeechEnhancementPipeline, folder: Path) -> None:
+    """Save `pipeline`, its weights and its vocoder's in half precision.
 
-    It is written beside and renamed; a folder there before is replaced whole.
+    It is written beside its place and renamed. It replaces a folder that was there.
+
+    Raises:
+        RunError: if it cannot be written; the folder that was there stays.
     """
     config = {name: value for name, value in pipeline.unet.config.items() if name != "_name_or_path"}
-    half = ConditionalUNet2DModel.from_config(config)
+    with torch.random.fork_rng(devices=[]):  # the random numbers of a run must not depend on when it exports
+        half = type(pipeline.unet).from_config(config)
     half.load_state_dict(pipeline.unet.state_dict())
     settings = {name: getattr(pipeline.config, name) for name in pipeline._get_signature_keys(pipeline)[1]}
     vocoder = copy.deepcopy(pipeline.vocoder)
     vocoder = None if vocoder is None else vocoder.half()
     with written_whole(folder) as partial:
-        SpeechEnhancementPipeline(half.half(), noise_scheduler, vocoder, **settings).save_pretrained(partial)
+        SpeechEnhancementPipeline(half.half(), pipeline.scheduler, vocoder, **settings).save_pretrained(partial)

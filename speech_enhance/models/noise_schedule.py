@@ -24,15 +24,19 @@ class NoiseSchedule:
         self._log_sigmas = (1 / alphas_cumprod - 1).log() / 2
 
     def amplitudes(self, timestep: torch.Tensor | float | int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Amplitudes of signal and of noise at `timestep`, shaped like it, float64 on the CPU.
+        """Amplitudes of signal and of noise at `timestep`, shaped like it, float64 on its device (Apple's GPU has no
+        float64: for a timestep there they are on the CPU).
 
         Schedulers that step between training timesteps give fractional ones. The logarithm of the ratio of noise to
         signal is interpolated for them, as those schedulers do.
         """
-        position = torch.as_tensor(timestep).detach().to("cpu", torch.float64)
-        below = position.floor().long().clamp(0, len(self._log_sigmas) - 1)
-        above = (below + 1).clamp(max=len(self._log_sigmas) - 1)
-        log_sigma = torch.lerp(self._log_sigmas[below], self._log_sigmas[above], position - below)
+        position = torch.as_tensor(timestep).detach()
+        position = position.to("cpu" if position.device.type == "mps" else position.device, torch.float64)
+        # The table stays on the device: a copy at each call would make the device wait.
+        log_sigmas = self._log_sigmas = self._log_sigmas.to(position.device)
+        below = position.floor().long().clamp(0, len(log_sigmas) - 1)
+        above = (below + 1).clamp(max=len(log_sigmas) - 1)
+        log_sigma = torch.lerp(log_sigmas[below], log_sigmas[above], position - below)
         return torch.sigmoid(-2 * log_sigma).sqrt(), torch.sigmoid(2 * log_sigma).sqrt()
 
     def clean_estimate(

@@ -1,20 +1,26 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from conftest import TINY_LAYOUT, TINY_UNET, noise, quiet
+from torch.utils.data import default_collate
+from training_runs import tiny_config
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.mel.conditioning import ConditionConfig
 from speech_enhance.mel.spectrogram import MelConfig, mel_spectrogram
 from speech_enhance.mel.targets import MelTarget
 from speech_enhance.models.schedulers import training_scheduler
+from training.config import load_config
+from training.denoiser import Denoiser, sampled_estimate
+from training.mixtures.examples import TrainingExamples
 from training.objective import (
-    Denoiser,
+    Objective,
     diffusion_loss,
     enhanced_spectrum,
     loudness_weight,
     sample_loss,
-    sampled_estimate,
     spectrum_loss,
     stft_pair,
     training_windows,
@@ -266,3 +272,49 @@ def test_an_error_counts_by_the_loudness_of_its_place(tiny_unet):
         )
     torch.testing.assert_close(alike, plain)
     torch.testing.assert_close(twice, 2 * plain)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, {"diffusion"}),
+        ({"few_step_share": 1.0, "few_step_number": 2}, {"few_steps"}),
+        (
+            {"few_step_share": 0.5, "few_step_number": 2, "spectrum_loss_weight": 0.5},
+            {"diffusion", "few_steps", "spectrum"},
+        ),
+        ({"few_step_share": 0.5, "perceptual_loss_weight": 0.5}, {"diffusion", "few_steps", "perceptual"}),
+    ],
+    ids=["diffusion", "few steps", "spectrum", "perceptual"],
+)
+def test_the_losses_of_a_batch_are_named_and_each_is_about_its_own_examples(
+    corpus, tmp_path, tiny_pipeline, tiny_unet, changes, expected
+):
+    config = load_config(tiny_config(corpus, tmp_path, **changes))
+    settings = tiny_pipeline.config
+    examples = TrainingExamples(config, tiny_pipeline.mel_config, settings.window_frames, 1000, length=4)
+    batch = default_collate([examples[index] for index in range(4)])
+    losses = Objective(config, tiny_pipeline, tiny_unet)(batch, global_step=0)
+    assert losses.keys() == expected
+    few = batch["few_steps"]
+    for name, loss in losses.items():
+        assert loss.shape == (4,)
+        assert torch.equal(loss > 0, ~few if name == "diffusion" else few)
+    sum(losses.values()).mean().backward()
+    assert tiny_unet.conv_in.weight.grad.any()
+    for name in expected & {"spectrum", "perceptual"}:
+        weighty = dataclasses.replace(config, **{f"{name}_loss_weight": 1.0})
+        again = Objective(weighty, tiny_pipeline, tiny_unet)(batch, global_step=0)
+        torch.testing.assert_close(again[name], 2 * losses[name])
+
+
+def test_own_estimates_begin_at_their_step(corpus, tmp_path, tiny_pipeline, tiny_unet):
+    config = load_config(tiny_config(corpus, tmp_path, own_estimate_start_step=5))
+    examples = TrainingExamples(config, tiny_pipeline.mel_config, tiny_pipeline.config.window_frames, 1000, length=2)
+    batch = default_collate([examples[index] for index in range(2)])
+    batch |= {"timestep": torch.full((2,), 500), "own": torch.ones(2, dtype=torch.bool)}
+    objective = Objective(config, tiny_pipeline, tiny_unet)
+    with torch.no_grad():
+        at = {step: objective(batch, step)["diffusion"] for step in (0, 4, 5)}
+    assert torch.equal(at[0], at[4])
+    assert not torch.equal(at[4], at[5])

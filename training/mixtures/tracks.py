@@ -136,6 +136,7 @@ class PairedTracks:
             sampler=self.own_tracks[made:],
             num_workers=self.config.num_workers,
             worker_init_fn=worker_init_fn,
+            generator=torch.Generator(),  # the start of the workers draws a number, which would shift the run's own
         )
         fresh = iter(loader)
         names = ("speech", "noise", *(("target",) if has_own_target(self.config.mixing) else ()))

@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
         pipeline = SpeechEnhancementPipeline.from_pretrained(options.pipeline, vocoder=vocoder)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    export_pipeline(pipeline, pipeline.scheduler, Path(options.output))
+    export_pipeline(pipeline, Path(options.output))
 
 
 if __name__ == "__main__":

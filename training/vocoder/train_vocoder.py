@@ -2,20 +2,16 @@
 
     python -m training.vocoder.train_vocoder --config training/configs/vocoder.yaml [--resume]
 
-What it learns is the loss of [`stft_loss`] alone, without a discriminator, which fits the hours of a CPU and not the
-days of a GPU that the published ones were trained for. The result is a folder that `SpeechT5HifiGan.from_pretrained`
-loads.
+It learns from [`stft_loss`] alone, without a discriminator: that takes hours on a CPU, where published vocoders were
+trained for days on a GPU. The result is a folder that `SpeechT5HifiGan.from_pretrained` loads.
 """
 
 import argparse
-import json
 import typing
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers.optimization import get_scheduler
 from tqdm.auto import tqdm
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
@@ -23,9 +19,10 @@ from speech_enhance import SpeechEnhancementPipeline
 from speech_enhance.mel.layouts import MEL_LAYOUTS
 from speech_enhance.mel.spectrogram import MelConfig, active_level, mel_spectrogram, stft_frames
 from training.bounds import COUNT, NOT_NEGATIVE, POSITIVE, SEED, Bounds, check_numbers
-from training.config import read_config
+from training.config_file import read_config
 from training.mixtures.sources import SourceConfig, SourceMix
-from training.progress import CLOCKS, RunClock, schedule_position
+from training.progress import CLOCKS
+from training.run import Run
 from training.run_folder import run_in, written_whole
 
 FFT_SIZES = (64, 128, 256, 512, 1024, 2048)
@@ -37,21 +34,22 @@ class VocoderConfig:
 
     Args:
         output_dir: Folder for checkpoints, the log, and the vocoder so far in `vocoder/`.
-        speech: Where clean speech comes from.
+        speech: Sources of clean speech.
         model: Pipeline folder, for a vocoder of its own mel.
-        mel_layout: Name of one of [`MEL_LAYOUTS`] instead.
-        vocoder: Arguments of `SpeechT5HifiGanConfig`; the product of `upsample_rates` is the hop.
-        frames: Length of a crop.
-        level_jitter_db: Standard deviation of the level of speech around that of the layout.
-        seed: Of weights and crops.
-        batch_size: Crops of an optimiser step.
-        max_train_steps: Optimiser steps.
-        max_minutes: Budget of time over all resumed parts; the learning rate then follows the time, if it is the
-            shorter.
-        clock: Of that budget, `wall` or `cpu`.
-        learning_rate, lr_warmup_steps, max_grad_norm: Of AdamW and its cosine schedule.
-        ema_decay: Of the average of the weights, which is what is exported.
-        log_every, checkpoint_every: In steps.
+        mel_layout: Name of one of [`MEL_LAYOUTS`], in place of `model`.
+        vocoder: Arguments of `SpeechT5HifiGanConfig`. The product of `upsample_rates` is the hop.
+        frames: Number of mel frames of a crop.
+        level_jitter_db: Standard deviation of the level of speech around the level of the layout.
+        seed: Seed of weights and crops.
+        batch_size: Crops per optimiser step.
+        max_train_steps: Number of optimiser steps.
+        max_minutes: Budget of time over all resumed parts. If it would end the run before `max_train_steps`, the
+            learning rate follows the time instead of the steps.
+        clock: Clock of that budget, `wall` or `cpu`.
+        learning_rate, lr_warmup_steps, max_grad_norm: Learning rate of AdamW, length of the warm-up before its cosine
+            schedule, and the norm to which gradients are clipped.
+        ema_decay: Decay of the moving average of the weights. The average is what is exported.
+        log_every, checkpoint_every: Numbers of optimiser steps.
     """
 
     output_dir: str
@@ -106,15 +104,15 @@ class VocoderConfig:
 
 
 class Crops:
-    """Speech and its mel; batch `step` is a function of the seed and the step."""
+    """Crops of speech with their mels. A batch depends on the seed and the step alone."""
 
     def __init__(self, config: VocoderConfig, layout: MelConfig):
         self.config, self.layout = config, layout
         self.speech = SourceMix(config.speech, layout.sampling_rate)
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """`(batch, frames, num_mel_bins)` and the sound `(batch, frames · hop_length)` of those frames: sample
-        `t · hop_length` is where frame `t` is centred."""
+        """The mels `(batch, frames, num_mel_bins)` and the sound `(batch, frames · hop_length)` of a step. Frame `t` is
+        centred at sample `t · hop_length`."""
         audio = torch.from_numpy(
             np.stack([self._crop(step * self.config.batch_size + i) for i in range(self.config.batch_size)])
         )
@@ -123,7 +121,7 @@ class Crops:
         return mel.mT, audio[:, margin : margin + self.config.frames * layout.hop_length]
 
     def _crop(self, index: int) -> np.ndarray:
-        """Samples of a crop with half a window before and behind, at the level of the layout."""
+        """A crop with half a window before and after it, at the level of the layout."""
         config, layout = self.config, self.layout
         rng = np.random.default_rng((config.seed, index))
         self.speech.seek(index)
@@ -139,17 +137,17 @@ class Crops:
         return speech[start : start + length + 2 * margin]
 
     def statistics(self, number: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation `(num_mel_bins,)` over `number` batches."""
+        """Mean and standard deviation of the mel, each `(num_mel_bins,)`, over `number` batches."""
         mels = torch.cat([self.batch(step)[0].flatten(0, 1) for step in range(number)])
         return mels.mean(dim=0), mels.std(dim=0).clamp(min=1e-3)
 
 
 def stft_loss(sound: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Spectral convergence and error of log magnitudes at several resolutions (Yamamoto et al., "Parallel WaveGAN",
+    """Spectral convergence and the error of log magnitudes at several resolutions (Yamamoto et al., "Parallel WaveGAN",
     arXiv:1910.11480).
 
-    The shortest windows are shorter than a period of the voice: what they say of its course in time is all that this
-    loss says of phase.
+    The loss knows no phase. But its shortest windows are shorter than a period of the voice, so they follow its course
+    in time.
 
     Args:
         sound: `(batch, samples)`.
@@ -171,11 +169,17 @@ def stft_loss(sound: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 class VocoderTrainer:
-    """A run and its state."""
+    """What a training run of a vocoder consists of; [`VocoderTrainer.train`] is its loop.
+
+    Args:
+        config: Configuration of the run.
+
+    Raises:
+        OSError, ValueError: if the recordings or the model cannot be read or do not fit.
+    """
 
     def __init__(self, config: VocoderConfig):
-        self.config, self.output_dir = config, Path(config.output_dir)
-        self.clock = RunClock(config.max_minutes, config.clock)
+        self.config, self.run = config, Run(config)
         layout = config.layout()
         self.crops = Crops(config, layout)
         torch.manual_seed(config.seed)
@@ -183,7 +187,7 @@ class VocoderTrainer:
         self.vocoder = SpeechT5HifiGan(SpeechT5HifiGanConfig(**{**config.vocoder, **names}))
         if np.prod(self.vocoder.config.upsample_rates) != layout.hop_length:
             raise ValueError(f"vocoder: the product of upsample_rates must be the hop of {layout.hop_length}")
-        # transformers' own start, 0.01 for all, is for weights that are loaded next
+        # transformers starts all weights at 0.01 deviation, for weights that are loaded next.
         for module in self.vocoder.modules():
             if isinstance(module, (torch.nn.Conv1d, torch.nn.ConvTranspose1d)):
                 module.reset_parameters()
@@ -194,48 +198,51 @@ class VocoderTrainer:
             self.vocoder, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema_decay)
         )
         self.optimizer = torch.optim.AdamW(self.vocoder.parameters(), config.learning_rate, betas=(0.8, 0.99))
-        self.factor, *_ = get_scheduler(
-            "cosine",
-            optimizer=self.optimizer,
-            num_warmup_steps=config.lr_warmup_steps,
-            num_training_steps=config.max_train_steps,
-        ).lr_lambdas
-        self.global_step = 0
+        self.learning_rate_factor = self.run.learning_rate_factor(self.optimizer, "cosine")
+        self.checkpoint = self.run.folder / "checkpoint.pt"
 
-    def train(self) -> None:
-        """Run to the end of steps or time."""
-        config, total, count = self.config, 0.0, 0
-        progress = tqdm(total=config.max_train_steps, initial=self.global_step)
+    def train(self, resume: bool = False) -> None:
+        """Train until the steps or the time are used up. The averaged weights are then in `vocoder/`.
+
+        Args:
+            resume: Whether to go on from the checkpoint, if there is one.
+
+        Raises:
+            RunError: if the folder of the run cannot be written.
+            RuntimeError: if the run has diverged.
+        """
+        config, run, losses = self.config, self.run, []
+        if resume and self.checkpoint.exists():
+            self.load()
+        run.read_clock()
+        progress = tqdm(total=config.max_train_steps, initial=run.global_step)
         while True:
-            position = schedule_position(
-                self.global_step, self.clock.used(), config.lr_warmup_steps, config.max_train_steps
-            )
-            for group in self.optimizer.param_groups:
-                group["lr"] = config.learning_rate * self.factor(position)
-            loss = self.step()
-            total, count = total + loss, count + 1
-            self.global_step += 1
+            losses.append(self.step())
+            run.count_step()
             progress.update()
-            finished = self.global_step == config.max_train_steps or self.clock.used() >= 1
-            if self.global_step % config.log_every == 0 or finished:
-                progress.set_postfix(loss=f"{total / count:.3f}", minutes=f"{self.clock.elapsed / 60:.1f}")
-                self.log(total / count)
-                total, count = 0.0, 0
-            if self.global_step % config.checkpoint_every == 0 or finished:
+            if run.is_due(config.log_every):
+                loss, minutes = sum(losses) / len(losses), run.clock.elapsed / 60
+                progress.set_postfix(loss=f"{loss:.3f}", minutes=f"{minutes:.1f}")
+                run.log({"loss": loss, "minutes": minutes})
+                losses.clear()
+            if run.is_due(config.checkpoint_every):
                 self.save()
-            if finished:
+            if run.is_finished:
                 return
 
     def step(self) -> float:
-        """One optimiser step; the loss.
+        """Take one optimiser step and return its loss.
 
         Raises:
             RuntimeError: if the run has diverged.
         """
-        mel, sound = self.crops.batch(self.global_step)
+        step = self.run.global_step
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * self.learning_rate_factor(step)
+        mel, sound = self.crops.batch(step)
         loss = stft_loss(self.vocoder(mel), sound)
         if not loss.isfinite():
-            raise RuntimeError(f"the loss is not finite at step {self.global_step}: lower learning_rate and --resume")
+            raise RuntimeError(f"the loss is not finite at step {step}: lower learning_rate and --resume")
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.vocoder.parameters(), self.config.max_grad_norm)
@@ -243,33 +250,22 @@ class VocoderTrainer:
         self.averaged.update_parameters(self.vocoder)
         return loss.item()
 
-    def log(self, loss: float) -> None:
-        row = {"step": self.global_step, "loss": loss, "minutes": self.clock.elapsed / 60}
-        with open(self.output_dir / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-
     def save(self) -> None:
-        """Write the state, then the averaged weights in half precision; each beside and renamed."""
+        """Write the checkpoint, then the averaged weights in half precision, each beside its place and renamed."""
         state = {"vocoder": self.vocoder, "averaged": self.averaged, "optimizer": self.optimizer}
-        state = {name: item.state_dict() for name, item in state.items()}
-        state |= {"global_step": self.global_step, "elapsed": self.clock.elapsed}
         with written_whole(self.checkpoint) as partial:
-            torch.save(state, partial)
+            torch.save({name: item.state_dict() for name, item in state.items()} | self.run.state(), partial)
         half = SpeechT5HifiGan(self.vocoder.config)
         half.load_state_dict(self.averaged.module.state_dict())
-        with written_whole(self.output_dir / "vocoder") as folder:
+        with written_whole(self.run.folder / "vocoder") as folder:
             half.half().save_pretrained(folder)
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.output_dir / "checkpoint.pt"
 
     def load(self) -> None:
         """Go on from the checkpoint, which holds tensors and numbers only."""
         state = torch.load(self.checkpoint, weights_only=True)
         for name in ("vocoder", "averaged", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
-        self.global_step, self.clock.elapsed_before = state["global_step"], state["elapsed"]
+        self.run.load_state(state)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -280,17 +276,11 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         trainer = VocoderTrainer(read_config(VocoderConfig, options.config))
         if trainer.checkpoint.exists() and not options.resume:
-            parser.error(f"{trainer.output_dir} holds a checkpoint: go on with --resume or choose another output_dir")
-        trainer.output_dir.mkdir(parents=True, exist_ok=True)
+            parser.error(f"{trainer.run.folder} holds a checkpoint: go on with --resume or choose another output_dir")
+        trainer.run.folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-
-    def work() -> None:
-        if options.resume and trainer.checkpoint.exists():
-            trainer.load()
-        trainer.train()
-
-    run_in(trainer.output_dir, work, parser)
+    run_in(trainer.run.folder, lambda: trainer.train(options.resume), parser)
 
 
 if __name__ == "__main__":
