@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from training.config import read_config
+
 ROLES = ("validation", "exam")
 CITATION = """@software{speech_enhance,
   title = {speech_enhance: speech enhancement by conditional diffusion on mel spectrograms},
@@ -120,6 +122,4 @@ Kind = TypeVar("Kind")
 
 def load_about(path: str | Path, kind: type[Kind]) -> Kind:
     """Read the YAML file of a dataclass; errors name the field. See [`training.config.read_config`]."""
-    from training.config import read_config
-
     return read_config(kind, path)

@@ -10,8 +10,6 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from model_cards.about import About
 from model_cards.figures import (
-    MEASURES,
-    Reports,
     comparison,
     findings,
     interval,
@@ -20,6 +18,9 @@ from model_cards.figures import (
     speed_findings,
 )
 from speech_enhance import DEFAULT_CHECKPOINT
+from training.config import load_config
+from training.evaluation.measures import BASIC_MEASURES
+from training.evaluation.reports import Reports
 
 TEMPLATE = Path(__file__).parent / "template.md"
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,7 +102,7 @@ def metadata(about: About, results: dict[str, dict], repo_id: str | None) -> Mod
     for item in about.evaluations:
         summary = results[item.results][main_system(results[item.results])]["summary"]
         count = summary["pesq"]["count"]
-        for name, (heading, _) in MEASURES.items():
+        for name, measure in BASIC_MEASURES.items():
             value = float(summary[name]["mean"])
             if math.isfinite(value):
                 measured.append(
@@ -113,11 +114,11 @@ def metadata(about: About, results: dict[str, dict], repo_id: str | None) -> Mod
                         dataset_config=item.config,
                         dataset_split=item.split,
                         metric_type=name,
-                        metric_name=heading,
+                        metric_name=measure.name,
                         metric_value=value,
                     )
                 )
-    return front_matter(about, "audio-to-audio", list(MEASURES), measured, repo_id)
+    return front_matter(about, "audio-to-audio", list(BASIC_MEASURES), measured, repo_id)
 
 
 def front_matter(
@@ -169,8 +170,6 @@ def training_facts(about: About, folder: str | Path) -> dict:
         "noise_hours": f"{sum(item.hours for item in about.noise):.1f}",
     }
     if about.training_config:
-        from training.config import load_config
-
         config = load_config(ROOT / about.training_config)
         index = json.loads((Path(folder) / "model_index.json").read_text(encoding="utf-8"))
         seconds = index["window_frames"] * index["hop_length"] / index["sampling_rate"]
@@ -199,7 +198,7 @@ def clean_findings(results: dict) -> dict[str, str]:
     summary = results[main_system(results)]["summary"]
     return {
         "count": summary["pesq"]["count"],
-        **{name: interval(summary[name], MEASURES[name][1]) for name in ("pesq", "si_sdr")},
+        **{name: interval(summary[name], BASIC_MEASURES[name].form) for name in ("pesq", "si_sdr")},
     }
 
 

@@ -1,19 +1,16 @@
 """Results files to what a card says: numbers as text, tables as lists of rows."""
 
-import json
 import re
-import shlex
-from pathlib import Path
 
 from speech_enhance.metrics.reference import mean_score
 from speech_enhance.models.schedulers import PRESETS
 from training.evaluation.bootstrap import Mean, bootstrap_gain
 from training.evaluation.compare_schedulers import FIRST, mean, scores, setting_of
+from training.evaluation.measures import BASIC_MEASURES
 
 MAIN_SYSTEM = "ours, balanced"
 NOISY = "untouched"
 CEILING = "true_mel"
-MEASURES = {"pesq": ("PESQ", ".2f"), "estoi": ("ESTOI", ".3f"), "si_sdr": ("SI-SDR", ".1f")}
 LABELS = {
     NOISY: "untouched noisy",
     "spectral_gating": "noisereduce (spectral gating)",
@@ -38,56 +35,6 @@ def interval(value: Mean | dict, form: str) -> str:
     entry = vars(value) if isinstance(value, Mean) else value
     low, high = (number(entry[name], form) for name in ("low", "high"))
     return f"{number(entry['mean'], form)} [{low}, {high}]"
-
-
-class Reports:
-    """A folder of reports, each `NAME.json` with the results and `NAME.md`, whose last line says how it was made."""
-
-    def __init__(self, folder: str | Path, names: list[str]):
-        self.folder, self.names = Path(folder), names
-        missing = [
-            f"{name}{end}" for name in names for end in (".json", ".md") if not (self.folder / (name + end)).is_file()
-        ]
-        if missing:
-            raise FileNotFoundError(
-                f"{self.folder} lacks {', '.join(missing)}: nothing is published without its evaluation; measure first "
-                "(training/README.md, Figures)"
-            )
-
-    def results(self, name: str):
-        """What `NAME.json` holds."""
-        with open(self.folder / f"{name}.json", encoding="utf-8") as file:
-            return json.load(file)
-
-    def provenance(self, name: str) -> tuple[str, str]:
-        """`(command, commit)` that `NAME.md` states."""
-        text = (self.folder / f"{name}.md").read_text(encoding="utf-8")
-        found = re.search(r"^Made by `(.+)` at commit (\S+)\.\s*\Z", text, flags=re.MULTILINE)
-        if not found:
-            raise ValueError(f"{self.folder / name}.md does not end by saying how it was made; write it anew")
-        command = found.group(1)
-        if not command.startswith("python "):  # a script, by its name alone
-            command = f"python training/{command}"
-        return command, found.group(2)
-
-    def check_model(self, model: str | Path, default: str | Path, root: str | Path) -> None:
-        """Refuse reports that say they measured another checkpoint than `model`.
-
-        Args:
-            model: Folder that is to be published.
-            default: Folder that the scripts measure when their command names no `--model`.
-            root: Where relative paths in the commands start.
-        """
-        for name in self.names:
-            command = shlex.split(self.provenance(name)[0])
-            if Path(command[1]).name == "train.py":  # measured what it had just trained
-                continue
-            measured = command[command.index("--model") + 1] if "--model" in command else default
-            if (Path(root) / measured).resolve() != Path(model).resolve():
-                raise ValueError(
-                    f"{self.folder / name}.md is about {measured}, not about {model}; measure this one: "
-                    "python -m training.evaluation.evaluate --model FOLDER"
-                )
 
 
 def is_ours(system: str) -> bool:
@@ -119,7 +66,10 @@ def comparison(reports: dict[str, dict]) -> list[list[str]]:
         cells = [label(system)]
         for results in reports.values():
             summary = results.get(system, {}).get("summary", {})
-            cells += [number(summary.get(name, {"mean": "nan"})["mean"], form) for name, (_, form) in MEASURES.items()]
+            cells += [
+                number(summary.get(name, {"mean": "nan"})["mean"], measure.form)
+                for name, measure in BASIC_MEASURES.items()
+            ]
         rows.append(cells)
     return rows
 
@@ -142,9 +92,9 @@ def findings(results: dict, by: str | None = None) -> dict:
 
 def _gains(ours: list[dict], other: list[dict]) -> dict[str, str]:
     gains = {}
-    for name, (_, form) in MEASURES.items():
+    for name, measure in BASIC_MEASURES.items():
         pairs = [(float(a[name]), float(b[name])) for a, b in zip(ours, other, strict=True)]
-        gains[name] = interval(bootstrap_gain([a for a, _ in pairs], [b for _, b in pairs]), f"+{form}")
+        gains[name] = interval(bootstrap_gain([a for a, _ in pairs], [b for _, b in pairs]), f"+{measure.form}")
     return gains
 
 
@@ -152,7 +102,7 @@ def _losses(ours: list[dict], noisy: list[dict], name: str) -> dict:
     """How many files score lower than untouched, and the greatest loss."""
     lost = [float(b[name]) - float(a[name]) for a, b in zip(ours, noisy, strict=True)]
     lost = [value for value in lost if value > 0]
-    return {"count": len(lost), "worst": number(max(lost, default=0.0), MEASURES[name][1])}
+    return {"count": len(lost), "worst": number(max(lost, default=0.0), BASIC_MEASURES[name].form)}
 
 
 def _groups(files: list[dict], field: str) -> dict[str, list[str]]:
@@ -160,8 +110,8 @@ def _groups(files: list[dict], field: str) -> dict[str, list[str]]:
     names = sorted({str(row[field]) for row in files})
     return {
         group: [
-            number(mean_score([float(row[name]) for row in files if str(row[field]) == group]), form)
-            for name, (_, form) in MEASURES.items()
+            number(mean_score([float(row[name]) for row in files if str(row[field]) == group]), measure.form)
+            for name, measure in BASIC_MEASURES.items()
         ]
         for group in names
     }

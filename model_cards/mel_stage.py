@@ -9,8 +9,8 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from model_cards.about import CITATION, Corpus
 from model_cards.card import fill_template, front_matter, model_facts
-from model_cards.figures import Reports
 from training.evaluation.bootstrap import bootstrap_gain, bootstrap_mean
+from training.evaluation.reports import Reports
 
 TEMPLATE = Path(__file__).parent / "mel_stage_template.md"
 NOTHING = "nothing"

@@ -11,7 +11,6 @@ The token is that of `hf auth login` or of HF_TOKEN. Needs the extras `train` an
 
 import argparse
 import os
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -24,10 +23,12 @@ if not __package__:  # run as a script: the repository is the import root
 from model_cards.about import About, load_about
 from model_cards.card import ROOT, render
 from model_cards.eval_results import eval_results, on_benchmark
-from model_cards.figures import Reports
 from model_cards.mel_stage import MelStageAbout, is_mel_stage, render_mel_stage
 from speech_enhance import DEFAULT_CHECKPOINT, MEL_STAGE_CHECKPOINT
-from speech_enhance.hub.publishing import check_pipeline, code_revision, publish_pipeline, stage_pipeline
+from speech_enhance.hub.publishing import check_pipeline, check_repo_id, code_revision, publish_pipeline, stage_pipeline
+from speech_enhance.pending_files import write_text
+from training.config import read_yaml
+from training.evaluation.reports import Reports
 
 SAMPLES = ROOT / "samples"
 DEMO = ROOT / "docs" / "demo.png"
@@ -166,8 +167,6 @@ def report_files(about: About | MelStageAbout, results: Path) -> dict[str, Path]
 
 def whole_config(path: Path, work: Path) -> Path:
     """The file of a run's config: `path`, or, if that extends another file, one in `work` that holds both."""
-    from training.config import read_yaml
-
     if "extends" not in (yaml.safe_load(path.read_text(encoding="utf-8")) or {}):
         return path
     whole = work / "training_config.yaml"
@@ -190,9 +189,8 @@ def refresh_card(folder: Path, about: About | MelStageAbout, results: Path) -> P
     else:
         links = {"picture": link(results.resolve() / f"{about.report}.png")}
     target = folder / "README.md"
-    partial = target.with_name("README.md.partial")
-    partial.write_text(card_text(about, reports, folder, links), encoding="utf-8")
-    return partial.replace(target)
+    write_text(target, card_text(about, reports, folder, links))
+    return target
 
 
 def existing(path: Path) -> Path:
@@ -200,19 +198,6 @@ def existing(path: Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     return path
-
-
-def check_repo_id(repo_id: str) -> None:
-    """Refuse what is no `user/name`."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise ValueError(f"{repo_id!r} is no name of a repository: {error}") from None
-    if not re.fullmatch(r"[^/]+/[^/]+", repo_id):
-        raise ValueError(f"{repo_id!r} is no name of a repository; it is written user/name")
 
 
 def parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:

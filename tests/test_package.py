@@ -50,3 +50,16 @@ def test_type_checkers_see_every_public_name():
 )
 def test_places_that_pages_and_published_metrics_import_from_stay(module, name):
     assert hasattr(importlib.import_module(module), name)
+
+
+def test_cards_build_on_training_and_not_the_other_way_round():
+    """One door is left: a run with `--push_to_hub` publishes itself."""
+    folder = Path(__file__).parents[1] / "training"
+    importers = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if any(name.split(".")[0] == "model_cards" for name in names):
+                importers.add(path.relative_to(folder).as_posix())
+    assert importers == {"hub.py"}

@@ -106,7 +106,7 @@ def test_what_the_maintainers_page_names_exists():
     assert len(scripts) >= 5
     for script, arguments in scripts:
         name = script.removeprefix("-m ").replace(".", "/") + ".py" if script.startswith("-m ") else script
-        source = (ROOT / name.replace("exam.py", "exam/__main__.py")).read_text()
+        source = (ROOT / name.replace("exam.py", "exam/command.py")).read_text()
         for option in re.findall(r"(?<= )--[\w-]+", arguments):
             assert f'"{option}"' in source, f"{script} {option}"
     for link in re.findall(r"\]\((?!http)([^)#]+)", text):

@@ -12,6 +12,8 @@ import shutil
 import tarfile
 from pathlib import Path
 
+from speech_enhance.pending_files import pending_folder, remove_abandoned
+
 PIECE_BYTES = 15 * 2**20
 _CONTENTS = "pieces.json"
 
@@ -29,17 +31,15 @@ def split_folder(folder: Path, target: Path, piece_bytes: int = PIECE_BYTES) -> 
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             tar.add(path, path.relative_to(folder).as_posix())
     data = archive.getbuffer()
-    partial = target.with_name(target.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    remove_abandoned(target)
     sums = {}
-    for number, start in enumerate(range(0, len(data), piece_bytes)):
-        piece, name = data[start : start + piece_bytes], f"piece-{number:02d}"
-        (partial / name).write_bytes(piece)
-        sums[name] = hashlib.sha256(piece).hexdigest()
-    (partial / _CONTENTS).write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8")
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
+    with pending_folder(target) as partial:
+        for number, start in enumerate(range(0, len(data), piece_bytes)):
+            piece, name = data[start : start + piece_bytes], f"piece-{number:02d}"
+            (partial / name).write_bytes(piece)
+            sums[name] = hashlib.sha256(piece).hexdigest()
+        (partial / _CONTENTS).write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8")
+        shutil.rmtree(target, ignore_errors=True)
     return [target / name for name in sums]
 
 
@@ -59,11 +59,8 @@ def join_folder(pieces: Path, target: Path) -> None:
             raise ValueError(f"{pieces / name}: damaged, its SHA-256 sum is another one")
         archive.write(piece)
     archive.seek(0)
-    partial = target.with_name(target.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with tarfile.open(fileobj=archive) as tar:
+    with pending_folder(target) as partial, tarfile.open(fileobj=archive) as tar:
         tar.extractall(partial, filter="data")
-    partial.rename(target)
 
 
 def main(arguments: list[str] | None = None) -> None:

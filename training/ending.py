@@ -1,13 +1,12 @@
 """What a run says at its end: whether it helped, where the model is, and how to try it."""
 
-import json
 from pathlib import Path
 
-from speech_enhance.metrics.reference import BASIC_METRICS
 from speech_enhance.wording import counted
 
 from .config import TrainingConfig
-from .evaluation.score_tables import MEASURES
+from .evaluation.measures import BASIC_MEASURES
+from .evaluation.reports import stored_rows
 
 
 def ending(config: TrainingConfig, num_pairs: int) -> str:
@@ -16,12 +15,10 @@ def ending(config: TrainingConfig, num_pairs: int) -> str:
     lines, folder = [], Path(config.output_dir) / "pipeline"
     if num_pairs:
         steps = config.validation_steps[0]
-        entries = [json.loads(line) for line in (Path(config.output_dir) / "log.jsonl").read_text("utf-8").splitlines()]
-        names = {f"valid_{steps}_steps/{name}": MEASURES[name] for name in BASIC_METRICS}
-        scored = [entry for entry in entries if names.keys() & entry.keys()]
+        names = {f"valid_{steps}_steps/{name}": measure for name, measure in BASIC_MEASURES.items()}
+        scored = [entry for entry in stored_rows(Path(config.output_dir) / "log.jsonl") if names.keys() & entry.keys()]
         changes = [
-            f"{measure.heading.removesuffix(' (dB)')} "
-            f"{scored[0][name]:{measure.form}} → {scored[-1][name]:{measure.form}}"
+            f"{measure.name} {scored[0][name]:{measure.form}} → {scored[-1][name]:{measure.form}}"
             for name, measure in names.items()
             if name in scored[0] and name in scored[-1]
         ]

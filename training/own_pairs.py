@@ -4,7 +4,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from speech_enhance.audio.datasets import write_parquet
+from speech_enhance.audio.parquet import write_parquet
 
 from .config import TrainingConfig
 from .mixtures.sources import AudioSource, SourceConfig

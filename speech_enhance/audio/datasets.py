@@ -3,20 +3,17 @@ Datasets."""
 
 import glob
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, overload
 
 import pyarrow
 import pyarrow.parquet
 import soundfile
-from datasets import Audio, Dataset, Features, IterableDataset, concatenate_datasets, load_dataset
+from datasets import Audio, Dataset, IterableDataset, concatenate_datasets, load_dataset
 
 from .ffmpeg import CONTAINERS
-from .pending_file import PendingFile
 from .writer import FORMATS
 
-ROW_GROUP_BYTES, ROW_GROUP_ROWS = 16 << 20, 1000  # held in memory at a time
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
 
@@ -188,36 +185,3 @@ def _load_metadata(metadata: Path) -> Dataset:
             raise FileNotFoundError(f"{metadata}: names {len(missing)} files that do not exist, e.g. {missing[0]}")
         dataset = dataset.remove_columns(name).add_column(column, _undecoded(files))
     return dataset
-
-
-def write_parquet(path: Path, rows: Iterable[dict], features: Features) -> int:
-    """Write all `rows`, audio as `{"bytes": …, "path": …}`, with [`write_tables`]; returns their number."""
-    schema = features.arrow_schema
-    return write_tables(path, (pyarrow.Table.from_pylist([row], schema=schema) for row in rows), schema)
-
-
-def write_tables(path: Path, tables: Iterable[pyarrow.Table], schema: pyarrow.Schema) -> int:
-    """Write small tables of `schema`, a row or so each, to one Parquet file, which appears whole or not at all.
-
-    Returns:
-        The number of rows.
-
-    Raises:
-        OSError: if it cannot be written.
-    """
-    waiting, num_bytes, count = [], 0, 0
-    with (
-        PendingFile(path) as pending,
-        open(pending.descriptor, "wb", closefd=False) as file,
-        pyarrow.parquet.ParquetWriter(file, schema) as writer,
-    ):
-        for table in tables:
-            waiting.append(table)
-            count += table.num_rows
-            num_bytes += table.nbytes
-            if num_bytes >= ROW_GROUP_BYTES or len(waiting) == ROW_GROUP_ROWS:
-                writer.write_table(pyarrow.concat_tables(waiting))
-                waiting, num_bytes = [], 0
-        if waiting:
-            writer.write_table(pyarrow.concat_tables(waiting))
-    return count

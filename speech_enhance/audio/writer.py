@@ -10,11 +10,11 @@ from typing import Literal, cast
 
 import numpy as np
 
+from ..pending_files import PendingFile
 from . import ffmpeg
 from .block_encodings import comes_back, unit_samples
 from .channel_layouts import in_vorbis_order, layouts_of_format, mask_of, name_of, read_wav_mask, write_wav_mask
 from .files import AudioFileError, AudioReader, reason
-from .pending_file import PendingFile
 
 FORMATS = {
     ".aif": ("AIFF", None),

@@ -4,15 +4,14 @@ import contextlib
 import errno
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..audio.pending_file import PendingFile
 from ..jobs.file import UserError, first_line
+from ..pending_files import pending_folder, write_text
 from ..wording import counted
 from .shard import EnhancedRow
 
@@ -55,8 +54,7 @@ class CorpusOutput:
             for folder in (self.shard_path(0).parent, self.report_path(0).parent):
                 folder.mkdir(parents=True, exist_ok=True)
             if not path.exists():
-                with PendingFile(path) as pending, open(pending.descriptor, "w", closefd=False) as file:
-                    json.dump(facts, file, indent=1)
+                write_text(path, json.dumps(facts, indent=1))
             begun = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{self.folder}: cannot be used ({first_line(error)})") from error
@@ -100,7 +98,7 @@ class CorpusOutput:
         """
         from pyarrow import ArrowException
 
-        from ..audio.datasets import write_tables
+        from ..audio.parquet import write_tables
 
         path, report = self.shard_path(shard), []
 
@@ -112,7 +110,8 @@ class CorpusOutput:
 
         try:
             if self.layout == "audiofolder":
-                with _pending_folder(path) as folder:
+                # Another process may have been faster, with the same shard.
+                with contextlib.suppress(FileExistsError), pending_folder(path) as folder:
                     tables = (columns.table(row, _store(row, folder)) for row in reported())
                     write_tables(folder / "metadata.parquet", tables, columns.schema)
             else:
@@ -158,8 +157,7 @@ def totals(report: list[dict]) -> str:
 
 def write_lines(path: Path, lines: list[dict]) -> None:
     """JSON lines, a file that appears whole or not at all."""
-    with PendingFile(path) as pending, open(pending.descriptor, "w", encoding="utf-8", closefd=False) as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def _same(name: str, begun, value) -> bool:
@@ -182,19 +180,3 @@ def _store(row: EnhancedRow, folder: Path) -> str | None:
     shutil.copyfile(row.sound, folder / name)  # not its permissions, which some file systems refuse
     row.sound.unlink()
     return name
-
-
-@contextlib.contextmanager
-def _pending_folder(path: Path) -> Iterator[Path]:
-    """A hidden folder beside `path` that gets its name when the block ends well, unless another process was faster."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
-    partial.mkdir()
-    try:
-        yield partial
-        try:
-            os.rename(partial, path)
-        except OSError:
-            if not path.exists():
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -1,6 +1,7 @@
 """From a trained folder to a Hub repository: check, stage, upload. What the card says is `model_cards/`' business."""
 
 import json
+import re
 import shutil
 import sys
 import time
@@ -59,6 +60,23 @@ def publish_pipeline(
 def code_revision(revision: str) -> str:
     """Branch of the loader code that belongs to a branch of the model."""
     return CODE_REVISION if revision == "main" else f"{revision}-{CODE_REVISION}"
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Refuse what is no `user/name`.
+
+    Raises:
+        ValueError: saying what is wrong with it.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ValueError(f"{repo_id!r} is no name of a repository: {error}") from None
+    if not re.fullmatch(r"[^/]+/[^/]+", repo_id):
+        raise ValueError(f"{repo_id!r} is no name of a repository; it is written user/name")
 
 
 def check_pipeline(folder: str | Path):

@@ -13,9 +13,9 @@ import numpy as np
 
 from ..audio.excerpts import Excerpt, excerpt_with_speech
 from ..audio.files import AudioFileError, AudioReader, open_audio, reason
-from ..audio.pending_file import PendingFile
 from ..audio.removed_sound import with_removed
 from ..audio.writer import AudioWriter
+from ..pending_files import PendingFile
 from ..pictures.strips import Strip
 
 if TYPE_CHECKING:

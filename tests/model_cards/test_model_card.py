@@ -12,11 +12,12 @@ from huggingface_hub import ModelCard
 
 from model_cards.about import About, load_about
 from model_cards.card import render
-from model_cards.figures import Reports, main_system, number, scheduler_findings, speed_findings
+from model_cards.figures import main_system, number, scheduler_findings, speed_findings
 from model_cards.mel_stage import MelStageAbout
 from model_cards.publish import BASE_ABOUT, BASE_RESULTS, OWN, main, publish_model
 from speech_enhance import DEFAULT_CHECKPOINT, MEL_STAGE_CHECKPOINT, PRESETS, SCHEDULERS
 from speech_enhance.hub.publishing import check_card, check_pipeline
+from training.evaluation.reports import Reports
 
 ASSETS = {name: f"files/{name}" for name in ("picture", "demo", "noisy", "enhanced", "clean", "schedulers")}
 

@@ -7,8 +7,8 @@ from hub_client import client, command
 from hub_store import front_matter
 from training_runs import tiny_config
 
+from model_cards.trained_run import check_push
 from training.config import load_config
-from training.hub import check_push
 
 
 @pytest.mark.slow

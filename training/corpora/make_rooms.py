@@ -15,7 +15,7 @@ import numpy as np
 from datasets import Audio, Features, Value
 from tqdm.auto import tqdm
 
-from speech_enhance.audio.datasets import write_parquet
+from speech_enhance.audio.parquet import write_parquet
 from training.corpora.shards import flac
 from training.mixtures.rooms import LONGEST_DECAY, LONGEST_DISTANCE, SHORTEST_DECAY, simulate_room
 

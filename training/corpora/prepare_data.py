@@ -24,6 +24,7 @@ from training.config import read_config
 from training.corpora.cleaning import dynamic_range_db, pieces, trim_gated_silence
 from training.corpora.recordings import CorpusConfig, Recording, recordings, sides
 from training.corpora.shards import ShardWriter, flac
+from training.evaluation.reports import table
 from training.mixtures.sources import AudioSource, SourceConfig
 from training.pairs.making import PairsConfig, Talkers, pair_features, pair_rows
 
@@ -161,12 +162,12 @@ def describe(summary: dict, skipped: dict[str, Counter], num_pairs: int, seed: i
         "",
         f"Made by `training/corpora/prepare_data.py` with seed {seed}: {SAMPLING_RATE} Hz mono, FLAC in Parquet.",
         "",
-        "| kind | split | corpus | licence | rows | hours | talkers |",
-        "|---|---|---|---|---|---|---|",
     ]
+    cells = []
     for key, entry in sorted(summary.items(), key=lambda item: (item[0][0] != "speech", item[0])):
         talkers = len(entry["speakers"]) or "–"
-        lines.append(f"| {' | '.join(key)} | {entry['rows']} | {entry['seconds'] / 3600:.2f} | {talkers} |")
+        cells.append([*key, entry["rows"], f"{entry['seconds'] / 3600:.2f}", talkers])
+    lines += table(["kind", "split", "corpus", "licence", "rows", "hours", "talkers"], cells)
     lines += ["", f"`pairs-valid`: {num_pairs} mixtures of the valid speech and noise, under the licences of both."]
     left_out = [f"{corpus}: {count} {reason}" for corpus, counts in skipped.items() for reason, count in counts.items()]
     return "\n".join([*lines, "", f"Left out: {'; '.join(left_out) or 'nothing'}.", ""])

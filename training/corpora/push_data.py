@@ -18,6 +18,8 @@ from datasets.exceptions import DatasetsError
 from huggingface_hub import DatasetCard, HfApi
 from huggingface_hub.errors import HTTPError
 
+from training.evaluation.reports import table
+
 KINDS = ("speech", "noise", "pairs")
 SPLITS = {"train": "train", "valid": "validation"}
 
@@ -66,8 +68,8 @@ def licence_table(parts: dict[tuple[str, str], Dataset]) -> list[str]:
             total = totals[kind, split, corpus, licence]
             total[0] += 1
             total[1] += (columns["duration"][index] or 0.0) / 3600 if columns["duration"] else 0.0
-    lines = ["| configuration | split | corpus | licence | rows | hours |", "|---|---|---|---|---|---|"]
-    return lines + [f"| {' | '.join(key)} | {rows} | {hours:.2f} |" for key, (rows, hours) in totals.items()]
+    cells = [[*key, rows, f"{hours:.2f}"] for key, (rows, hours) in totals.items()]
+    return table(["configuration", "split", "corpus", "licence", "rows", "hours"], cells)
 
 
 def card_text(repo: str, parts: dict[tuple[str, str], Dataset]) -> str:

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow
-import pyarrow.parquet
 import soundfile
 from datasets import Features
 
-ROW_GROUP_BYTES = 16 << 20  # held in memory at a time
+from speech_enhance.audio.parquet import RowGroups
 
 
 def flac(audio: np.ndarray, sampling_rate: int, name: str, subtype: str = "PCM_16") -> dict:
@@ -30,39 +29,30 @@ class ShardWriter:
     """
 
     def __init__(self, folder: Path, stem: str, features: Features, max_bytes: int):
-        self.folder, self.stem, self.features, self.max_bytes = folder, stem, features, max_bytes
+        self.folder, self.stem, self.max_bytes = folder, stem, max_bytes
+        self._schema = features.arrow_schema
         self._files: list[Path] = []
-        self._writer: pyarrow.parquet.ParquetWriter | None = None
-        self._rows: list[dict] = []
-        self._pending_bytes = self._shard_bytes = 0
+        self._shard: RowGroups | None = None
+        self._shard_bytes = 0
 
     def write(self, row: dict) -> None:
         """Add a row, whose audio entries are of [`flac`]."""
-        self._rows.append(row)
-        self._pending_bytes += sum(len(value["bytes"]) for value in row.values() if isinstance(value, dict))
-        if self._pending_bytes >= min(ROW_GROUP_BYTES, self.max_bytes - self._shard_bytes):
-            self._flush()
+        if self._shard is None:
+            self._files.append(self.folder / f"{self.stem}-{len(self._files):05d}.partial")
+            self._shard = RowGroups(self._files[-1], self._schema, max_tables=None, contiguous=True)
+        num_bytes = sum(len(value["bytes"]) for value in row.values() if isinstance(value, dict))
+        self._shard.write(pyarrow.Table.from_pylist([row], schema=self._schema), num_bytes)
+        self._shard_bytes += num_bytes
+        if self._shard_bytes >= self.max_bytes:
+            self._finish_shard()
 
     def close(self) -> list[Path]:
         """Finish the last file and number all; no rows, no file."""
-        self._flush()
         self._finish_shard()
         names = [f"{self.stem}-{index:05d}-of-{len(self._files):05d}.parquet" for index in range(len(self._files))]
         return [file.rename(self.folder / name) for file, name in zip(self._files, names, strict=True)]
 
-    def _flush(self) -> None:
-        if not self._rows:
-            return
-        if self._writer is None:
-            self._files.append(self.folder / f"{self.stem}-{len(self._files):05d}.partial")
-            self._writer = pyarrow.parquet.ParquetWriter(self._files[-1], self.features.arrow_schema)
-        self._writer.write_table(pyarrow.Table.from_pylist(self._rows, schema=self.features.arrow_schema))
-        self._shard_bytes += self._pending_bytes
-        self._rows, self._pending_bytes = [], 0
-        if self._shard_bytes >= self.max_bytes:
-            self._finish_shard()
-
     def _finish_shard(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        self._writer, self._shard_bytes = None, 0
+        if self._shard is not None:
+            self._shard.close()
+        self._shard, self._shard_bytes = None, 0

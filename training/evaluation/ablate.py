@@ -11,7 +11,6 @@ multiply-adds, so the runs of a plan may be made on different machines, busy or 
 
 import argparse
 import copy
-import json
 import shutil
 import subprocess
 import sys
@@ -30,9 +29,10 @@ from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.models.schedulers import training_scheduler
 from training.bounds import COUNT, SEED, check_numbers
 from training.config import TrainingConfig, load_config, read_config, read_yaml
-from training.evaluation.compare_schedulers import FIRST, QUALITY, mean, measure
+from training.evaluation.compare_schedulers import FIRST, mean, measure
+from training.evaluation.measures import BASIC_MEASURES, Measure
 from training.evaluation.paired_table import paired_tables, score_sets
-from training.evaluation.reports import write_report
+from training.evaluation.reports import append_row, stored_rows, table, write_report
 from training.validation import Pair, load_pairs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,7 +142,7 @@ def score_model(folder: Path, pairs: list[Pair], base: TrainingConfig) -> dict[s
     pipeline = SpeechEnhancementPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     one_step = measure(pipeline, FIRST, pairs)
-    scores = {name: mean(one_step, name) for name in QUALITY}
+    scores = {name: mean(one_step, name) for name in BASIC_MEASURES}
     four_steps = mean(measure(pipeline, replace(FIRST, num_inference_steps=4), pairs))
     return scores | {"relative_cost": relative_cost(pipeline, base, pairs), "pesq_4_steps": four_steps}
 
@@ -173,10 +173,9 @@ def run_plan(plan: AblationPlan, stored: Path, train: bool = True, seeds: list[i
     without `train`; all runs of the plan."""
     common = plan.common | {"max_minutes": None, "validation_pairs": None, "checkpoint_every": 0}
     base = variant_config(read_yaml(plan.config), common)
-    rows = [json.loads(line) for line in stored.read_text(encoding="utf-8").splitlines()] if stored.exists() else []
     rows = [
         row
-        for row in rows
+        for row in stored_rows(stored)
         if row["changes"] == plan.variants.get(row["variant"])
         and row["common"] == common
         and row["budget"] == plan.steps
@@ -200,9 +199,7 @@ def run_plan(plan: AblationPlan, stored: Path, train: bool = True, seeds: list[i
             row |= {"steps": steps, "windows": steps * configs[name].batch_size}
             model = Path(folder) / "pipeline"
             rows.append(row | (score_on_sets(model, sets, plan) if sets else score_model(model, pairs, first)))
-            stored.parent.mkdir(parents=True, exist_ok=True)
-            with open(stored, "a", encoding="utf-8") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
+            append_row(stored, rows[-1])
     return rows
 
 
@@ -244,13 +241,15 @@ def paired_report(runs: dict[str, list[dict]], plan: AblationPlan) -> list[str]:
         "if it lies on "
         "the same side of 0 for every seed.",
         "",
-        "| variant | changes | optimiser steps | windows |",
-        "|---|---|---|---|",
     ]
-    for name, rows in runs.items():
-        changes = ", ".join(f"{key}: {value}" for key, value in plan.variants[name].items())
-        lines.append(f"| {name} | {changes} | {rows[0]['steps']} | {rows[0]['windows']} |")
+    cells = [[name, described(plan, name), rows[0]["steps"], rows[0]["windows"]] for name, rows in runs.items()]
+    lines += table(["variant", "changes", "optimiser steps", "windows"], cells)
     return lines + paired_tables(runs, first)
+
+
+def described(plan: AblationPlan, variant: str) -> str:
+    """What a variant changes."""
+    return ", ".join(f"{key}: {value}" for key, value in plan.variants[variant].items())
 
 
 def spread_report(by_name: dict[str, list[dict]], plan: AblationPlan) -> list[str]:
@@ -265,16 +264,16 @@ def spread_report(by_name: dict[str, list[dict]], plan: AblationPlan) -> list[st
         "where it is larger "
         "than the largest difference between two seeds of one variant.",
         "",
-        "| variant | changes | steps | windows | PESQ | ESTOI | SI-SDR (dB) | PESQ, 4 steps | time |",
-        "|---|---|---|---|---|---|---|---|---|",
     ]
-    forms = {"pesq": ".3f", "estoi": ".4f", "si_sdr": ".2f", "pesq_4_steps": ".3f"}
+    measures = BASIC_MEASURES | {"pesq_4_steps": Measure("PESQ, 4 steps", 2)}
+    forms = {name: measure.fine_form for name, measure in measures.items()}
     spread = {
         name: max(np.ptp([row[name] for row in runs]) for runs in by_name.values() if np.isfinite(runs[0][name]))
         for name in forms
     }
+    rows = []
     for name, runs in by_name.items():
-        cells = []
+        cells = [name, described(plan, name), runs[0]["steps"], runs[0]["windows"]]
         for score, form in forms.items():
             average, base = (np.mean([row[score] for row in group]) for group in (runs, by_name[first]))
             if not np.isfinite(average):
@@ -283,12 +282,11 @@ def spread_report(by_name: dict[str, list[dict]], plan: AblationPlan) -> list[st
             mark = "**" if abs(average - base) > spread[score] else ""
             difference = f" ({mark}{average - base:+{form}}{mark})" if name != first else ""
             cells.append(f"{average:{form}}{difference}")
-        changes = ", ".join(f"{key}: {value}" for key, value in plan.variants[name].items())
-        size = f"{runs[0]['steps']} | {runs[0]['windows']}"
         cost = np.mean([row["relative_cost"] for row in runs])
-        lines.append(f"| {name} | {changes} | {size} | {' | '.join(cells)} | {cost:.2f} |")
+        rows.append([*cells, f"{cost:.2f}"])
+    headings = ["variant", "changes", "steps", "windows", *(measure.heading for measure in measures.values()), "time"]
     spreads = ", ".join(f"{score} {value:{forms[score]}}" for score, value in spread.items())
-    return [*lines, "", f"Largest difference between two seeds: {spreads}."]
+    return [*lines, *table(headings, rows), "", f"Largest difference between two seeds: {spreads}."]
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.evaluation.reports import write_report
+from training.evaluation.reports import table, write_report
 
 SECONDS = 60.0
 LENGTHS = (10, 60, 600, 3600)
@@ -154,26 +154,28 @@ def markdown(results: dict) -> str:
     lines = [
         f"# Benchmark ({results['machine']})",
         "",
-        "| preset | scheduler | steps | estimates | real-time factor | slowest run | with ONNX Runtime | slowest run |",
-        "|---|---|---|---|---|---|---|---|",
     ]
+    rows = []
     for name, row in results["real_time_factor"]["torch"].items():
-        onnx = results["real_time_factor"]["onnx"][name]
-        lines.append(
-            f"| {name} | {row['scheduler']} | {row['num_inference_steps']} | {row['num_estimates']} "
-            f"| {row['real_time_factor']:.3f} | {row['slowest']:.3f} | {onnx['real_time_factor']:.3f} | "
-            f"{onnx['slowest']:.3f} |"
-        )
+        setting = [row[key] for key in ("scheduler", "num_inference_steps", "num_estimates")]
+        factors = [
+            f"{item[key]:.3f}"
+            for item in (row, results["real_time_factor"]["onnx"][name])
+            for key in ("real_time_factor", "slowest")
+        ]
+        rows.append([name, *setting, *factors])
+    measured = ["real-time factor", "slowest run", "with ONNX Runtime", "slowest run"]
+    lines += table(["preset", "scheduler", "steps", "estimates", *measured], rows)
     headings = {
         "real_time_factor_by_seconds": "seconds of audio",
         "real_time_factor_by_window_batch_size": "windows in a batch, 60 s",
     }
     for heading, factors in ((headings[name], results[name]) for name in headings if name in results):
-        lines += ["", f"| {heading} | {' | '.join(map(str, factors))} |", "|---" * (len(factors) + 1) + "|"]
-        lines += [f"| real-time factor, `balanced` | {' | '.join(f'{value:.3f}' for value in factors.values())} |"]
+        row = ["real-time factor, `balanced`", *(f"{value:.3f}" for value in factors.values())]
+        lines += ["", *table([heading, *factors], [row])]
     if memory := results.get("peak_memory_mb"):
-        lines += ["", "| file | peak memory of the command, `balanced` |", "|---|---|"]
-        lines += [f"| {name} | {value:.0f} MB |" for name, value in memory.items()]
+        rows = [[name, f"{value:.0f} MB"] for name, value in memory.items()]
+        lines += ["", *table(["file", "peak memory of the command, `balanced`"], rows)]
     return "\n".join(lines) + "\n"
 
 

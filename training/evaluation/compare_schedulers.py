@@ -17,14 +17,14 @@ from speech_enhance.metrics.reference import mean_score, pesq, score
 from speech_enhance.models.schedulers import PRESETS, SCHEDULERS, Preset, make_scheduler
 from speech_enhance.wording import counted
 from training.evaluation.bootstrap import bootstrap_gain
-from training.evaluation.reports import write_report
+from training.evaluation.measures import BASIC_MEASURES
+from training.evaluation.reports import append_row, stored_rows, table, write_report
 from training.validation import Pair, load_pairs
 
 STEPS = (1, 2, 4, 8, 16, 30)
 AVERAGED = tuple(
     Preset("ddim", *setting) for setting in ((1, 2), (1, 3), (1, 4), (1, 6), (1, 9), (1, 12), (1, 16), (2, 2), (4, 4))
 )
-QUALITY = ("pesq", "estoi", "si_sdr")
 FIRST = Preset("ddim", 1, 1)
 PRESET_EVALUATIONS = {"balanced": 4, "best": 16}
 
@@ -48,18 +48,17 @@ def measure(pipeline, setting: Preset, pairs: list[Pair], dereverb: float = 0.0)
         "evaluations": len(timesteps) * setting.num_estimates,
         "real_time_factor": seconds / (sum(len(pair.noisy) for pair in pairs) / rate),
         "files": [
-            {"id": pair.id} | score(output, pair.clean, QUALITY) for output, pair in zip(outputs, pairs, strict=True)
+            {"id": pair.id} | score(output, pair.clean, tuple(BASIC_MEASURES))
+            for output, pair in zip(outputs, pairs, strict=True)
         ],
     }
 
 
 def measure_all(pipeline, settings: list[Preset], pairs: list[Pair], partial: Path | None) -> list[dict]:
     """Rows of all settings; those that `partial` holds already are not measured again."""
-    rows = []
-    if partial and partial.exists():
-        rows = [json.loads(line) for line in partial.read_text(encoding="utf-8").splitlines()]
-        if any([file["id"] for file in row["files"]] != [pair.id for pair in pairs] for row in rows):
-            raise ValueError(f"{partial} holds scores of other files; delete it to begin anew")
+    rows = stored_rows(partial)
+    if any([file["id"] for file in row["files"]] != [pair.id for pair in pairs] for row in rows):
+        raise ValueError(f"{partial} holds scores of other files; delete it to begin anew")
     done = {setting_of(row) for row in rows}
     if len(done) < len(settings):
         measure(pipeline, settings[0], pairs[:2])  # warm-up
@@ -70,9 +69,7 @@ def measure_all(pipeline, settings: list[Preset], pairs: list[Pair], partial: Pa
         print(f"… {label(row)}: {row['real_time_factor']:.3f} × real time", file=sys.stderr)
         rows.append(row)
         if partial:
-            partial.parent.mkdir(parents=True, exist_ok=True)
-            with open(partial, "a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            append_row(partial, row)
     return rows
 
 
@@ -136,39 +133,36 @@ def pareto_front(rows: list[dict]) -> list[dict]:
 def markdown(rows: list[dict], presets: dict[str, Preset], title: str) -> str:
     """Tables scheduler × steps of every measure, then the presets and what each gains over the one before."""
     lines = [f"# {title}", ""]
-    formats = {"pesq": ("PESQ", ".2f"), "estoi": ("ESTOI", ".3f"), "si_sdr": ("SI-SDR (dB)", ".1f")}
-    for name, (heading, form) in formats.items():
-        lines += [f"## {heading}", "", *_table(rows, lambda row, n=name, f=form: f"{mean(row, n):{f}}")]
+    for name, measure in BASIC_MEASURES.items():
+        lines += [f"## {measure.heading}", "", *_table(rows, lambda row, n=name, m=measure: f"{mean(row, n):{m.form}}")]
     lines += [
         "## Real-time factor (evaluations of the network)",
         "",
         *_table(rows, lambda row: f"{row['real_time_factor']:.3f} ({row['evaluations']})"),
         "## Averaged estimates, and the presets that follow",
         "",
-        "| setting | preset | evaluations | real-time factor | PESQ | PESQ over DDIM, 1 step |",
-        "|---|---|---|---|---|---|",
     ]
     by_setting = {setting_of(row): row for row in rows}
     base = by_setting[FIRST]
     names = {setting: [name for name, preset in presets.items() if preset == setting] for setting in by_setting}
+    cells = []
     for setting, row in by_setting.items():
         if names[setting] or setting.num_estimates > 1 or setting.scheduler == "ddim":
             gain = bootstrap_gain(scores(row), scores(base))
-            lines.append(
-                f"| {label(row)} | {', '.join(names[setting])} | {row['evaluations']} | "
-                f"{row['real_time_factor']:.3f} | "
-                f"{mean(row):.3f} | {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] |"
-            )
+            cost = [row["evaluations"], f"{row['real_time_factor']:.3f}"]
+            scored = [f"{mean(row):.3f}", f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"]
+            cells.append([label(row), ", ".join(names[setting]), *cost, *scored])
+    headings = ["setting", "preset", "evaluations", "real-time factor", "PESQ", "PESQ over DDIM, 1 step"]
+    lines += table(headings, cells)
     return "\n".join(lines) + "\n"
 
 
 def _table(rows: list[dict], cell) -> list[str]:
     cells = {(row["scheduler"], row["num_inference_steps"]): cell(row) for row in rows if row["num_estimates"] == 1}
     steps = sorted({key[1] for key in cells})
-    lines = [f"| scheduler | {' | '.join(counted(n, 'step') for n in steps)} |", "|---" * (len(steps) + 1) + "|"]
-    for scheduler in dict.fromkeys(key[0] for key in cells):
-        lines.append(f"| {scheduler} | {' | '.join(cells.get((scheduler, n), '–') for n in steps)} |")
-    return [*lines, ""]
+    schedulers = dict.fromkeys(key[0] for key in cells)
+    body = [[scheduler, *(cells.get((scheduler, n), "–") for n in steps)] for scheduler in schedulers]
+    return [*table(["scheduler", *(counted(n, "step") for n in steps)], body), ""]
 
 
 def _points(rows: list[dict]) -> tuple[list[float], list[float]]:

@@ -14,13 +14,13 @@ Writes OUTPUT.json (every file) and OUTPUT.md (means), and prints the latter.
 
 import argparse
 from collections.abc import Callable
-from dataclasses import asdict
 
 import numpy as np
 
 from training.evaluation.bootstrap import bootstrap_mean
 from training.evaluation.components import STEP_DB, component_levels_db, gain_steps_db
-from training.evaluation.reports import write_report
+from training.evaluation.reports import table, write_report
+from training.evaluation.score_tables import with_interval
 from training.evaluation.systems import SAMPLING_RATE, add_arguments, load_measured
 from training.mixtures.loading import decode
 from training.validation import Pair
@@ -80,12 +80,12 @@ def measures(pairs: list[Pair]) -> tuple[Callable[[Pair, np.ndarray], dict], str
 def markdown(rows: list[dict], group: str, headings: dict[str, str], data: str) -> str:
     """Means of all files and of every group, with their intervals."""
     lines = [f"# {data}", "", "Means over files, with the 95 % interval of a bootstrap over files.", ""]
-    lines += [f"| {group.replace('_', ' ')} | {' | '.join(headings.values())} |", "|---" * (len(headings) + 1) + "|"]
+    cells = []
     for name in ["all", *sorted({row[group] for row in rows})]:
         chosen = [row for row in rows if name in ("all", row[group])]
-        means = [asdict(bootstrap_mean([row[measure] for row in chosen])) for measure in headings]
-        cells = [f"{mean['mean']:.1f} [{mean['low']:.1f}, {mean['high']:.1f}]" for mean in means]
-        lines.append(f"| {name} ({len(chosen)} files) | {' | '.join(cells)} |")
+        means = [bootstrap_mean([row[measure] for row in chosen]) for measure in headings]
+        cells.append([f"{name} ({len(chosen)} files)", *(with_interval(mean, ".1f") for mean in means)])
+    lines += table([group.replace("_", " "), *headings.values()], cells)
     return "\n".join(lines) + "\n"
 
 

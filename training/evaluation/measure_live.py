@@ -18,7 +18,6 @@ OUTPUT.md, and prints the latter.
 import argparse
 import hashlib
 import itertools
-import json
 import statistics
 import sys
 import time
@@ -30,7 +29,8 @@ import torch
 from speech_enhance import LATENCIES, LiveTiming, SpeechEnhancementPipeline
 from speech_enhance.metrics.reference import BASIC_METRICS, mean_score
 from training import validation
-from training.evaluation.reports import write_report
+from training.evaluation.measures import BASIC_MEASURES, headings
+from training.evaluation.reports import append_row, stored_rows, table, write_report
 from training.validation import Pair
 
 LOOK_AHEADS_MS = (0, 32, 64, 96, 128, 192, 256, 320)
@@ -106,9 +106,7 @@ class Rows:
 
     def __init__(self, path: Path | None, model: str):
         self._path, self._model = path, model
-        lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
-        rows = [json.loads(line) for line in lines]
-        self.rows = {(row["id"], row["timing"]): row for row in rows if row["model"] == model}
+        self.rows = {(row["id"], row["timing"]): row for row in stored_rows(path) if row["model"] == model}
 
     def add(self, pair: Pair, timing: str, output: np.ndarray) -> None:
         """Score an output."""
@@ -116,9 +114,7 @@ class Rows:
         row = {"model": self._model, "id": pair.id, "timing": timing, **scores}
         self.rows[pair.id, timing] = row
         if self._path:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            append_row(self._path, row)
 
     def means(self, pairs: list[Pair], timing: str) -> dict[str, float]:
         """Mean of every metric over the pairs."""
@@ -199,11 +195,11 @@ def add_load(pipeline: SpeechEnhancementPipeline, facts: list[dict], threads: li
 def markdown(facts: list[dict], title: str, threads: list[int]) -> str:
     """Table of all timings, and what the presets are and would be."""
     heads = ["window (ms)", "interval (ms)", "look-ahead (ms)", "delay (ms)", "at 48 kHz (ms)", "computing"]
-    heads += [f"load, {number} threads" for number in threads] + ["PESQ", "ESTOI", "SI-SDR (dB)"]
-    lines = [f"# Delay, computing and quality of the live way, on {title}", "", f"| {' | '.join(heads)} |"]
-    lines.append("|---" * len(heads) + "|")
-    scores = lambda row: [f"{row['pesq']:.2f}", f"{row['estoi']:.3f}", f"{row['si_sdr']:.1f}"]  # noqa: E731
+    heads += [*(f"load, {number} threads" for number in threads), *headings(BASIC_MEASURES)]
+    lines = [f"# Delay, computing and quality of the live way, on {title}", ""]
+    rows = []
     for row in facts:
+        scores = [f"{row[name]:{measure.form}}" for name, measure in BASIC_MEASURES.items()]
         if "way" in row:
             name = {"untouched": "untouched", "file": "a file, `--preset fast`"}[row["way"]]
             cells = [name, *[""] * (4 + len(threads)), "" if row["way"] == "untouched" else "1.0"]
@@ -211,8 +207,9 @@ def markdown(facts: list[dict], title: str, threads: list[int]) -> str:
             cells = [f"{row[name]:g}" for name in ("window_ms", "interval_ms", "look_ahead_ms")]
             cells += [f"{row['delay_ms']:.0f}", f"{row['delay_48khz_ms']:.0f}", f"{row['computing']:.1f}"]
             cells += [f"{row[f'load_{number}']:.2f}" for number in threads]
-        lines.append(f"| {' | '.join(cells + scores(row))} |")
+        rows.append(cells + scores)
     lines += [
+        *table(heads, rows),
         "",
         "By the rule of this script (`choose`), the presets would be, and are now (look-ahead/interval/window in ms):",
         "",

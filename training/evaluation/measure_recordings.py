@@ -9,7 +9,8 @@ import argparse
 
 import numpy as np
 
-from training.evaluation.reports import write_report
+from training.evaluation.reports import table, write_report
+from training.mixtures.filters import brick_wall
 from training.validation import Pair, add_arguments, load_measured
 
 FRAME = 512
@@ -48,25 +49,19 @@ def upper_band_change_db(
 
     generator = np.random.default_rng(seed)
     wide = soxr.resample(np.concatenate([clean, np.zeros(2 * 16000, np.float32)]), 16000, WIDE_RATE)
-    envelope = np.sqrt(np.convolve(np.square(band(wide, 4000, 7500)), np.full(960, 1 / 960), mode="same"))
+    power = np.square(brick_wall(wide, WIDE_RATE, 4000, 7500))
+    envelope = np.sqrt(np.convolve(power, np.full(960, 1 / 960), mode="same"))
     white = generator.standard_normal((2, len(wide)))
-    air = 0.5 * envelope * band(white[0], 9000, 20000)
-    hiss = 0.003 * (white[1] if lowest_hiss is None else band(white[1], lowest_hiss, WIDE_RATE))
+    air = 0.5 * envelope * brick_wall(white[0], WIDE_RATE, 9000, 20000)
+    hiss = 0.003 * (white[1] if lowest_hiss is None else brick_wall(white[1], WIDE_RATE, lowest_hiss, WIDE_RATE))
     recording = (wide + air + hiss).astype(np.float32)
     enhanced = pipeline(recording, WIDE_RATE).audios
     frame = 3 * FRAME
     level = frame_power(envelope, frame)
     in_pause = np.arange(len(level)) * frame > len(recording) - 1.5 * WIDE_RATE
     places = {"speech": level > level.max() * 0.03, "pauses": in_pause}
-    before, after = (frame_power(band(audio, 9000, 20000), frame) for audio in (recording, enhanced))
+    before, after = (frame_power(brick_wall(audio, WIDE_RATE, 9000, 20000), frame) for audio in (recording, enhanced))
     return {name: decibel(after[where].sum() / before[where].sum()) for name, where in places.items()}
-
-
-def band(audio: np.ndarray, low: float, high: float) -> np.ndarray:
-    """The part of a recording at 48 kHz between two frequencies."""
-    spectrum = np.fft.rfft(audio)
-    frequency = np.fft.rfftfreq(len(audio), 1 / WIDE_RATE)
-    return np.fft.irfft(np.where((frequency >= low) & (frequency < high), spectrum, 0), len(audio))
 
 
 def border_steps_db(pipeline, audio: np.ndarray) -> dict[str, float]:
@@ -115,8 +110,6 @@ def markdown(results: dict, data: str) -> str:
     lines = [
         f"# What happens beside the noise, on {data}",
         "",
-        "| measure | mean | range over files |",
-        "|---|---|---|",
     ]
     rows = {
         "level of enhanced speech over the clean one, speech-active frames, noise at 10 dB SNR": level,
@@ -125,10 +118,14 @@ def markdown(results: dict, data: str) -> str:
         "the same with hiss above 9 kHz only, air in speech": hiss["speech"],
         "the same with hiss above 9 kHz only, hiss in pauses": hiss["pauses"],
     }
-    lines += [f"| {name} | {v.mean():+.1f} dB | {v.min():+.1f} to {v.max():+.1f} dB |" for name, v in rows.items()]
-    lines += ["", "| mean step of the gain between 32 ms frames | where windows overlap | elsewhere |", "|---|---|---|"]
-    for name, row in results["border_steps_db"].items():
-        lines.append(f"| {name} | {row['borders']:.2f} dB | {row['inside']:.2f} dB |")
+    cells = [[name, f"{v.mean():+.1f} dB", f"{v.min():+.1f} to {v.max():+.1f} dB"] for name, v in rows.items()]
+    lines += table(["measure", "mean", "range over files"], cells)
+    steps = [
+        [name, f"{row['borders']:.2f} dB", f"{row['inside']:.2f} dB"]
+        for name, row in results["border_steps_db"].items()
+    ]
+    headings = ["mean step of the gain between 32 ms frames", "where windows overlap", "elsewhere"]
+    lines += ["", *table(headings, steps)]
     return "\n".join(lines) + "\n"
 
 

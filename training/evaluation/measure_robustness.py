@@ -19,7 +19,8 @@ import numpy as np
 
 from speech_enhance.metrics.reference import BASIC_METRICS, mean_score
 from training.evaluation.measure_recordings import active_frames, decibel, frame_power
-from training.evaluation.reports import write_report
+from training.evaluation.measures import BASIC_MEASURES, Measure
+from training.evaluation.reports import table, write_report
 from training.evaluation.systems import SAMPLING_RATE, System, add_arguments, load_measured
 from training.mixtures.augment import active_rms
 from training.validation import Pair
@@ -50,12 +51,9 @@ EVENTS = {
     "offset of .02": Event(offset=0.02),
     "offset of .1": Event(offset=0.1),
 }
-MEASURES = {
-    "pesq": ("PESQ", ".2f"),
-    "estoi": ("ESTOI", ".3f"),
-    "si_sdr": ("SI-SDR (dB)", ".1f"),
-    "level_change_db": ("level of the speech (dB)", "+.1f"),
-    "offset": ("offset left", ".4f"),
+MEASURES = BASIC_MEASURES | {
+    "level_change_db": Measure("level of the speech", 1, "dB", signed=True),
+    "offset": Measure("offset left", 4),
 }
 
 
@@ -106,12 +104,13 @@ def measure_all(system: System, pairs: list[Pair]) -> dict[str, list[dict]]:
 def markdown(results: dict[str, list[dict]], data: str) -> str:
     """Means over files, and the lowest SI-SDR against that without the event."""
     lines = [f"# What loud events and offsets leave of speech, on {data}", ""]
-    headings = [heading for heading, _ in MEASURES.values()]
-    lines += [f"| event | {' | '.join(headings)} | largest loss of SI-SDR (dB) |", "|---" * (len(MEASURES) + 2) + "|"]
-    for name, rows in results.items():
-        cells = [f"{mean_score([row[measure] for row in rows]):{form}}" for measure, (_, form) in MEASURES.items()]
+    body = []
+    for event, rows in results.items():
+        cells = [f"{mean_score([row[name] for row in rows]):{measure.form}}" for name, measure in MEASURES.items()]
         losses = [alone["si_sdr"] - row["si_sdr"] for row, alone in zip(rows, results["nothing"], strict=True)]
-        lines.append(f"| {name} | {' | '.join(cells)} | {max(losses):.1f} |")
+        body.append([event, *cells, f"{max(losses):.1f}"])
+    headings = [measure.heading for measure in MEASURES.values()]
+    lines += table(["event", *headings, "largest loss of SI-SDR (dB)"], body)
     return "\n".join(lines) + "\n"
 
 

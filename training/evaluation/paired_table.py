@@ -9,10 +9,9 @@ from speech_enhance.models.schedulers import Preset
 
 from ..validation import Pair
 from .bootstrap import Mean, bootstrap_gain
-from .compare_schedulers import QUALITY, measure, scores
-
-FORMS = {"pesq": ".3f", "estoi": ".4f", "si_sdr": ".2f"}
-LABELS = {"pesq": "PESQ", "estoi": "ESTOI", "si_sdr": "SI-SDR (dB)"}
+from .compare_schedulers import measure, scores
+from .measures import BASIC_MEASURES, headings
+from .reports import table
 
 
 def score_sets(
@@ -24,7 +23,7 @@ def score_sets(
     for name, pairs in sets.items():
         dial = dereverb.get(name, 0.0) if pipeline.config.with_dereverb else 0.0
         rows = {str(number): measure(pipeline, Preset("ddim", number, 1), pairs, dial) for number in steps}
-        figures[name] = {number: {item: scores(row, item) for item in QUALITY} for number, row in rows.items()}
+        figures[name] = {number: {item: scores(row, item) for item in BASIC_MEASURES} for number, row in rows.items()}
     return figures
 
 
@@ -33,30 +32,26 @@ def paired_tables(runs: dict[str, list[dict]], first: str) -> list[str]:
     bold where the paired 95 % interval over files lies on the same side of 0 for every seed."""
     lines = []
     for name, by_steps in runs[first][0]["figures"].items():
-        lines += [
-            "",
-            f"## {name}",
-            "",
-            "| variant | steps | " + " | ".join(LABELS.values()) + " |",
-            "|---|---|---|---|---|",
-        ]
+        cells = []
         for variant, rows in runs.items():
             for number in by_steps:
-                cells = [_cell(rows, runs[first], name, number, item, variant == first) for item in LABELS]
-                lines.append(f"| {variant} | {number} | {' | '.join(cells)} |")
+                scored = (_cell(rows, runs[first], name, number, item, variant == first) for item in BASIC_MEASURES)
+                cells.append([variant, number, *scored])
+        lines += ["", f"## {name}", "", *table(["variant", "steps", *headings(BASIC_MEASURES)], cells)]
     return lines
 
 
 def _cell(rows: list[dict], base: list[dict], name: str, number: str, item: str, is_first: bool) -> str:
     values, others = ([row["figures"][name][number][item] for row in group] for group in (rows, base))
+    form = BASIC_MEASURES[item].fine_form
     average = np.mean([mean_score(files) for files in values])
     if is_first:
-        return f"{average:{FORMS[item]}}"
+        return f"{average:{form}}"
     gains = [bootstrap_gain(files, other) for files, other in zip(values, others, strict=True)]
     mark = "**" if counts(gains) else ""
     difference = np.mean([gain.mean for gain in gains])
-    intervals = ", ".join(f"[{gain.low:+{FORMS[item]}}, {gain.high:+{FORMS[item]}}]" for gain in gains)
-    return f"{average:{FORMS[item]}} ({mark}{difference:+{FORMS[item]}}{mark} {intervals})"
+    intervals = ", ".join(f"[{gain.low:+{form}}, {gain.high:+{form}}]" for gain in gains)
+    return f"{average:{form}} ({mark}{difference:+{form}}{mark} {intervals})"
 
 
 def counts(gains: list[Mean]) -> bool:

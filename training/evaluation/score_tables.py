@@ -4,54 +4,18 @@ A result is a list of rows, one for each file, as `score` of `evaluate.py` and t
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 
 from .bootstrap import Mean, bootstrap_ratio
+from .measures import COMPARED, MEASURES, headings
+from .reports import table
 
 Rows = list[dict]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A column of a report.
-
-    Args:
-        heading: Its name.
-        form: Format of its numbers.
-        counted: Column of what is counted, such as wrong words; by default the column of the measure's own name.
-        among: Column of how many there are: the measure is the sum of `counted` over the sum of these. By default it is
-            the mean over files.
-        smaller_is_better: Whether the best system has the smallest value.
-    """
-
-    heading: str
-    form: str
-    counted: str | None = None
-    among: str | None = None
-    smaller_is_better: bool = False
-
-
-MEASURES = {
-    "pesq": Measure("PESQ", ".2f"),
-    "estoi": Measure("ESTOI", ".3f"),
-    "si_sdr": Measure("SI-SDR (dB)", ".1f"),
-    "csig": Measure("CSIG", ".2f"),
-    "cbak": Measure("CBAK", ".2f"),
-    "covl": Measure("COVL", ".2f"),
-    "dnsmos_sig": Measure("DNSMOS SIG", ".2f"),
-    "dnsmos_bak": Measure("DNSMOS BAK", ".2f"),
-    "dnsmos_ovrl": Measure("DNSMOS OVRL", ".2f"),
-    "distillmos": Measure("DistillMOS", ".2f"),
-    "visqol": Measure("ViSQOL", ".2f"),
-    "wer": Measure("WER", ".3f", counted="word_errors", among="words", smaller_is_better=True),
-    "noise_reduction_db": Measure("less noise in pauses (dB)", ".1f"),
-}
 GROUPS = ("snr_db", "condition", "reverberation_time", "speaker_id")
 UTTERANCE = "utterance"
 """Column of the utterance, where several files hold the same one: a bootstrap draws them together."""
-COMPARED = ("pesq", "estoi", "si_sdr", "dnsmos_ovrl", "distillmos", "visqol", "wer")
 
 
 def has(rows: Rows, name: str) -> bool:
@@ -129,23 +93,28 @@ def overview(results: dict[str, Rows], names: list[str], cell, mark_best: bool =
     """A table systems × measures; `cell` makes text of a mean and a format. The best system can be bold, see
     [`best_system`]. A system without rows is not available here."""
     best = {name: best_system(results, name) if mark_best else None for name in names}
-    lines = header("system", [MEASURES[name].heading for name in names])
+    body = []
     for system, rows in results.items():
         texts = [cell(average(rows, name), MEASURES[name].form) if has(rows, name) else "–" for name in names]
         cells = [f"**{text}**" if best[name] == system else text for name, text in zip(names, texts, strict=True)]
-        lines.append(row_text(system, cells if rows else ["not available here", *[""] * (len(names) - 1)]))
-    return lines
+        body.append([system, *(cells if rows else not_available(len(names)))])
+    return table(["system", *headings(names)], body)
+
+
+def not_available(width: int) -> list[str]:
+    """The cells of a system that could not be run."""
+    return ["not available here", *[""] * (width - 1)]
 
 
 def gains(results: dict[str, Rows], main_system: str, names: list[str], mark_sure: bool = False) -> list[str]:
     """A table of what the main system's measures differ by from those of every other one; those that are sure can be
     bold."""
-    lines = header("over", [MEASURES[name].heading for name in names])
+    body = []
     for system, rows in results.items():
         if system != main_system and rows:
             values = {name: difference(results[main_system], rows, name) for name in names}
-            lines.append(row_text(system, difference_cells(values, mark_sure)))
-    return lines
+            body.append([system, *difference_cells(values, mark_sure)])
+    return table(["over", *headings(names)], body)
 
 
 def difference_cells(values: dict[str, Mean], mark_sure: bool = False) -> list[str]:
@@ -162,27 +131,17 @@ def by_group(results: dict[str, Rows], field: str, name: str) -> list[str]:
     if not 1 < len(groups) <= 10:
         return []
     counts = [sum(row.get(field) == group for row in first) for group in groups]
-    lines = ["", f"## {MEASURES[name].heading} by {field}", ""]
-    lines += header("system", [f"{group} ({count} files)" for group, count in zip(groups, counts, strict=True)])
+    body = []
     for system, rows in results.items():
         means = [average(of_group(rows, field, group), name).mean for group in groups]
-        lines.append(row_text(system, [f"{mean:{MEASURES[name].form}}" for mean in means]))
-    return lines
+        body.append([system, *(f"{mean:{MEASURES[name].form}}" for mean in means)])
+    columns = [f"{group} ({count} files)" for group, count in zip(groups, counts, strict=True)]
+    return ["", f"## {MEASURES[name].heading} by {field}", "", *table(["system", *columns], body)]
 
 
 def of_group(rows: Rows, field: str, group) -> Rows:
     """The rows of one group."""
     return [row for row in rows if row.get(field) == group]
-
-
-def header(first: str, columns: list[str]) -> list[str]:
-    """The two lines that a table begins with."""
-    return [row_text(first, columns), "|---" * (len(columns) + 1) + "|"]
-
-
-def row_text(first: str, cells: list[str]) -> str:
-    """A line of a table."""
-    return f"| {first} | {' | '.join(cells)} |"
 
 
 def plain(value: Mean, form: str) -> str:

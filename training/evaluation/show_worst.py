@@ -11,10 +11,9 @@ import argparse
 import json
 from pathlib import Path
 
-from training.evaluation.reports import write_report
+from training.evaluation.measures import BASIC_MEASURES
+from training.evaluation.reports import table, write_report
 from training.validation import load_pairs
-
-MEASURES = ("pesq", "estoi", "si_sdr")
 
 
 def worst_files(report: dict, system: str, measure: str, number: int) -> list[dict]:
@@ -41,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
         report = json.loads(Path(options.report).read_text(encoding="utf-8"))
         if options.system not in report:
             raise ValueError(f"{options.report}: no system {options.system!r}; there are {', '.join(report)}")
-        worst = {measure: worst_files(report, options.system, measure, options.number) for measure in MEASURES}
+        worst = {measure: worst_files(report, options.system, measure, options.number) for measure in BASIC_MEASURES}
         pairs = {pair.id: pair for pair in load_pairs(options.pairs)}
         pipeline = SpeechEnhancementPipeline.from_pretrained(options.model)
     except (OSError, ValueError) as error:
@@ -49,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     pipeline.set_progress_bar_config(disable=True)
     rate, folder = pipeline.config.sampling_rate, Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
-    lines = ["# Worst files", "", "| measure | file | untouched | enhanced | about it |", "|---|---|---|---|---|"]
+    cells = []
     for measure, rows in worst.items():
         for rank, row in enumerate(rows, 1):
             pair = pairs[row["id"]]
@@ -57,7 +56,8 @@ def main(arguments: list[str] | None = None) -> None:
             figure = draw_comparison(pair.noisy, results, rate, columns=3, width=18)
             figure.savefig(folder / f"{measure}-{rank:02d}-{pair.id}.png", dpi=80)
             about = ", ".join(f"{name} {value}" for name, value in pair.info.items() if not isinstance(value, dict))
-            lines.append(f"| {measure} | {pair.id} | {row['noisy']:.2f} | {row['enhanced']:.2f} | {about} |")
+            cells.append([measure, pair.id, f"{row['noisy']:.2f}", f"{row['enhanced']:.2f}", about])
+    lines = ["# Worst files", "", *table(["measure", "file", "untouched", "enhanced", "about it"], cells)]
     write_report(str(folder / "worst"), worst, "\n".join(lines))
 
 

@@ -9,6 +9,8 @@ from speech_enhance import PRESETS
 from ..evaluation.systems import SYSTEMS, System, diffusion, make_system
 from ..validation import Pair, load_pairs
 
+PLAN = Path(__file__).parents[1] / "configs" / "exam.yaml"
+"""The plan of the exam of this repository."""
 SIGNAL = "signal"
 """The judge that compares with the clean reference by signal processing: `score` of `evaluate.py`."""
 LIMIT = re.compile(r"(.+), limit (\S+) dB")

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..evaluation.evaluate import described, save_outputs, score
+from ..evaluation.reports import append_row, stored_rows
 from ..evaluation.systems import stored
 from ..validation import Pair
 from .plan import SIGNAL, ExamPlan, mix_of, stored_folder
@@ -46,8 +47,7 @@ class Runs:
     """Systems and judges that are not available here, and the error."""
 
     def __post_init__(self):
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        self.lines = [json.loads(line) for line in lines]
+        self.lines = stored_rows(self.path)
         self._digests: dict[str, str] = {}
         self._judges: dict[str, Callable] = {}
         self._loaded: tuple[str, list[Pair]] = ("", [])
@@ -122,9 +122,7 @@ class Runs:
                 "files": files,
             }
             self.lines.append(line)
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            append_row(self.path, line)
 
     def _outputs(self, name: str, system: str, pairs: list[Pair], made_by: dict[str, str]) -> list[np.ndarray]:
         if mixed := mix_of(system):

@@ -17,7 +17,8 @@ import time
 
 from training.config import read_config
 from training.evaluation.benchmark import test_signal
-from training.evaluation.score_tables import header, row_text
+from training.evaluation.reports import table
+from training.evaluation.score_tables import not_available
 from training.evaluation.systems import LATENCY_MS
 from training.exam.plan import ExamPlan
 from training.validation import Pair
@@ -111,20 +112,17 @@ def speed_markdown(results: dict) -> str:
         "before it had loaded. Latency is "
         "what the design needs: sound that a frame waits for, without computing.",
         "",
-        *header("system", ["1 thread", "slowest", "2 threads", "slowest", "load (s)", "latency (ms)"]),
     ]
+    rows = []
     for system, row in results["systems"].items():
         if "missing" in row:
-            lines.append(row_text(system, ["not available here", *[""] * 5]))
+            rows.append([system, *not_available(6)])
             continue
         cells = [f"{row[name][str(threads)]:.4f}" for threads in THREADS for name in ("real_time_factor", "slowest")]
-        latency = row["latency_ms"]
-        lines.append(
-            row_text(
-                system,
-                [*cells, f"{row['load_seconds']:.1f}", f"{latency:g}" if latency is not None else "whole recording"],
-            )
-        )
+        latency = "whole recording" if row["latency_ms"] is None else f"{row['latency_ms']:g}"
+        rows.append([system, *cells, f"{row['load_seconds']:.1f}", latency])
+    headings = ["1 thread", "slowest", "2 threads", "slowest", "load (s)", "latency (ms)"]
+    lines += table(["system", *headings], rows)
     return "\n".join(lines) + "\n"
 
 

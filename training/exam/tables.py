@@ -3,9 +3,9 @@
 from dataclasses import asdict
 
 from ..evaluation.bootstrap import Mean
+from ..evaluation.measures import COMPARED, MEASURES, headings
+from ..evaluation.reports import table
 from ..evaluation.score_tables import (
-    COMPARED,
-    MEASURES,
     UTTERANCE,
     Rows,
     average,
@@ -13,12 +13,11 @@ from ..evaluation.score_tables import (
     difference_cells,
     gains,
     has,
-    header,
     measured,
+    not_available,
     of_group,
     overview,
     plain,
-    row_text,
     summarise,
     sure,
     with_interval,
@@ -65,23 +64,23 @@ def short_table(plan: ExamPlan, results: dict[str, dict[str, Rows]], speed: dict
     """The table for a newcomer: a few systems, the measures that matter, and their speed. Systems that no set ran are
     left out."""
     scores, words = (results.get(name, {}) for name in (plan.short_set, plan.words_set))
-    lines = header("system", [*(MEASURES[name].heading for name in (*SHORT, "wer")), "real-time factor"])
+    body = []
     for system in plan.short_systems:
         if system not in scores and system not in words:
             continue
         rows, heard = scores.get(system, []), words.get(system, [])
         if not rows and not heard:
-            lines.append(row_text(system, ["not available here", *[""] * (len(SHORT) + 1)]))
+            body.append([system, *not_available(len(SHORT) + 2)])
             continue
         cells = [plain(average(rows, name), MEASURES[name].form) for name in SHORT]
         cells.append(plain(average(heard, "wer"), MEASURES["wer"].form))
         factor = (speed or {}).get("systems", {}).get(system, {}).get("real_time_factor", {}).get("1")
-        lines.append(row_text(system, [*cells, "–" if factor is None else f"{factor:.3f}"]))
+        body.append([system, *cells, "–" if factor is None else f"{factor:.3f}"])
     note = (
-        f"{', '.join(MEASURES[name].heading for name in SHORT)} on `{plan.short_set}`, WER on `{plan.words_set}`; "
+        f"{', '.join(headings(SHORT))} on `{plan.short_set}`, WER on `{plan.words_set}`; "
         "real-time factor: seconds of computing for a second of sound on one thread. –: not measured."
     )
-    return [*lines, "", note]
+    return [*table(["system", *headings((*SHORT, "wer")), "real-time factor"], body), "", note]
 
 
 def set_report(plan: ExamPlan, name: str, results: dict[str, Rows]) -> list[str]:
@@ -135,12 +134,12 @@ def variants_table(plan: ExamPlan, name: str, variants: list[str], results: dict
     if not whole:
         return []
     names = [measure for measure in COMPARED if has(results[variants[0]], measure)]
-    lines = [f"### {name}: what an attenuation limit or a mix changes of {plan.main_system}", ""]
-    lines += header("change", [MEASURES[measure].heading for measure in names])
+    body = []
     for system in variants:
         cells = difference_cells({measure: difference(results[system], whole, measure) for measure in names}, True)
-        lines.append(row_text(system.removeprefix(f"{plan.main_system}, "), cells))
-    return lines
+        body.append([system.removeprefix(f"{plan.main_system}, "), *cells])
+    heading = f"### {name}: what an attenuation limit or a mix changes of {plan.main_system}"
+    return [heading, "", *table(["change", *headings(names)], body)]
 
 
 def figures(plan: ExamPlan, results: dict[str, dict[str, Rows]]) -> dict[str, dict]:
@@ -186,21 +185,22 @@ def words_by_ratio(name: str, results: dict[str, Rows]) -> list[str]:
     noisy = results[UNTOUCHED]
     ratios = ratios_of(noisy)
     counts = [sum(row["words"] for row in of_group(noisy, "snr_db", ratio)) for ratio in ratios]
-    headings = [f"{ratio:g} dB ({count:.0f} words)" for ratio, count in zip(ratios, counts, strict=True)]
-    lines = [
-        f"### {name}: WER by ratio, with the interval of a bootstrap over utterances",
-        "",
-        *header("system", headings),
-    ]
+    columns = ["system", *(f"{ratio:g} dB ({count:.0f} words)" for ratio, count in zip(ratios, counts, strict=True))]
+    means, differences = [], []
     for system, rows in results.items():
         values = [average(of_group(rows, "snr_db", ratio), "wer") for ratio in ratios]
-        lines.append(row_text(system, [with_interval(value, ".3f") for value in values]))
-    lines += ["", f"### {name}: WER less that of the untouched recording", "", *header("system", headings)]
-    for system, rows in results.items():
+        means.append([system, *(with_interval(value, ".3f") for value in values)])
         if system != UNTOUCHED:
-            values = [wer_less_untouched(rows, noisy, ratio) for ratio in ratios]
-            lines.append(row_text(system, [verdict(value) for value in values]))
-    return lines
+            differences.append([system, *(verdict(wer_less_untouched(rows, noisy, ratio)) for ratio in ratios)])
+    return [
+        f"### {name}: WER by ratio, with the interval of a bootstrap over utterances",
+        "",
+        *table(columns, means),
+        "",
+        f"### {name}: WER less that of the untouched recording",
+        "",
+        *table(columns, differences),
+    ]
 
 
 def verdict(value: Mean) -> str:

@@ -64,13 +64,6 @@ def equalize(audio: np.ndarray, rng: np.random.Generator, deviation_db: float) -
     return np.fft.irfft(spectrum * gain, len(audio)).astype(np.float32, copy=False)
 
 
-def low_pass(tracks: np.ndarray, sampling_rate: int, cutoff: float, order: int = 12) -> np.ndarray:
-    """Tracks `(..., samples)` without what lies above `cutoff` Hz: 6 dB down there, 12 × `order` dB an octave."""
-    frequency = np.fft.rfftfreq(tracks.shape[-1], 1 / sampling_rate)
-    response = 1 / (1 + (frequency / cutoff) ** (2 * order))
-    return np.fft.irfft(np.fft.rfft(tracks) * response, tracks.shape[-1]).astype(np.float32)
-
-
 def synthetic_tail(sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
     """Impulse response of a direct path and an exponentially decaying tail: RT60 0.1-0.5 s, direct-to-reverberant
     3-15 dB."""

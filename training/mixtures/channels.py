@@ -12,16 +12,9 @@ import soundfile
 import soxr
 from scipy.signal import fftconvolve
 
+from .filters import band_pass
+
 _MARGIN = 0.3  # metres from a wall to a source or microphone
-
-
-def band_pass(audio: np.ndarray, sampling_rate: int, low: float, high: float, order: int = 8) -> np.ndarray:
-    """Keep `low` to `high` Hz with the magnitude of a Butterworth filter (-3 dB at the edges) and zero phase, so
-    without delay. `low` of 0 makes a low-pass."""
-    length = len(audio) + sampling_rate // 10  # room for the ringing, which would wrap around otherwise
-    frequency = np.maximum(np.fft.rfftfreq(length, 1 / sampling_rate), 1e-3)
-    response = 1 / np.sqrt((1 + (frequency / high) ** (2 * order)) * (1 + (low / frequency) ** (2 * order)))
-    return np.fft.irfft(np.fft.rfft(audio, length) * response, length)[: len(audio)].astype(np.float32)
 
 
 def telephone(audio: np.ndarray, sampling_rate: int) -> np.ndarray:

@@ -21,14 +21,14 @@ from .augment import (
     direct_path_first,
     equalize,
     fade_ends,
-    low_pass,
     presence,
     random_channel,
     shift_pitch,
     slow_gain,
     synthetic_tail,
 )
-from .channels import band_pass, dereverberated, reverberate
+from .channels import dereverberated, reverberate
+from .filters import band_pass, low_pass
 from .mixing_config import MixingConfig
 from .sources import SourceMix
 from .synthetic import coloured_hum_or_clicks, effect, music

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .augment import add_at
+from .filters import butterworth_loss
 
 WAVETABLE = 2048
 
@@ -161,7 +162,7 @@ def _filtered_noise(
 ) -> np.ndarray:
     """White noise between `low` and `high` Hz, with slopes of 12 × `order` dB an octave, at RMS 1."""
     frequency = np.maximum(np.fft.rfftfreq(num_samples, 1 / sampling_rate), 1)
-    response = 1 / ((1 + (frequency / high) ** (2 * order)) * (1 + (low / frequency) ** (2 * order)))
+    response = 1 / butterworth_loss(frequency, low, high, order)
     spectrum = np.fft.rfft(rng.standard_normal(num_samples, dtype=np.float32))
     track = np.fft.irfft(spectrum * response.astype(np.float32), num_samples).astype(np.float32)
     return track / np.sqrt(np.mean(track**2))

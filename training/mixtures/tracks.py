@@ -17,6 +17,7 @@ from speech_enhance.pipelines.windows import seeded_generator
 
 from ..bounds import COUNT, check_numbers
 from .augment import active_rms
+from .filters import low_pass_on_device
 from .mixing import MixtureDataset, draw_dereverb, noise_track, over_time, speech_track, without_rumble
 from .mixing_config import MixingConfig
 from .sources import SourceMix
@@ -205,22 +206,13 @@ class PairedTracks:
         limited = round(mixing.band_limit_share * len(clean))  # their partners are random, so their places need not be
         if limited:
             cutoff = draws.uniform(3400, 7500)[:limited, None]
-            both = low_pass(torch.stack([clean[:limited], noisy[:limited]]), self.sampling_rate, cutoff)
+            both = low_pass_on_device(torch.stack([clean[:limited], noisy[:limited]]), self.sampling_rate, cutoff)
             clean, noisy = (torch.cat([part, rest[limited:]]) for part, rest in zip(both, (clean, noisy), strict=True))
         return clean, noisy, pool["dereverb"][speech_places]
 
 
 def _samples(pool: dict[str, torch.Tensor], name: str, places: torch.Tensor) -> torch.Tensor:
     return pool[name][places].float() * pool[f"{name}_scale"][places, None]
-
-
-def low_pass(tracks: torch.Tensor, sampling_rate: int, cutoff: torch.Tensor, order: int = 12) -> torch.Tensor:
-    """The filter of `augment.low_pass` on the device: `tracks (..., samples)`, `cutoff` in Hz of a shape that
-    broadcasts."""
-    num_samples = tracks.shape[-1]
-    frequency = torch.fft.rfftfreq(num_samples, 1 / sampling_rate, device=tracks.device)
-    response = 1 / (1 + (frequency / cutoff) ** (2 * order))
-    return torch.fft.irfft(torch.fft.rfft(tracks) * response, num_samples)
 
 
 class _Draws:

@@ -16,15 +16,14 @@ from datasets import Dataset
 from datasets.exceptions import DatasetsError
 from huggingface_hub.errors import HTTPError
 
-from model_cards.eval_results import SPLIT, benchmark_definition, task_id
-from model_cards.figures import Reports
-from model_cards.publish import check_repo_id
+from speech_enhance.hub.publishing import check_repo_id
 from training.config import read_config
 from training.corpora.push_data import describe, licence_table, load_part, push_parts
 from training.evaluation.evaluate import named
-from training.exam.__main__ import PLAN
-from training.exam.plan import ExamPlan
+from training.evaluation.reports import Reports
+from training.exam.plan import PLAN, ExamPlan
 from training.exam.tables import HOW_TO_READ
+from training.pairs.benchmark_tasks import SPLIT, benchmark_definition, task_id
 
 SETS = ("pairs-valid", "pairs-calls")
 TITLE = "Speech enhancement on noisy/clean pairs"

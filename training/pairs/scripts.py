@@ -6,7 +6,7 @@ from pathlib import Path
 
 from datasets import Features
 
-from speech_enhance.audio.datasets import write_parquet
+from speech_enhance.audio.parquet import write_parquet
 
 from ..mixtures.sources import AudioSource, SourceConfig
 from .making import Talkers

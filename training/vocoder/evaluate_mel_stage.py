@@ -23,7 +23,8 @@ from speech_enhance.mel.spectrogram import mel_spectrogram, stft
 from speech_enhance.mel.vocoding import vocode
 from speech_enhance.pipelines.windows import seeded_generator
 from training.evaluation.bootstrap import bootstrap_gain, bootstrap_mean
-from training.evaluation.reports import write_report
+from training.evaluation.measures import Measure
+from training.evaluation.reports import table, write_report
 from training.mixtures.degradation import DegradationConfig, degrade
 from training.validation import load_pairs
 
@@ -50,9 +51,9 @@ SETTINGS = {
     "4 steps": ("ddim", 4, 1),
 }
 MEASURES = {
-    "mel_error": ("mel error (dB)", ".2f"),
-    "lsd": ("LSD after the vocoder (dB)", ".2f"),
-    "variance": ("variance", ".2f"),
+    "mel_error": Measure("mel error", 2, "dB", smaller_is_better=True),
+    "lsd": Measure("LSD after the vocoder", 2, "dB", smaller_is_better=True),
+    "variance": Measure("variance", 2),
 }
 
 
@@ -149,17 +150,18 @@ def markdown(results: dict[str, dict[str, list[dict]]], number: int, speech: str
         "vocoder makes of "
         "the true mel. Variance: over time, as a share of the true mel's.",
     ]
-    for measure_name, (heading, form) in MEASURES.items():
+    for measure_name, measure in MEASURES.items():
         names = list(next(iter(results.values())))
-        lines += ["", f"## {heading}", "", f"| degradation | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+        body = []
         for kind, by_name in results.items():
-            cells, nothing = [], [row[measure_name] for row in by_name["nothing"]]
+            cells, nothing = [kind], [row[measure_name] for row in by_name["nothing"]]
             for name, rows in by_name.items():
                 values = [row[measure_name] for row in rows]
-                better = measure_name != "variance" and name != "nothing" and bootstrap_gain(values, nothing).high < 0
+                better = measure.smaller_is_better and name != "nothing" and bootstrap_gain(values, nothing).high < 0
                 mark = "**" if better else ""
-                cells.append(f"{mark}{bootstrap_mean(values).mean:{form}}{mark}")
-            lines.append(f"| {kind} | {' | '.join(cells)} |")
+                cells.append(f"{mark}{bootstrap_mean(values).mean:{measure.form}}{mark}")
+            body.append(cells)
+        lines += ["", f"## {measure.heading}", "", *table(["degradation", *names], body)]
     return "\n".join(lines) + "\n"
 
 

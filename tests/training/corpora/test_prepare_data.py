@@ -2,6 +2,7 @@ import io
 import re
 
 import numpy as np
+import pyarrow
 import pyarrow.parquet
 import pytest
 import soundfile
@@ -11,8 +12,8 @@ from datasets import Dataset
 
 from training.config import read_config
 from training.corpora.cleaning import dynamic_range_db, pieces, trim_gated_silence
-from training.corpora.prepare_data import DataConfig, main
-from training.corpora.shards import flac
+from training.corpora.prepare_data import DataConfig, features, main
+from training.corpora.shards import ShardWriter, flac
 from training.corpora.sides import valid_units
 from training.mixtures.augment import active_rms
 from training.mixtures.sources import AudioSource, SourceConfig
@@ -199,6 +200,19 @@ def test_no_talker_takes_all_the_hours(corpora, tmp_path):
     main(arguments)
     talkers = [row["speaker_id"] for row in table(tmp_path, "speech-train") if "#" not in row["id"]]
     assert len(talkers) == len(set(talkers)) >= 7
+
+
+def test_a_shard_has_the_bytes_of_a_file_that_is_written_at_once(tmp_path):
+    """Its rows come one by one, and Parquet's pages begin elsewhere where a column is in pieces."""
+    sounds, draw = features("noise"), np.random.default_rng(0).bytes
+    rows = [{"audio": {"bytes": draw(40000), "path": f"{i}.flac"}, "id": None, "duration": i} for i in range(100)]
+    writer = ShardWriter(tmp_path, "noise", sounds, max_bytes=1 << 30)
+    for row in rows:
+        writer.write(row)
+    (shard,) = writer.close()
+    whole = pyarrow.Table.from_pylist(rows, schema=sounds.arrow_schema)
+    pyarrow.parquet.write_table(whole, tmp_path / "whole")
+    assert shard.read_bytes() == (tmp_path / "whole").read_bytes()
 
 
 def test_shards_are_bounded(corpora, tmp_path):

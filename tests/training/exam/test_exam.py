@@ -21,8 +21,8 @@ from training.evaluation.bootstrap import Mean, bootstrap_mean, bootstrap_ratio
 from training.evaluation.score_tables import average, best_system, difference, overview, plain, sure, with_interval
 from training.evaluation.systems import MAKERS
 from training.exam import speed as exam_speed
-from training.exam.__main__ import PLAN, main
-from training.exam.plan import ExamPlan, mix_of
+from training.exam.command import main
+from training.exam.plan import PLAN, ExamPlan, mix_of
 from training.exam.tables import lost_words, words_by_ratio
 from training.mixtures.loading import decode
 

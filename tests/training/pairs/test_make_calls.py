@@ -6,7 +6,6 @@ from datasets import Dataset
 from training.corpora.shards import flac
 from training.mixtures.augment import active_rms
 from training.mixtures.channels import (
-    band_pass,
     early_part,
     gsm,
     mp3,
@@ -15,6 +14,7 @@ from training.mixtures.channels import (
     room_impulse_response,
     telephone,
 )
+from training.mixtures.filters import band_pass
 from training.pairs.call_conditions import CONDITIONS, keyboard, room_tone, turns
 from training.pairs.make_calls import main
 from training.validation import load_pairs

@@ -10,12 +10,13 @@ from hub_client import client, command
 from hub_store import benchmark_errors, front_matter
 
 from model_cards.about import About, load_about
-from model_cards.eval_results import benchmark_definition, eval_results, on_benchmark
+from model_cards.eval_results import eval_results, on_benchmark
 from model_cards.publish import BASE_ABOUT, BASE_RESULTS
 from training.config import read_config
 from training.corpora.shards import flac
-from training.exam.__main__ import main as exam
+from training.exam.command import main as exam
 from training.exam.plan import ExamPlan
+from training.pairs.benchmark_tasks import benchmark_definition
 from training.pairs.push_benchmark import card_text, load_set
 
 RATE = 16000

@@ -1,11 +1,13 @@
-"""A file that appears whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 import contextlib
 import errno
+import glob
 import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 _NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.ENOTTY)
@@ -99,6 +101,41 @@ class PendingFile:
             source.seek(0)
             shutil.copyfileobj(source, target, 2**20)
         self._make_lasting()
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a text file, in UTF-8, by a [`PendingFile`]."""
+    with PendingFile(path) as pending, open(pending.descriptor, "w", encoding="utf-8", closefd=False) as file:
+        file.write(text)
+
+
+@contextlib.contextmanager
+def pending_folder(path: Path) -> Iterator[Path]:
+    """A new hidden folder beside `path` that gets its name when the `with` block ends well, and vanishes if it does
+    not. A killed process leaves it behind, see [`remove_abandoned`].
+
+    Raises:
+        FileExistsError: if there is something at `path` when the block ends; it stays.
+        OSError: if the folder cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        try:
+            os.rename(partial, path)
+        except OSError as error:
+            if path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove what killed processes have left of a [`pending_folder`] for `path`. No other may be at it."""
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _mode(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, on file systems that can do less than usual."""
+"""Files and folders that appear whole or not at all, on file systems that can do less than usual."""
 
 import errno
 import os
@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from speech_enhance.audio.pending_file import PendingFile
+from speech_enhance.pending_files import PendingFile, pending_folder, remove_abandoned, write_text
 
 
 def refuse(monkeypatch, name: str, number: int) -> None:
@@ -72,3 +72,39 @@ def test_no_room_for_the_copy_leaves_the_old_file(tmp_path, monkeypatch):
         write(tmp_path / "out.wav")
     assert (tmp_path / "out.wav").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["out.wav"]
+
+
+def test_a_text_replaces_the_old_one(tmp_path):
+    (tmp_path / "report.md").write_text("old and longer")
+    write_text(tmp_path / "report.md", "−0.3\n")
+    assert (tmp_path / "report.md").read_bytes() == "−0.3\n".encode()
+
+
+def test_a_folder_appears_when_all_is_written(tmp_path):
+    with pending_folder(tmp_path / "new" / "out") as folder:
+        (folder / "a").write_text("a")
+        assert not (tmp_path / "new" / "out").exists()
+    assert os.listdir(tmp_path / "new") == ["out"]
+    assert (tmp_path / "new" / "out" / "a").read_text() == "a"
+
+
+def test_a_folder_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), pending_folder(tmp_path / "out") as folder:
+        (folder / "a").write_text(str(1 / 0))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_is_there_already_stays(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_text("old")
+    with pytest.raises(FileExistsError, match="out"), pending_folder(tmp_path / "out") as folder:
+        (folder / "a").write_text("new")
+    assert os.listdir(tmp_path) == ["out"]
+    assert (tmp_path / "out" / "a").read_text() == "old"
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    for name in (".out.0a1b.partial", ".other.0a1b.partial", "out"):
+        (tmp_path / name).mkdir()
+    remove_abandoned(tmp_path / "out")
+    assert sorted(os.listdir(tmp_path)) == [".other.0a1b.partial", "out"]
