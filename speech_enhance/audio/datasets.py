@@ -3,6 +3,7 @@ Datasets."""
 
 import glob
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, overload
 
