@@ -26,13 +26,7 @@ class RowGroups:
             the bytes of the file; what is read from it does not.
     """
 
-    def __init__(
-        self,
-        file: Path | BinaryIO,
-        schema: pyarrow.Schema,
-        max_tables: int | None = GROUP_TABLES,
-        contiguous: bool = False,
-    ):
+    def __init__(self, file: Path | BinaryIO, schema: pyarrow.Schema, *, max_tables: int | None, contiguous: bool):
         self._writer = pyarrow.parquet.ParquetWriter(file, schema)
         self._max_tables, self._contiguous = max_tables, contiguous
         self._waiting: list[pyarrow.Table] = []
@@ -85,7 +79,7 @@ def write_tables(path: Path, tables: Iterable[pyarrow.Table], schema: pyarrow.Sc
     with (
         PendingFile(path) as pending,
         open(pending.descriptor, "wb", closefd=False) as file,
-        RowGroups(file, schema) as groups,
+        RowGroups(file, schema, max_tables=GROUP_TABLES, contiguous=False) as groups,
     ):
         for table in tables:
             groups.write(table)
