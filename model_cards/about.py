@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from training.config import read_config
 
@@ -116,6 +117,9 @@ class About:
         return [item.results for item in self.evaluations] + [name for name in named if name]
 
 
-def load_about(path: str | Path, kind: type = About):
+Kind = TypeVar("Kind")
+
+
+def load_about(path: str | Path, kind: type[Kind]) -> Kind:
     """Read the YAML file of a dataclass; errors name the field. See [`training.config.read_config`]."""
     return read_config(kind, path)

@@ -142,7 +142,8 @@ def model_facts(folder: str | Path) -> dict[str, str]:
     """Size and precision of the network in a pipeline folder, read from the headers of its weights."""
     from safetensors import safe_open
 
-    count, kinds, size = 0, set(), 0
+    count, size = 0, 0
+    kinds: set[str] = set()
     for path in sorted(Path(folder).glob("unet/*.safetensors")):
         with safe_open(path, "pt") as file:
             for name in file.keys():  # noqa: SIM118  (a handle, not a dictionary)

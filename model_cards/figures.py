@@ -94,7 +94,7 @@ def _gains(ours: list[dict], other: list[dict]) -> dict[str, str]:
     gains = {}
     for name, measure in BASIC_MEASURES.items():
         pairs = [(float(a[name]), float(b[name])) for a, b in zip(ours, other, strict=True)]
-        gains[name] = interval(bootstrap_gain(*zip(*pairs, strict=True)), f"+{measure.form}")
+        gains[name] = interval(bootstrap_gain([a for a, _ in pairs], [b for _, b in pairs]), f"+{measure.form}")
     return gains
 
 
@@ -150,7 +150,7 @@ def scheduler_findings(rows: list[dict], untouched: list[dict], preset_rows: lis
 def _measured_preset(name: str, rows: list[dict]) -> dict[str, str]:
     first, row = (next((row for row in rows if setting_of(row) == wanted), None) for wanted in (FIRST, PRESETS[name]))
     gain = ""
-    if row is None:
+    if row is None or first is None:
         gain = "not measured"
     elif row is not first:
         gain = interval(bootstrap_gain(scores(row), scores(first)), "+.3f")

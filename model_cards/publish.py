@@ -77,6 +77,8 @@ def publish_model(
     check_repo_id(repo_id)
     if benchmark:
         check_repo_id(benchmark)
+        if not isinstance(about, About):
+            raise ValueError("a benchmark is for a model that enhances recordings")
         about = on_benchmark(about, benchmark)
     reports = checked_reports(folder, about, results)
     pipeline = check_pipeline(folder)
@@ -84,7 +86,7 @@ def publish_model(
         files = report_files(about, results)
         if about.training_config:
             files["training_config.yaml"] = whole_config(existing(ROOT / about.training_config), Path(work))
-        if benchmark:
+        if benchmark and isinstance(about, About):
             path = Path(work) / "eval_results.yaml"
             measured = {item.results: reports.results(item.results) for item in about.evaluations}
             path.write_text(eval_results(about, measured, repo_id, revision), encoding="utf-8")
@@ -111,7 +113,9 @@ def checked_reports(folder: Path, about: About | MelStageAbout, results: Path) -
 
 def card_text(about: About | MelStageAbout, *arguments) -> str:
     """The card by the template that `about` is for."""
-    return (render if isinstance(about, About) else render_mel_stage)(about, *arguments)
+    if isinstance(about, About):
+        return render(about, *arguments)
+    return render_mel_stage(about, *arguments)
 
 
 def assets(repo_id: str, revision: str, about: About | MelStageAbout) -> dict[str, str]:

@@ -44,7 +44,8 @@ def stage_metric(name: str, user: str, folder: Path) -> Path:
 def tested_version(package: str) -> str:
     """The version of a package that this repository is tested with."""
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-    return re.search(rf"^{re.escape(package)}==(.+)$", text, flags=re.MULTILINE).group(1)
+    (version,) = re.findall(rf"^{re.escape(package)}==(.+)$", text, flags=re.MULTILINE)
+    return version
 
 
 def main(arguments: list[str] | None = None) -> None:

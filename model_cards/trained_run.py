@@ -22,12 +22,12 @@ def check_push(config: TrainingConfig, repo_id: str) -> About:
     from huggingface_hub.errors import HTTPError
 
     check_repo_id(repo_id)
-    for name, value in {"model_card": config.model_card, "validation_pairs": config.pairs_path}.items():
-        if not value:
-            raise ValueError(
-                f"--push_to_hub: the config needs {name}, since no model is published undescribed or unmeasured"
-            )
-    about = load_about(config.model_card)
+    if not config.model_card or not config.pairs_path:
+        name = "validation_pairs" if config.model_card else "model_card"
+        raise ValueError(
+            f"--push_to_hub: the config needs {name}, since no model is published undescribed or unmeasured"
+        )
+    about = load_about(config.model_card, About)
     if len(about.results) != 1:
         raise ValueError(
             f"{config.model_card}: a run measures one set of pairs, expected one of `evaluations` and no other report"

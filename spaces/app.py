@@ -110,7 +110,7 @@ def serve(folder: Path) -> None:
     demo = build_page(handlers, limits, FOLDER, model, code_url)
     # nothing computes but what has waited in the queue
     demo.queue(max_size=limits.max_queue, default_concurrency_limit=limits.concurrent_runs, api_open=False)
-    demo._queue = FairQueue.replace(demo._queue, limits.max_queue_per_visitor)
+    queue = demo._queue = FairQueue.replace(demo._queue, limits.max_queue_per_visitor)
     listeners = Listeners(limits.stop_unheard_after_seconds)
 
     @asynccontextmanager
@@ -118,7 +118,7 @@ def serve(folder: Path) -> None:
         """The guard in front of all that Gradio puts in front of its own; started with the server."""
         options = {"calls": Calls(demo), "disk": disk, "listeners": listeners, "hosts": own_hosts()}
         app.middleware_stack = Guard(app.middleware_stack, max_body=(limits.max_file_mb + 1) * 10**6, **options)
-        dropping = asyncio.create_task(demo._queue.keep_dropping(listeners, handlers.stop_session))
+        dropping = asyncio.create_task(queue.keep_dropping(listeners, handlers.stop_session))
         yield
         dropping.cancel()
 

@@ -6,6 +6,7 @@ import re
 import reprlib
 
 import gradio as gr
+from gradio.blocks import Block
 
 MAX_BODY = 2**16  # bytes of a call: names and numbers
 SESSION = r"[\w-]{1,64}"
@@ -123,7 +124,7 @@ def refusal(text: str) -> gr.Error:
     return gr.Error(text, print_exception=False)
 
 
-def problem_of(block: gr.components.Component, value) -> str | None:
+def problem_of(block: Block, value) -> str | None:
     """What is wrong with the type of a component's `value`, `None` if nothing is."""
     if value is None:
         return None  # an empty field; what does without it says so
@@ -139,7 +140,7 @@ def problem_of(block: gr.components.Component, value) -> str | None:
         return None if right else f"must be a list of some of {', '.join(map(str, known))}"
     if isinstance(block, (gr.Dropdown, gr.Radio)):
         known = [choice for _, choice in block.choices]
-        return None if isinstance(value, str) and value in known else f"must be one of {', '.join(known)}"
+        return None if isinstance(value, str) and value in known else f"must be one of {', '.join(map(str, known))}"
     if isinstance(block, gr.Checkbox):
         return None if isinstance(value, bool) else "must be true or false"
     return None if isinstance(value, str) and len(value) <= 1000 else "must be a short text"

@@ -13,7 +13,7 @@ def comparisons(
     schedulers: Sequence[str] | None,
     steps: Sequence[int] | None,
     estimates: Sequence[int] | None,
-    seed: int | None,
+    seed: int,
     limits: Limits,
 ) -> dict[str, Settings]:
     """Settings to compare by their names. What gives the same result stands there once: one step is the same with every
@@ -40,7 +40,7 @@ def comparisons(
     return named
 
 
-def _presets(names: Sequence[str], seed: int | None) -> Iterator[tuple[str, Settings]]:
+def _presets(names: Sequence[str], seed: int) -> Iterator[tuple[str, Settings]]:
     for name, preset in PRESETS.items():
         if name in names:
             scheduler = preset.scheduler if preset.num_inference_steps > 1 else Settings.scheduler
@@ -48,7 +48,7 @@ def _presets(names: Sequence[str], seed: int | None) -> Iterator[tuple[str, Sett
 
 
 def _combinations(
-    schedulers: Sequence[str], steps: Sequence[int], estimates: Sequence[int], seed: int | None
+    schedulers: Sequence[str], steps: Sequence[int], estimates: Sequence[int], seed: int
 ) -> Iterator[tuple[str, Settings]]:
     for num_steps in sorted(steps):
         for num_estimates in sorted(estimates):

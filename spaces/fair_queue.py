@@ -58,6 +58,7 @@ class FairQueue(Queue):
     def next_event(self, queue: EventQueue) -> Event | None:
         """What of `queue` is to be run next, if there is a place for it."""
         places = queue.concurrency_limit
+        assert places is not None  # the page sets a limit for all its events
         if not queue.queue or queue.current_concurrency >= places:
             return None
         busy = Counter(

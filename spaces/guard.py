@@ -54,7 +54,8 @@ class OneFile(route_utils.GradioMultiPartParser):
     def on_headers_finished(self) -> None:
         super().on_headers_finished()
         part = self._current_part
-        if part.field_name != "files" or not re.search(r"\w", part.file.filename):
+        name = part.file.filename if part.file else None
+        if part.field_name != "files" or not re.search(r"\w", name or ""):
             raise MultiPartException("An upload is one file, in the field `files`, with a name.")
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import gradio as gr
@@ -64,7 +65,7 @@ class Handlers:
         self.folder = folder
         self.models = models
         self._on_gpu = zero_gpu(self._run)
-        self.running: dict[Path, str] = {}  # session of every run, by the path that stops it
+        self.running: dict[Path, str | None] = {}  # session of every run, by the path that stops it
         folder.mkdir(parents=True, exist_ok=True)
         threading.Thread(target=self.keep_deleting, daemon=True).start()
 
@@ -160,7 +161,7 @@ class Handlers:
         """The visitor pressed cancel or closed the page."""
         self.stop_session(request.session_hash)
 
-    def stop_session(self, session: str) -> None:
+    def stop_session(self, session: str | None) -> None:
         """End every run of `session`."""
         for path, running in list(self.running.items()):
             if running == session:
@@ -273,6 +274,6 @@ def refusal(reason: Exception) -> str:
     return message("hint" if isinstance(reason, Stopped) else "error", str(reason))
 
 
-def _whole(value) -> int | float | None:
+def _whole(value) -> Any:
     """The whole number that a slider sent as a float; anything else is left to the check of the settings."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -43,7 +43,11 @@ def level_change_db(
         return float("nan"), float("nan")
     order = before.argsort()
     quiet, loud = order[:tenth], order[-tenth:]
-    return tuple(float(10 * np.log10((after[at].mean() + 1e-12) / (before[at].mean() + 1e-12))) for at in (quiet, loud))
+
+    def change_db(at: np.ndarray) -> float:
+        return float(10 * np.log10((after[at].mean() + 1e-12) / (before[at].mean() + 1e-12)))
+
+    return change_db(quiet), change_db(loud)
 
 
 def busiest_part(audio: np.ndarray, sampling_rate: int, seconds: float, check: Callable[[], None] = go_on) -> slice:

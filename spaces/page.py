@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import texts
@@ -21,7 +22,7 @@ EXAMPLES = {
     "street": "Street\ntraffic, stereo",
     "telephone": "Telephone\nhiss and hum",
 }
-PLAIN = {"apply_default_css": False}  # the styles of HTML are those of page.css alone
+PLAIN: dict[str, Any] = {"apply_default_css": False}  # the styles of HTML are those of page.css alone
 STEPS = [1, 2, 4, 8, 16]
 ESTIMATES = [1, 3, 6, 12]
 PURPOSES = {"fast": "quickest", "balanced": "for most", "best": "slowest"}  # shown until there is a recording

@@ -175,11 +175,13 @@ def draw(strips: dict[str, Strip], names: list[str], path: Path, client: str | N
     shown = [axis for axis in figure.axes if axis.get_label() in ("level", "gain")]
     for axis in figure.axes:
         titles = {"gain": "Gain applied", "waveform": "Waveform"}
-        axis.set_title(titles.get(axis.get_label(), axis.get_title("left")), loc="left", fontsize=9)
+        axis.set_title(titles.get(str(axis.get_label()), axis.get_title("left")), loc="left", fontsize=9)
     shown[0].set_title(original, loc="left", fontsize=9)
     if columns == 1:  # the page draws the waveforms
         wave = next(axis for axis in figure.axes if axis.get_label() == "waveform")
-        wave.get_gridspec().set_height_ratios([1e-6 if row == 0 else 1 for row in range(1 + len(shown))])
+        grid = wave.get_gridspec()
+        assert grid is not None  # the picture is made of one
+        grid.set_height_ratios([1e-6 if row == 0 else 1 for row in range(1 + len(shown))])
         wave.remove()
         for axis in shown[:-1]:
             axis.tick_params(labelbottom=False)

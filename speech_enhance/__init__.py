@@ -46,7 +46,7 @@ _MODULES = {name: f".metrics.{name}" for name in ("dnsmos", "file_metric", "perc
 # Diffusers loads a component of ours by looking for its own base classes *as attributes of this module*.
 _DIFFUSERS_BASES = ("ModelMixin", "SchedulerMixin")
 
-__all__ = sorted(_EXPORTS)
+__all__ = sorted(_EXPORTS)  # pyright: ignore[reportUnsupportedDunderAll] - it sees the names below
 
 if TYPE_CHECKING:  # the same names as above, in the form that a typed package exports
     from .audio.files import AudioFileError as AudioFileError

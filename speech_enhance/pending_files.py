@@ -34,9 +34,8 @@ class PendingFile:
         self._partial: Path | None = None
 
     def __enter__(self) -> "PendingFile":
-        self.descriptor = self._open_nameless()
-        if self.descriptor is None:
-            self.descriptor = self._open_named()
+        nameless = self._open_nameless()
+        self.descriptor = self._open_named() if nameless is None else nameless
         return self
 
     @property
@@ -53,7 +52,7 @@ class PendingFile:
                         self._give_name()
             finally:
                 os.close(self.descriptor)  # before renaming: the last error may come here, and Windows asks for it
-            if kind is None:
+            if kind is None and self._partial is not None:
                 os.replace(self._partial, self.path)
                 self._partial = None
         finally:

@@ -1,5 +1,7 @@
 """The network in training: its answer at one noise level, and its estimate after several steps of sampling."""
 
+from typing import cast
+
 import torch
 from diffusers import DDIMScheduler
 
@@ -52,7 +54,8 @@ class Denoiser:
     def amplitudes(self, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Amplitudes of signal and noise `(batch, 1, 1, 1)` at `timesteps (batch,)`, on their device."""
         parts = self.schedule.amplitudes(timesteps)
-        return tuple(part.to(timesteps.device, torch.float32).reshape(-1, 1, 1, 1) for part in parts)
+        signal, noise = (part.to(timesteps.device, torch.float32).reshape(-1, 1, 1, 1) for part in parts)
+        return signal, noise
 
 
 def sampled_estimate(
@@ -78,7 +81,7 @@ def sampled_estimate(
             Elsewhere a step keeps the noise that the network finds in the sample, as DDIM does.
         all_gradients: Whether the gradient goes through all steps instead of the last one alone.
     """
-    scheduler = DDIMScheduler.from_config(denoiser.noise_scheduler.config)
+    scheduler = cast(DDIMScheduler, DDIMScheduler.from_config(denoiser.noise_scheduler.config))
     scheduler.set_timesteps(num_inference_steps)
     stride = (denoiser.last_timestep + 1) // num_inference_steps  # DDIM's own way to the next noise level
     sample, estimate = noise[:, :1], None
@@ -94,4 +97,5 @@ def sampled_estimate(
                     found = torch.where(stochastic[:, None, None, None], noise[:, number + 1, None], found)
                 signal, share = denoiser.amplitudes(now - stride)
                 sample = signal * estimate + share * found
+    assert estimate is not None  # there is at least one step
     return estimate

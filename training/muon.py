@@ -89,7 +89,7 @@ class Muon(torch.optim.Optimizer):
         steps = [self.state[parameter]["step"] for parameter in parameters]
         scales = torch._foreach_sqrt(torch._foreach_div(squares, [1 - betas[1] ** step for step in steps]))
         torch._foreach_add_(scales, eps)
-        return torch._foreach_div(torch._foreach_div(means, [1 - betas[0] ** step for step in steps]), scales)
+        return list(torch._foreach_div(torch._foreach_div(means, [1 - betas[0] ** step for step in steps]), scales))
 
     def _states(self, parameters: list, name: str) -> list[torch.Tensor]:
         for parameter in parameters:

@@ -29,7 +29,8 @@ def make_own_pairs(config: TrainingConfig, sampling_rate: int) -> None:
     Raises:
         ValueError: if a recording cannot be read, or all are silent.
     """
-    if not config.own_pairs or Path(config.pairs_path).exists():
+    path = config.pairs_path
+    if not config.own_pairs or path is None or Path(path).exists():
         return
     speech, noise = (_kept_apart(sources) for sources in (config.speech, config.noise))
     for source in (speech, noise):
@@ -48,7 +49,7 @@ def make_own_pairs(config: TrainingConfig, sampling_rate: int) -> None:
         config.seed,
         "own",
     )
-    write_parquet(Path(config.pairs_path), rows, pair_features(sampling_rate))
+    write_parquet(Path(path), rows, pair_features(sampling_rate))
 
 
 def _kept_apart(sources: list[SourceConfig]) -> SourceConfig:

@@ -5,7 +5,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -84,7 +84,7 @@ class Run:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from what [`Run.state`] gave."""
-        self.global_step, self.clock.elapsed_before = state["global_step"], state["elapsed"]
+        self.global_step, self.clock.elapsed_before = int(state["global_step"]), state["elapsed"]
 
 
 class AcceleratedRun(Run):
@@ -105,7 +105,8 @@ class AcceleratedRun(Run):
     def read_clock(self) -> None:
         super().read_clock()
         if self.clock.budget is not None:
-            self.time_used = float(broadcast(torch.tensor(self.time_used, device=self.accelerator.device)))
+            time_used = torch.tensor(self.time_used, device=self.accelerator.device)
+            self.time_used = float(cast(torch.Tensor, broadcast(time_used)))
 
     def log(self, values: dict[str, float]) -> None:
         self.accelerator.log(values, step=self.global_step)

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -58,7 +59,7 @@ class Trainer:
         if config.init_from:
             start_from(unet, config.init_from, condition_channels(config.pipeline))
         # The pipeline has a network of its own, for the averaged weights.
-        averaged_unet = type(unet).from_config(unet.config)
+        averaged_unet: Any = type(unet).from_config(unet.config)
         noise_scheduler = training_scheduler(config.prediction_type, snr_shift_db=config.snr_shift_db)
         self.pipeline = SpeechEnhancementPipeline(averaged_unet, noise_scheduler, **config.pipeline)
         self.pipeline.set_progress_bar_config(disable=True)
@@ -145,7 +146,7 @@ class Trainer:
         values, num_windows = meter.report(self.accelerator)
         values |= self.run.clock.report(num_windows)
         progress.set_postfix(loss=f"{values['loss']:.4f}", wait=f"{values['data_wait_share']:.0%}")
-        self._log(values | {"gradient_norm": float(self._gradient_norm)})
+        self._log(values | {"gradient_norm": float(cast(torch.Tensor, self._gradient_norm))})
 
     def validate(self) -> None:
         """Score the pipeline's output with the averaged weights on the run's pairs, if it has any.
@@ -163,7 +164,8 @@ class Trainer:
                 if config.best_metric not in scores:
                     raise ValueError(f"best_metric: the package for {config.best_metric!r} is not installed")
                 score = scores[config.best_metric]
-        log_example(pipeline, self.pairs[0], self.accelerator.get_tracker("tensorboard").writer, run.global_step)
+        tracker = cast(Any, self.accelerator.get_tracker("tensorboard"))
+        log_example(pipeline, self.pairs[0], tracker.writer, run.global_step)
         if score > run.best_score and run.global_step > 0:
             run.best_score = score
             export_pipeline(pipeline, run.folder / "pipeline-best")
@@ -197,7 +199,7 @@ class Trainer:
 
     def carry(self) -> None:
         """Save the averaged weights, and a copy of them in pieces."""
-        if self.accelerator.is_main_process:
+        if self.accelerator.is_main_process and self.config.carry_to:
             self._carried = self.run.clock.elapsed
             self.export()
             split_folder(self.run.folder / "pipeline", Path(self.config.carry_to))

@@ -81,9 +81,8 @@ def load_measured(
 
 def score_pairs(pipeline: SpeechEnhancementPipeline, pairs: list[Pair], num_inference_steps: int) -> dict[str, float]:
     """Mean of every basic metric over the pairs, as far as its package is installed; undefined values do not count."""
-    outputs = pipeline(
-        [pair.noisy for pair in pairs], pipeline.config.sampling_rate, num_inference_steps, num_estimates=1
-    ).audios
+    noisy, rate = [pair.noisy for pair in pairs], int(pipeline.config.sampling_rate)
+    outputs = pipeline(noisy, rate, num_inference_steps=num_inference_steps, num_estimates=1).audios
     scores = {}
     for name, metric in BASIC_METRICS.items():
         try:

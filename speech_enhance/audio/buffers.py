@@ -1,10 +1,14 @@
 """A sliding part of something long, addressed as if all of it were there."""
 
+from typing import Any, Generic, TypeVar, cast
+
 import numpy as np
 import torch
 
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
-class SlidingBuffer:
+
+class SlidingBuffer(Generic[Array]):
     """The part of a long array or tensor that is still needed; the last axis is time and may grow without end.
 
     Args:
@@ -13,29 +17,28 @@ class SlidingBuffer:
 
     def __init__(self, start: int = 0):
         self.start = start
-        self._data: np.ndarray | torch.Tensor | None = None
+        self._data: Array | None = None
 
     @property
     def end(self) -> int:
         """Absolute position behind the last value."""
         return self.start + (0 if self._data is None else self._data.shape[-1])
 
-    def append(self, block: np.ndarray | torch.Tensor) -> None:
+    def append(self, block: Array) -> None:
         """Add `block (..., n)` at the end."""
         if self._data is None:
             self._data = block
-        elif torch.is_tensor(block):
-            self._data = torch.cat([self._data, block], dim=-1)
         else:
-            self._data = np.concatenate([self._data, block], axis=-1)
+            join = cast(Any, torch.cat if torch.is_tensor(block) else np.concatenate)
+            self._data = join([self._data, block], -1)
 
-    def get(self, first: int, last: int) -> np.ndarray | torch.Tensor:
+    def get(self, first: int, last: int) -> Array:
         """The values from absolute position `first` up to `last`.
 
         Raises:
             IndexError: for what was forgotten or is still to come.
         """
-        if first < self.start or last > self.end:
+        if self._data is None or first < self.start or last > self.end:
             raise IndexError(f"{first} to {last} asked for, {self.start} to {self.end} held")
         return self._data[..., first - self.start : last - self.start]
 

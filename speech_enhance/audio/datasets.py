@@ -3,12 +3,14 @@ Datasets."""
 
 import glob
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal, overload
 
 import pyarrow
 import pyarrow.parquet
 import soundfile
-from datasets import Audio, Dataset, concatenate_datasets, load_dataset
+from datasets import Audio, Dataset, IterableDataset, concatenate_datasets, load_dataset
 
 from .ffmpeg import CONTAINERS
 from .writer import FORMATS
@@ -16,7 +18,27 @@ from .writer import FORMATS
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
 
-def load_audio_dataset(path: str, split: str, columns: list[str], name: str | None = None, streaming: bool = False):
+@overload
+def load_audio_dataset(
+    path: str, split: str, columns: list[str], name: str | None = None, streaming: Literal[False] = False
+) -> Dataset: ...
+
+
+@overload
+def load_audio_dataset(
+    path: str, split: str, columns: list[str], name: str | None = None, *, streaming: Literal[True]
+) -> IterableDataset: ...
+
+
+@overload
+def load_audio_dataset(
+    path: str, split: str, columns: list[str], name: str | None = None, streaming: bool = False
+) -> Dataset | IterableDataset: ...
+
+
+def load_audio_dataset(
+    path: str, split: str, columns: list[str], name: str | None = None, streaming: bool = False
+) -> Dataset | IterableDataset:
     """Load a dataset from Parquet files, a folder or the Hub, with `columns` left undecoded.
 
     Returns:
@@ -37,7 +59,7 @@ def load_audio_dataset(path: str, split: str, columns: list[str], name: str | No
         dataset = load_dataset(path, name, split=split, streaming=streaming)
     for column in columns:
         known_column(column, dataset, path)
-    for column, feature in dataset.features.items():
+    for column, feature in (dataset.features or {}).items():
         if isinstance(feature, Audio) or column in columns:
             dataset = dataset.cast_column(column, Audio(decode=False))
     return dataset
@@ -45,6 +67,8 @@ def load_audio_dataset(path: str, split: str, columns: list[str], name: str | No
 
 def known_column(column: str, dataset, path: str) -> str:
     """`column`, if the dataset has it."""
+    if dataset.column_names is None:  # CSV or JSON
+        raise ValueError(f"{path}: its columns are not known before it is read; load it without streaming")
     if column not in dataset.column_names:
         raise ValueError(f"{path}: no column {column}; it has {', '.join(dataset.column_names)}")
     return column
@@ -132,7 +156,7 @@ def _audio_files(folder: Path) -> list[Path]:
     return [file for file in _visible(folder, "*") if file.suffix.lower() in extensions]
 
 
-def _undecoded(files: list[Path | None]) -> pyarrow.Array:
+def _undecoded(files: Iterable[Path | None]) -> pyarrow.Array:
     return pyarrow.array([file and {"bytes": None, "path": str(file)} for file in files], Audio.pa_type)
 
 

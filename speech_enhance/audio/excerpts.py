@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,8 @@ def excerpt_with_speech(
             on_progress("looking for speech", total / rate, reader.duration)
     length = min(max(1, round(seconds * rate)), total)
     first = min(busiest(np.concatenate(powers or [rest]), max(1, length // frame)) * frame, total - length)
-    values = {field.name: getattr(reader, field.name) for field in fields(AudioReader)} | {"duration": length / rate}
+    values: dict[str, Any] = {field.name: getattr(reader, field.name) for field in fields(AudioReader)}
+    values["duration"] = length / rate
     return Excerpt(**values, first=first, last=first + length)
 
 

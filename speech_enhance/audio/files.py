@@ -167,8 +167,10 @@ def open_audio(path: str | os.PathLike, may_use_ffmpeg: bool = True) -> AudioRea
     try:
         with regular_file(path) as descriptor:
             layout = find_layout(descriptor)
-            reader = None if layout.needs_ffmpeg else _open_with_libsndfile(path, descriptor, layout, may_use_ffmpeg)
-        reader = reader or _open_with_ffmpeg(path, layout.needs_ffmpeg, may_use_ffmpeg)
+            if layout.needs_ffmpeg:
+                reader = _open_with_ffmpeg(path, layout.needs_ffmpeg, may_use_ffmpeg)
+            else:
+                reader = _open_with_libsndfile(path, descriptor, layout, may_use_ffmpeg)
     except soundfile.SoundFileError as error:
         if len(layout.parts) > 1:
             raise AudioFileError(f"{path}: joins several recordings, and not all can be read; split it") from error

@@ -145,17 +145,18 @@ def needs_no_help(data, stream: Stream) -> bool:
 def num_missing(data, stream: Stream) -> int:
     """How many frames fewer a stream has than it tells."""
     run = stream.runs[-1]
-    facts = _read_facts(data, run) if run.facts is not None else None
+    facts = _read_facts(data, run)
     return max(facts[1] - run.num_frames - 1, 0) if facts else 0
 
 
 def facts_frame(data, run: Run) -> bytes:
     """A frame, for the beginning of `run`, that tells its length: its own corrected, or a new one."""
     num_bytes = sum(end - start for start, end in run.ranges)
-    facts = _read_facts(data, run) if run.facts is not None else None
-    if facts is not None:
+    facts = _read_facts(data, run)
+    if run.facts is not None and facts is not None:
         offset, num_frames, _ = facts
         frame = _frame_at(data, run.facts)
+        assert frame is not None  # `scan` found it there
         content = bytearray(data[run.facts : run.facts + frame.size])
         struct.pack_into(">II", content, offset + 8, run.num_frames, num_bytes + frame.size)
         if num_frames != run.num_frames:
@@ -166,7 +167,9 @@ def facts_frame(data, run: Run) -> bytes:
     start = run.ranges[0][0]
     (header,) = struct.unpack(">I", data[start : start + 4])
     header = header & ~0xF200 | _NO_CRC | index << 12
-    content = bytearray(_parse(header).size)
+    frame = _parse(header)
+    assert frame is not None  # like the first frame of the run, whose header it is but for the bit rate
+    content = bytearray(frame.size)
     struct.pack_into(">I", content, 0, header)
     offset = run.first.facts_offset
     struct.pack_into(">4sIII", content, offset, b"Xing", 3, run.num_frames, num_bytes + len(content))
@@ -175,6 +178,8 @@ def facts_frame(data, run: Run) -> bytes:
 
 def _read_facts(data, run: Run) -> tuple[int, int, int] | None:
     """Where the facts of a Xing frame begin in it, and its numbers of frames and bytes; `None` if it lacks one."""
+    if run.facts is None:
+        return None
     offset = run.first.facts_offset
     name, flags, num_frames, num_bytes = struct.unpack(">4sIII", data[run.facts + offset : run.facts + offset + 16])
     return (offset, num_frames, num_bytes) if name in (b"Xing", b"Info") and flags & 3 == 3 else None

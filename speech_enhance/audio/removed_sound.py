@@ -19,7 +19,8 @@ def with_removed(
     """
     from .buffers import SlidingBuffer  # which needs PyTorch
 
-    blocks, held, done = iter(recording), SlidingBuffer(), 0
+    blocks, done = iter(recording), 0
+    held: SlidingBuffer[np.ndarray] = SlidingBuffer()
     for block in enhanced:
         last = done + block.shape[1]
         while held.end < last:

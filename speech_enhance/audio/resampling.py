@@ -78,10 +78,10 @@ class RateRestorer:
         self._num_samples = num_samples
         self._frames_per_sample = model_rate / (sampling_rate * hop_length)
         self._resampler = Resampler(model_rate, sampling_rate, 2 * num_channels)
-        self._changed_and_seen = SlidingBuffer()
+        self._changed_and_seen: SlidingBuffer[np.ndarray] = SlidingBuffer()
         self._reach = SMOOTHED_FRAMES // 2
-        self._upper = SlidingBuffer(start=-self._reach)
-        self._unseen_density = SlidingBuffer(start=-self._reach)
+        self._upper: SlidingBuffer[np.ndarray] = SlidingBuffer(start=-self._reach)
+        self._unseen_density: SlidingBuffer[np.ndarray] = SlidingBuffer(start=-self._reach)
         self._unseen_bandwidth = (sampling_rate - SEEN_BAND * min(sampling_rate, model_rate)) / 2
         self._min_gain = min_gain
         self.num_made = 0
@@ -89,7 +89,7 @@ class RateRestorer:
 
     def push(
         self,
-        recording: SlidingBuffer,
+        recording: SlidingBuffer[np.ndarray],
         model_audio: np.ndarray,
         enhanced: np.ndarray,
         upper_gain: np.ndarray,
@@ -134,13 +134,13 @@ class RateRestorer:
             frames.forget(int(end * self._frames_per_sample) - self._reach)
         return restored.astype(np.float32)
 
-    def _append(self, buffer: SlidingBuffer, frames: np.ndarray, last: bool) -> None:
+    def _append(self, buffer: SlidingBuffer[np.ndarray], frames: np.ndarray, last: bool) -> None:
         """Append frames to a buffer, the first and the last of the recording repeated beyond its ends."""
         before = self._reach if buffer.end == -self._reach else 0
         edges = [(0, 0)] * (frames.ndim - 1) + [(before, self._reach if last else 0)]
         buffer.append(np.pad(frames, edges, mode="edge"))
 
-    def _measure_unseen(self, recording: SlidingBuffer, num_groups: int, last: bool) -> None:
+    def _measure_unseen(self, recording: SlidingBuffer[np.ndarray], num_groups: int, last: bool) -> None:
         """Power per Hz of what the model has not seen, for the frames that are complete and have a gain."""
         done = max(self._unseen_density.end, 0)
         end = self._upper.end - (self._reach if last else 0)

@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import soundfile
 
@@ -42,7 +43,7 @@ def open_part(path: Path, descriptor: int, pieces: list[Piece], quiet: bool) -> 
         if path.suffix.lower() in _KNOWN_BY_NAME:
             source = os.fsencode(path)
         with quiet_mpg123() if quiet else contextlib.nullcontext():
-            file = SequentialFile(source, closefd=False)
+            file = SequentialFile(cast(Any, source), closefd=False)  # its annotation lacks file objects, which it takes
         yield stack.enter_context(file)
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, cast
 
 import numpy as np
 
@@ -37,7 +38,12 @@ FORMATS = {
 }
 _TAGS = ("title", "copyright", "software", "artist", "comment", "date", "album", "license", "tracknumber", "genre")
 _WAV_KINDS = ("WAV", "WAVEX", "RF64")
-_PEAK_BYTE_ORDERS = {"WAV": "little", "WAVEX": "little", "RF64": "little", "AIFF": "big"}
+_PEAK_BYTE_ORDERS: dict[str, Literal["little", "big"]] = {
+    "WAV": "little",
+    "WAVEX": "little",
+    "RF64": "little",
+    "AIFF": "big",
+}
 _SMALL_FORMATS = ("WAV", "WAVEX", "AIFF", "AU")
 _SMALL_BYTES = 2**32 - 2**20  # of samples in these; beyond, a WAV file must be an RF64
 _SPACE_LEFT = 2**17  # a block of samples that does not fit
@@ -270,16 +276,13 @@ def check_output(path: str | os.PathLike) -> Path:
 
 def _encoding(path: Path, like: AudioReader | None, subtype: str | None, num_values: int) -> tuple[str, str]:
     """libsndfile's names of format and subtype for a new file at `path`."""
-    import soundfile
-
     format_name, fixed = FORMATS[path.suffix.lower()]
     if like:
         format_name = like.format if format_name == "WAV" and like.format in _WAV_KINDS else format_name
         if like.format == format_name or like.subtype in _SAMPLE_BYTES:  # a WAV file could hold MP3 data
             subtype = subtype or like.subtype
         subtype = subtype or like.lossless_subtype or None
-    wanted = _nearest_subtype(format_name, subtype) if subtype else soundfile.default_subtype(format_name)
-    subtype = fixed or wanted
+    subtype = fixed or _nearest_subtype(format_name, subtype)
     if format_name in ("WAV", "WAVEX") and num_values * _SAMPLE_BYTES.get(subtype, 1) > _SMALL_BYTES:
         format_name = "RF64"
     return format_name, subtype
@@ -305,16 +308,16 @@ def _channel_mask(reader: AudioReader) -> int | None:
     return mask_of(layouts[0]) if layouts else None
 
 
-def _nearest_subtype(format_name: str, subtype: str) -> str:
-    """`subtype`, or what of the format comes nearest to it."""
+def _nearest_subtype(format_name: str, subtype: str | None) -> str:
+    """`subtype`, or what of the format comes nearest to it; without one, the usual of the format."""
     import soundfile
 
     eight, deep = ("PCM_U8", "PCM_S8"), ("FLOAT", "DOUBLE", "PCM_32", "PCM_24")
     alike = eight if subtype in eight else deep if subtype in deep else ()
-    for name in (subtype, *alike):
+    for name in (subtype, *alike) if subtype else ():
         if soundfile.check_format(format_name, name):
             return name
-    return soundfile.default_subtype(format_name)
+    return cast(str, soundfile.default_subtype(format_name))  # `None` is for formats that it does not know
 
 
 def _to_integers(audio: np.ndarray, bits: int) -> np.ndarray:
@@ -325,7 +328,7 @@ def _to_integers(audio: np.ndarray, bits: int) -> np.ndarray:
     return samples.astype(np.int32) << (32 - bits)
 
 
-def _forget_time(descriptor: int, byte_order: str) -> None:
+def _forget_time(descriptor: int, byte_order: Literal["little", "big"]) -> None:
     """Set the time of writing to 0 that libsndfile puts before floating-point samples: the same audio, the same
     bytes."""
     position = 12

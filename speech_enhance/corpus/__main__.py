@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..cli import OneLineParser, add_pipeline_options, number, pipeline_choice
 from ..jobs.file import UserError, first_line
@@ -126,7 +126,7 @@ def check_apart(options: argparse.Namespace) -> None:
 
 def shard_stem(split: str) -> str:
     """Begin of the shards' names, by which Datasets knows the split."""
-    return re.match(r"\w*", split)[0] or "train"
+    return re.split(r"\W", split)[0] or "train"
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Process:
         by_launcher = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
         state = PartialState(cpu=by_launcher or device == "cpu")
         local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        if local_processes > 1 and state.device.type == "cpu":  # torchrun allows each one thread
+        if local_processes > 1 and torch.device(str(state.device)).type == "cpu":  # torchrun allows each one thread
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_processes))
         found = cls(state.process_index, state.num_processes, str(state.device))
         if state.num_processes > 1:
@@ -184,7 +184,7 @@ class Corpus:
         roots: See [`RowEnhancer`].
     """
 
-    dataset: object
+    dataset: Any
     options: argparse.Namespace
     num_shards: int
     num_rows: int | None
@@ -198,7 +198,8 @@ class Corpus:
             UserError: if it cannot be loaded.
         """
         try:
-            import datasets
+            import datasets.config
+            import datasets.exceptions
 
             from ..audio.datasets import load_audio_dataset
         except ImportError as error:
@@ -212,7 +213,7 @@ class Corpus:
             generating = isinstance(error, datasets.exceptions.DatasetGenerationError)  # which says nothing itself
             reason = first_line(error.__cause__ if generating and error.__cause__ else error)
             raise UserError(f"cannot load the dataset {path}: {reason}") from error
-        if options.streaming:
+        if isinstance(dataset, datasets.IterableDataset):
             num_rows, num_shards = None, dataset.num_shards
         else:
             num_rows = len(dataset)

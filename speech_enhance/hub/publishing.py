@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 from .remote_code import write_remote_code
 
@@ -116,9 +117,9 @@ def check_card(card: str) -> None:
     Raises:
         ValueError: saying what is missing.
     """
-    from huggingface_hub import ModelCard
+    from huggingface_hub import ModelCard, ModelCardData
 
-    data = ModelCard(card).data
+    data = cast(ModelCardData, ModelCard(card).data)
     if not data.eval_results:
         raise ValueError("the card has no evaluation results (`model-index`): measure before you publish")
     missing = [name for name in ("license", "language", "library_name", "pipeline_tag", "tags") if not data.get(name)]
@@ -186,7 +187,7 @@ def upload(
     from huggingface_hub import HfApi
 
     api = HfApi(token=token)
-    where = {"repo_id": repo_id, "repo_type": repo_type}
+    where: dict[str, Any] = {"repo_id": repo_id, "repo_type": repo_type}
 
     def send() -> str:
         url = api.create_repo(**where, private=private, space_sdk=space_sdk, exist_ok=True)

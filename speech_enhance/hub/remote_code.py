@@ -119,7 +119,7 @@ def _merge(entry: str) -> str:
 
 def _body(module: _Module, components: dict[str, dict[str, str]], imports: dict[str, None]) -> str:
     """A module without its imports, which go to `imports`; its docstring becomes a comment."""
-    lines = module.source.splitlines()
+    lines: list[str | None] = list(module.source.splitlines())
     top_level = set(map(id, module.tree.body))
     for node in ast.walk(module.tree):
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -150,7 +150,7 @@ def _replace(lines: list[str | None], node: ast.stmt, text: list[str]) -> None:
     """Put `text` in the place of a statement, keeping the number of lines."""
     indent = " " * node.col_offset
     lines[node.lineno - 1] = "\n".join(indent + line for line in text) if text else None
-    for index in range(node.lineno, node.end_lineno):
+    for index in range(node.lineno, node.end_lineno or node.lineno):
         lines[index] = None
 
 

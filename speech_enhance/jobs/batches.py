@@ -71,7 +71,7 @@ def enhance_files(
     """
     from ..pipelines.settings import EnhancementSettings
 
-    request = EnhancementSettings(**settings)
+    request = EnhancementSettings.of(**settings)
     started = time.perf_counter()
     results: list[Result] = [None] * len(files)
     wanted = [index for index, (_, target) in enumerate(files) if target is not None]
@@ -90,9 +90,10 @@ def enhance_files(
     durations = [result.duration for result in results if isinstance(result, FileReport)]
     pace = (time.perf_counter() - started) / max(sum(durations), 1e-9)
     for index in wanted:
-        if isinstance(results[index], FileReport):
-            results[index] = dataclasses.replace(results[index], seconds=pace * results[index].duration)
-        elif results[index] is None:  # alone in its group, or the group failed: now it shows which of them it was
+        result = results[index]
+        if isinstance(result, FileReport):
+            results[index] = dataclasses.replace(result, seconds=pace * result.duration)
+        elif result is None:  # alone in its group, or the group failed: now it shows which of them it was
             results[index] = _enhance_alone(pipeline, *files[index], make_generator, on_progress, settings)
     return results
 

@@ -111,7 +111,7 @@ def enhance_file(
         report = write_recording(reader, target, watched(enhanced, "enhancing", after))
         if removed and writer.num_limited:
             report.notes.append(f"{removed}: {writer.num_limited} samples over full scale were limited")
-    if picture:
+    if picture and before and after:
         draw_picture(before.finish(), after.finish(), Path(picture))
     start = reader.first / rate if isinstance(reader, Excerpt) else None
     return replace(report, seconds=time.perf_counter() - started, start=start)

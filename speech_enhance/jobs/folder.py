@@ -53,6 +53,7 @@ class Outcome:
 
 def outcome_fields(result: Result) -> dict:
     """What [`enhance_files`] gave for a recording, as the fields of a report."""
+    assert result is not None  # every file has a target
     if not isinstance(result, FileReport):
         fields = {"status": "failed", "error": first_line(result), "duration": 0.0, "seconds": 0.0}
         return fields | {"real_time_factor": None}

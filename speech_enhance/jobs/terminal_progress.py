@@ -36,12 +36,13 @@ class ProgressBar:
         if self._bar is None:
             from tqdm import tqdm
 
+            total = None if math.isnan(duration) else duration
             form = "{desc}{percentage:3.0f}% |{bar}| {n:.0f} of {total:.0f} s of audio, {remaining} left"
-            if math.isnan(duration):
-                duration, form = None, "{desc}{n:.0f} s of audio in {elapsed}"
+            if total is None:
+                form = "{desc}{n:.0f} s of audio in {elapsed}"
             known = os.get_terminal_size(sys.stderr.fileno()).columns  # 0 in some containers: tqdm would show nothing
-            size = {} if known else {"ncols": 80, "nrows": 24}
-            self._bar = tqdm(total=duration, bar_format=form, leave=False, **size)
+            ncols, nrows = (None, None) if known else (80, 24)
+            self._bar = tqdm(total=total, bar_format=form, leave=False, ncols=ncols, nrows=nrows)
         if self._bar.desc.removesuffix(": ") != stage:
             self._bar.reset(None if math.isnan(duration) else duration)
             self._bar.set_description(stage)

@@ -34,10 +34,11 @@ class LiveAnalysis:
         self.config, self._views, self._device = views[0], views, device
         self._margin = self.config.n_fft // 2
         self._level = LiveLevel(self.config, num_channels)
-        self.spectrum = SlidingBuffer()
+        self.spectrum: SlidingBuffer[torch.Tensor] = SlidingBuffer()
         """Complex `(channels, frequencies, frames)`, without the offset."""
-        self._magnitude = SlidingBuffer()  # linear mel (views, bands, frames) at the sound's own level
-        self._waveform = SlidingBuffer(start=-self._margin)
+        # Linear mel (views, bands, frames) at the sound's own level
+        self._magnitude: SlidingBuffer[torch.Tensor] = SlidingBuffer()
+        self._waveform: SlidingBuffer[torch.Tensor] = SlidingBuffer(start=-self._margin)
         self._waveform.append(torch.zeros(num_channels, self._margin, dtype=torch.float32, device=device))
         self._window_spectrum = torch.fft.rfft(frame_window(self.config, device))
 

@@ -105,7 +105,7 @@ class LiveEnhancer:
         if self._stream is None:
             self._stream = LiveStream(self._pipeline, self._frames, self._settings, self._seed, len(samples))
         self._flat = block.ndim == 1
-        return self._push(samples).reshape(block.shape)
+        return self._push(self._stream, samples).reshape(block.shape)
 
     @torch.no_grad()
     def flush(self) -> np.ndarray:
@@ -113,7 +113,7 @@ class LiveEnhancer:
         begins another sound. Without any block before, there are no samples."""
         if self._stream is None:
             return np.zeros(0, np.float32)
-        rest = self._push(np.zeros((self._stream.num_channels, self.latency), np.float32))
+        rest = self._push(self._stream, np.zeros((self._stream.num_channels, self.latency), np.float32))
         self.reset()
         return rest[0] if self._flat else rest
 
@@ -134,10 +134,10 @@ class LiveEnhancer:
             seconds.append((time.perf_counter() - started) / max(stream.num_calls - before, 1))
         return max(seconds[1:])
 
-    def _push(self, samples: np.ndarray) -> np.ndarray:
+    def _push(self, stream: LiveStream, samples: np.ndarray) -> np.ndarray:
         length = max(1, round(PIECE_SECONDS * self.sampling_rate))
         pieces = [samples[:, start : start + length] for start in range(0, samples.shape[1], length)]
-        return np.concatenate([self._stream.push(piece) for piece in pieces], axis=1)
+        return np.concatenate([stream.push(piece) for piece in pieces], axis=1)
 
 
 def _live_settings(settings: dict[str, Any]) -> EnhancementSettings:
@@ -158,4 +158,4 @@ def _live_settings(settings: dict[str, Any]) -> EnhancementSettings:
         settings = {"num_inference_steps": 1, "num_estimates": 1} | {
             name: value for name, value in settings.items() if value is not None
         }
-    return EnhancementSettings(**settings)
+    return EnhancementSettings.of(**settings)

@@ -67,15 +67,16 @@ class ForwardLevel:
         return value > LEAST_POWER and value >= ACTIVE_RATIO * mean and value >= DIP_RATIO * least
 
     def _follow(self, decibels: float) -> None:
-        if len(self._first) < START_FRAMES:
+        previous = self._level_db
+        if previous is None or len(self._first) < START_FRAMES:
             self._first.append(decibels)
             free = len(self._first) <= FREE_FRAMES
             target = float(np.percentile(self._first, 75, method="higher") if free else np.median(self._first))
-            previous = target if self._level_db is None else self._level_db
+            previous = target if previous is None else previous
             most = np.inf if free else START_STEP_DB
             self._level_db = previous + min(max(target - previous, -START_STEP_DB), most)
         else:
-            self._level_db += MAX_STEP_DB * min(max((decibels - self._level_db) / WIDTH_DB, -1.0), 1.0)
+            self._level_db = previous + MAX_STEP_DB * min(max((decibels - previous) / WIDTH_DB, -1.0), 1.0)
 
 
 class LiveLevel:
@@ -94,7 +95,9 @@ class LiveLevel:
         self._reach = config.n_fft // (2 * config.hop_length)  # hops behind a frame's centre that it holds whole
         self._num_means = OFFSET_SECONDS * config.sampling_rate / config.hop_length
         self._num_channels, self._mean = num_channels, np.zeros(num_channels)
-        self._audio, self._offset, self._level = SlidingBuffer(), SlidingBuffer(), SlidingBuffer()
+        self._audio: SlidingBuffer[np.ndarray] = SlidingBuffer()
+        self._offset: SlidingBuffer[np.ndarray] = SlidingBuffer()
+        self._level: SlidingBuffer[np.ndarray] = SlidingBuffer()
         self._forward_level = ForwardLevel()
 
     def push(self, block: np.ndarray) -> None:

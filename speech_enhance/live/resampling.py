@@ -37,7 +37,7 @@ class LiveResampler:
         self._cutoff = CUTOFF * min(from_rate, to_rate) / from_rate
         self.reach = reach(from_rate, to_rate)
         self._made = 0
-        self._input = SlidingBuffer(start=-self.reach)
+        self._input: SlidingBuffer[np.ndarray] = SlidingBuffer(start=-self.reach)
         self._input.append(np.zeros((num_channels, self.reach), np.float32))
         small = self._phases <= TABLE_PHASES
         self._table = self._filters(np.arange(self._phases)) if small else None
@@ -90,14 +90,16 @@ class LiveRestorer:
         self._frame = sampling_rate * hop_length / model_rate
         self._changes = LiveResampler(model_rate, sampling_rate, num_channels)
         self._sights = LiveResampler(model_rate, sampling_rate, num_channels)
-        self._changed, self._seen = SlidingBuffer(), SlidingBuffer()
+        self._changed: SlidingBuffer[np.ndarray] = SlidingBuffer()
+        self._seen: SlidingBuffer[np.ndarray] = SlidingBuffer()
         self._before = SMOOTHED_FRAMES - 1 - FRAMES_AHEAD
-        self._upper, self._unseen_density = SlidingBuffer(-self._before), SlidingBuffer(-self._before)
+        self._upper: SlidingBuffer[np.ndarray] = SlidingBuffer(-self._before)
+        self._unseen_density: SlidingBuffer[np.ndarray] = SlidingBuffer(-self._before)
         self._unseen_bandwidth = (sampling_rate - SEEN_BAND * min(sampling_rate, model_rate)) / 2
         self._min_gain = min_gain
         self._made = 0
 
-    def see(self, recording: SlidingBuffer, model_audio: np.ndarray) -> None:
+    def see(self, recording: SlidingBuffer[np.ndarray], model_audio: np.ndarray) -> None:
         """Take in what the model sees next, `(channels, n)` at its rate.
 
         Args:
@@ -127,7 +129,7 @@ class LiveRestorer:
         self._changed.append(self._changes.push(changed))
         self._append(self._upper, np.stack([upper_gain, upper_density]))
 
-    def read(self, recording: SlidingBuffer, end: int) -> np.ndarray:
+    def read(self, recording: SlidingBuffer[np.ndarray], end: int) -> np.ndarray:
         """The enhanced sound `(channels, n)` up to sample `end`, from the last one given back on."""
         first, self._made = self._made, end
         audio, seen = recording.get(first, end), self._seen.get(first, end)
@@ -144,7 +146,7 @@ class LiveRestorer:
         """First sample of the recording that is still needed."""
         return min(self._made, self._seen.start)
 
-    def _append(self, buffer: SlidingBuffer, frames: np.ndarray) -> None:
+    def _append(self, buffer: SlidingBuffer[np.ndarray], frames: np.ndarray) -> None:
         """Append frames to a buffer, the first of all repeated before the start."""
         before = self._before if buffer.end == -self._before else 0
         buffer.append(np.pad(frames, [(0, 0)] * (frames.ndim - 1) + [(before, 0)], mode="edge"))

@@ -202,6 +202,7 @@ class LiveSession:
 
     def recorded(self) -> np.ndarray:
         """What went out since the last call, `(channels, samples)`."""
+        assert self._recording is not None, "the session does not record"
         return self._recording.read(self._recording.filled)
 
     def _work(self) -> None:

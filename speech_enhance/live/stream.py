@@ -47,7 +47,8 @@ class LiveStream:
         self._analysis = LiveAnalysis(num_channels, self._views, device)
         self._synthesis = LiveSynthesis(num_channels, config, device)
         self._num_taken = 0
-        self._recording, self._changed = SlidingBuffer(), SlidingBuffer()
+        self._recording: SlidingBuffer[np.ndarray] = SlidingBuffer()
+        self._changed: SlidingBuffer[np.ndarray] = SlidingBuffer()
         self._to_model = self._restorer = None
         if frames.resampled:
             rates = frames.sampling_rate, config.sampling_rate

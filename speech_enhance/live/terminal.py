@@ -63,7 +63,7 @@ class Keys:
     def __enter__(self) -> "Keys":
         self._saved = None
         self._on = sys.stdin is not None and sys.stdin.isatty()
-        if self._on and os.name == "posix":
+        if sys.stdin is not None and self._on and os.name == "posix":
             import termios
             import tty
 

@@ -28,7 +28,7 @@ class LiveTiming:
     def __post_init__(self):
         for name, least in (("look_ahead_ms", 0), ("interval_ms", 1), ("window_ms", 1)):
             value = getattr(self, name)
-            if not isinstance(value, Real) or isinstance(value, bool) or not least <= value <= 60000:
+            if not isinstance(value, Real) or isinstance(value, bool) or value < least or not value <= 60000:
                 raise ValueError(f"`{name}` must be a number of milliseconds from {least} to 60000, got {value!r}")
 
 

@@ -48,8 +48,8 @@ def running_level(power: torch.Tensor) -> torch.Tensor:
     return torch.stack([torch.from_numpy(_level_of_group(item)) for item in power])
 
 
-def _level_of_group(power: torch.Tensor) -> np.ndarray:
-    whole, power = float(level_of_power(power)), median_power(power).numpy()
+def _level_of_group(item: torch.Tensor) -> np.ndarray:
+    whole, power = float(level_of_power(item)), median_power(item).numpy()
     dips = sliding_window_view(np.pad(power, DIP_FRAMES, mode="edge"), 2 * DIP_FRAMES + 1).min(axis=-1)
     active = (power >= ACTIVE_RATIO * _surrounding_mean(power)) & (power >= DIP_RATIO * dips) & (power > LEAST_POWER)
     if not active.any():

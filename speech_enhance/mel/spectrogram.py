@@ -11,6 +11,7 @@ import functools
 import inspect
 import warnings
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
@@ -251,13 +252,13 @@ def mel_filters(config: MelConfig, device: torch.device | None = None) -> torch.
     from transformers.audio_utils import mel_filter_bank
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of bands without a bin, which are an error below
+        warnings.filterwarnings("ignore", "At least one mel filter has all zero values", UserWarning)  # an error below
         filters = mel_filter_bank(
             num_frequency_bins=config.n_fft // 2 + 1,
             num_mel_filters=config.num_mel_bins,
             min_frequency=config.min_frequency,
             max_frequency=config.top_frequency,
-            sampling_rate=config.frequency_warp * config.sampling_rate,
+            sampling_rate=cast(int, config.frequency_warp * config.sampling_rate),  # a fraction is as good
             norm=config.filter_norm,
             mel_scale="slaney",
         )

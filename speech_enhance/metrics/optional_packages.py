@@ -34,7 +34,7 @@ def package_file(package: str, path: str, pip_options: str = "") -> Path:
         ImportError: if the package is missing or has no such file.
     """
     try:
-        file = Path(metadata.distribution(package).locate_file(path))
+        file = Path(str(metadata.distribution(package).locate_file(path)))
     except metadata.PackageNotFoundError as error:
         raise _missing(package, pip_options=pip_options) from error
     if not file.is_file():

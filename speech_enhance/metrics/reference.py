@@ -66,9 +66,11 @@ def _pesq_of_part(estimate: np.ndarray, reference: np.ndarray) -> float:
     import pesq as package
 
     silent = not estimate.any()
-    audios = [_near_full_scale(part).astype(np.float32) for part in (reference, reference if silent else estimate)]
+    clean, tested = (
+        _near_full_scale(part).astype(np.float32) for part in (reference, reference if silent else estimate)
+    )
     try:
-        value = float(package.pesq(16000, *audios, "wb"))
+        value = float(package.pesq(16000, clean, tested, "wb"))
     except package.NoUtterancesError:
         return float("nan")
     return LOWEST_PESQ if silent else value
@@ -200,7 +202,8 @@ def checked_pair(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarra
 def _levelled_pair(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A pair for a measure that does not depend on the level: what is more than 120 dB from full scale is multiplied by
     a power of two, which rounds nothing, so that neither squares nor float32 vanish or overflow."""
-    return tuple(_near_full_scale(audio) for audio in checked_pair(estimate, reference))
+    estimate, reference = checked_pair(estimate, reference)
+    return _near_full_scale(estimate), _near_full_scale(reference)
 
 
 def _near_full_scale(audio: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,11 +22,14 @@ def _traced_model(unet: ConditionalUNet2DModel, num_frames: int, num_bands: int)
     condition = torch.zeros(2, unet.condition_channels, num_bands, num_frames)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer's, about sizes that are fixed on purpose
+        # Sizes are fixed on purpose, and so is the way to export (`dynamo=False`).
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", "You are using the legacy TorchScript-based ONNX export", DeprecationWarning)
+        warnings.filterwarnings("ignore", "The feature will be removed", DeprecationWarning, r"torch\.onnx\.")
         torch.onnx.export(
             _Traced(unet).eval(),
             (sample, torch.zeros(2), condition),
-            buffer,
+            cast(Any, buffer),  # the annotation knows only paths
             dynamo=False,
             input_names=list(_INPUTS),
             output_names=["prediction"],

@@ -3,6 +3,7 @@
 import copy
 import inspect
 from dataclasses import dataclass
+from typing import Any, cast
 
 LAST_ALPHA_CUMPROD = 2.0**-24
 
@@ -74,7 +75,7 @@ def find_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def preset_settings(preset: str, config) -> tuple[object, dict[str, int]]:
+def preset_settings(preset: str, config) -> tuple[object, dict[str, Any]]:
     """`(scheduler, arguments)` of a preset (see [`PRESETS`]): the scheduler on the noise schedule of `config`, and the
     arguments `num_inference_steps` and `num_estimates` for the pipeline's call.
 
@@ -161,7 +162,7 @@ def training_scheduler(
     return DDIMScheduler(
         num_train_timesteps=num_train_timesteps,
         trained_betas=zero_snr_betas(num_train_timesteps, snr_shift_db=snr_shift_db),
-        prediction_type=prediction_type,
+        prediction_type=cast(Any, prediction_type),  # the scheduler itself refuses others
         timestep_spacing="trailing",
         clip_sample=False,
     )

@@ -1,6 +1,7 @@
 """The network: a Diffusers UNet on patches of the mel, conditioned on the recording by concatenation."""
 
 import logging
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,8 @@ class ConditionalUNet2DModel(UNet2DModel):
     Args:
         kwargs: Arguments of `UNet2DModel`.
     """
+
+    config: Any  # Diffusers annotates a plain dict; what it gives has the entries as attributes too
 
     @classmethod
     def extract_init_dict(cls, config_dict, **kwargs):

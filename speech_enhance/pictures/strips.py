@@ -22,7 +22,7 @@ class Strip:
         self._hop_length = max(1, round(HOP_SECONDS * sampling_rate))
         self._window = np.hanning(self._window_length + 1)[:-1].astype(np.float32)
         self._pooled = 1  # frames in a column
-        self._pending: np.ndarray | None = None
+        self._pending = np.zeros((0, 0), np.float32)  # as many rows as channels, with the first block
         self._power = np.zeros((0, self._window_length // 2 + 1), np.float32)
         self._lowest = self._highest = np.zeros(0, np.float32)
 
@@ -37,7 +37,7 @@ class Strip:
 
     def push(self, block: np.ndarray) -> None:
         """Add float32 `(channels, samples)`."""
-        if self._pending is None:
+        if not len(self._pending):
             self._pending = np.zeros((len(block), self._window_length // 2), np.float32)
         self.num_samples += block.shape[1]
         self._pending = np.concatenate([self._pending, block], axis=1)

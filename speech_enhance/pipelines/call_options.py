@@ -27,9 +27,7 @@ class CallOptions(TypedDict, total=False):
     preset: str | None
 
 
-class CallArguments(CallOptions, total=False):
-    """All keywords of a call but `return_dict`."""
+class TupleOptions(CallOptions, total=False):
+    """Keywords of a call that gives a tuple, beside the recording."""
 
-    audio: np.ndarray | torch.Tensor | list | None
-    sampling_rate: int | None
     output_type: str

@@ -1,6 +1,6 @@
 """The forms of audio that the pipeline takes and gives back: arrays, tensors, batches and lists of them."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -164,7 +164,7 @@ def split_batch(audio) -> list[np.ndarray]:
 def join_batch(enhanced: list[np.ndarray], audio, output_type: str):
     """Give `enhanced` recordings the form of the input `audio`."""
     inputs = audio if is_batch(audio) else [audio]
-    outputs = [item.reshape(tuple(original.shape)) for item, original in zip(enhanced, inputs, strict=True)]
+    outputs: list[Any] = [item.reshape(tuple(original.shape)) for item, original in zip(enhanced, inputs, strict=True)]
     if output_type == "pt":
         outputs = [torch.from_numpy(np.ascontiguousarray(item)) for item in outputs]
     if not is_batch(audio):

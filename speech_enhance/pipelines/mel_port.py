@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,7 +102,7 @@ class GivenMel:
 
     def __init__(self, mel: torch.Tensor, scale: torch.Tensor):
         self.scale, self.num_frames, self.num_views = scale, mel.shape[-1], 1
-        self.noisy_mel = SlidingBuffer()
+        self.noisy_mel: SlidingBuffer[torch.Tensor] = SlidingBuffer()
         self.noisy_mel.append(mel[None])
 
     def read_to(self, frame: int) -> None:
@@ -170,7 +171,7 @@ class RecordingVocoder:
         return resample(sound, rate, self.sampling_rate, self.num_samples)
 
 
-def join_mels(items: list, mel, audio):
+def join_mels(items: list, mel, audio) -> Any:
     """Give what was made of `mel` the form of it: one, a batch, or a list. Of `audio` only a single one is no list."""
     if mel is None:
         return items if is_batch(audio) else items[0]

@@ -23,7 +23,7 @@ class Resynthesis:
     def __init__(self, analysis: Analysis, settings: EnhancementSettings, gain_exponent: float):
         survey, config = analysis.survey, analysis.config
         self._analysis, self._settings, self._gain_exponent = analysis, settings, gain_exponent
-        self._gain = SlidingBuffer()
+        self._gain: SlidingBuffer[torch.Tensor] = SlidingBuffer()
         self._restorer = RateRestorer(
             survey.sampling_rate,
             config.sampling_rate,

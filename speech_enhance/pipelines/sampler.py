@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,11 +11,19 @@ from .inputs import check_output
 from .recording import RecordingStream
 from .sampling import Sampling
 from .settings import EnhancementSettings
-from .windows import step_generator, window_noise
+from .windows import WindowLayout, step_generator, window_noise
 
 
 class WindowSampler:
     """The part of [`SpeechEnhancementPipeline`] that runs network and scheduler."""
+
+    # What the other parts of the pipeline have:
+    unet: Any  # a `ConditionalUNet2DModel`, or what stands in for it, such as `OnnxUNet`
+    scheduler: Any
+    config: Any  # a mapping whose entries are attributes too
+    window_layout: WindowLayout
+    progress_bar: Callable[..., Any]
+    _execution_device: torch.device
 
     _callback_tensor_inputs = ("latents", "condition", "clean_estimate")
     _interrupt = False

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Any
 
 from ..models.schedulers import DEFAULT_PRESET, find_preset
 
@@ -10,14 +11,12 @@ from ..models.schedulers import DEFAULT_PRESET, find_preset
 class EnhancementSettings:
     """Settings of one request; [`SpeechEnhancementPipeline`] says what each means.
 
-    Steps and estimates that are not given are those of the preset, or of [`DEFAULT_PRESET`].
-
     Raises:
         ValueError, TypeError: for a value out of range or of another type, named with the value received.
     """
 
-    num_inference_steps: int | None = None
-    num_estimates: int | None = None
+    num_inference_steps: int
+    num_estimates: int
     attenuation_limit_db: float | None = None
     mix: float = 1.0
     max_gain: float = 1.0
@@ -26,11 +25,29 @@ class EnhancementSettings:
     dereverb: float = 0.0
     preset: str | None = None
 
+    @classmethod
+    def of(
+        cls,
+        num_inference_steps: int | None = None,
+        num_estimates: int | None = None,
+        preset: str | None = None,
+        **others: Any,
+    ) -> "EnhancementSettings":
+        """The settings of what a caller asks for. Steps and estimates that are not given are those of the preset, or of
+        [`DEFAULT_PRESET`].
+
+        Raises:
+            ValueError, TypeError: as the constructor, also for an unknown preset.
+        """
+        found = find_preset(DEFAULT_PRESET if preset is None else preset)
+        return cls(
+            num_inference_steps=found.num_inference_steps if num_inference_steps is None else num_inference_steps,
+            num_estimates=found.num_estimates if num_estimates is None else num_estimates,
+            preset=preset,
+            **others,
+        )
+
     def __post_init__(self):
-        preset = find_preset(DEFAULT_PRESET if self.preset is None else self.preset)
-        for name in ("num_inference_steps", "num_estimates"):
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, getattr(preset, name))
         for name in ("num_inference_steps", "num_estimates", "window_batch_size"):
             value = getattr(self, name)
             if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
@@ -65,7 +82,7 @@ class EnhancementSettings:
 
 def check_sampling_rate(sampling_rate) -> None:
     """Raise `ValueError` unless `sampling_rate` is one that recordings have."""
-    if not isinstance(sampling_rate, Integral) or not 1000 <= sampling_rate <= 768000:
+    if not isinstance(sampling_rate, Integral) or sampling_rate < 1000 or not sampling_rate <= 768000:
         raise ValueError(
             f"`sampling_rate` must be the samples per second of `audio` (1000 to 768000), got {sampling_rate!r}"
         )

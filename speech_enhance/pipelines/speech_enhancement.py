@@ -19,7 +19,7 @@ from ..models.schedulers import check_preset, check_scheduler, try_scheduler
 from ..models.trained_settings import record_settings, registers_settings
 from ..models.unet import ConditionalUNet2DModel
 from .analysis import Analysis
-from .call_options import CallArguments, CallOptions
+from .call_options import CallOptions, TupleOptions
 from .front_end import FrontEnd, setting_parameters
 from .inputs import check_source, is_batch, join_batch, split_batch
 from .mel_port import GivenMel, MelOutput, RecordingVocoder, join_mels
@@ -59,6 +59,11 @@ if TYPE_CHECKING:
         """What type checkers know of an array's output: it is one too."""
 
         audios: np.ndarray
+
+    class ListOutput(SpeechEnhancementOutput):
+        """Likewise of the output of a list of arrays."""
+
+        audios: list[np.ndarray]
 
 
 class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
@@ -163,6 +168,17 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
     @overload
     def __call__(
         self,
+        audio: list[np.ndarray],
+        sampling_rate: int,
+        *,
+        output_type: Literal["np"] = "np",
+        return_dict: Literal[True] = True,
+        **named: Unpack[CallOptions],
+    ) -> "ListOutput": ...
+
+    @overload
+    def __call__(
+        self,
         audio: np.ndarray | torch.Tensor | list | None = None,
         sampling_rate: int | None = None,
         num_inference_steps: int | None = None,
@@ -185,7 +201,12 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
 
     @overload
     def __call__(
-        self, *arguments: Any, return_dict: Literal[False], **named: Unpack[CallArguments]
+        self,
+        audio: np.ndarray | torch.Tensor | list | None = None,
+        sampling_rate: int | None = None,
+        *,
+        return_dict: Literal[False],
+        **named: Unpack[TupleOptions],
     ) -> tuple[Any, ...]: ...
 
     @torch.no_grad()
@@ -257,7 +278,7 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
                 is not finite.
         """
         # 1. Check inputs
-        settings = EnhancementSettings(
+        settings = EnhancementSettings.of(
             num_inference_steps=num_inference_steps,
             num_estimates=num_estimates,
             attenuation_limit_db=attenuation_limit_db,
@@ -283,7 +304,7 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
 
         # 2. Prepare: length and level of every recording, and the noise of each
         if mel is None:
-            recordings = [functools.partial(array_blocks, item, sampling_rate) for item in split_batch(audio)]
+                recordings = [functools.partial(array_blocks, item, sampling_rate) for item in split_batch(audio)]
             streams = [self.open_stream(item, sampling_rate, settings, kind) for item in recordings]
         else:
             streams = [self.open_mel(item, settings, kind) for item in (mel if is_batch(mel) else [mel])]
@@ -338,7 +359,7 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         Raises:
             ValueError, TypeError: as a call of the pipeline; also if the second reading differs in length.
         """
-        settings = EnhancementSettings(**settings)
+        settings = EnhancementSettings.of(**settings)
         check_sampling_rate(sampling_rate)
         self.check_inputs(settings, callback_on_step_end_tensor_inputs)
         (seed,) = self.draw_seeds(generator, 1)
@@ -346,7 +367,7 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         for _, block in self.process(
             [stream], [seed], settings, callback_on_step_end, callback_on_step_end_tensor_inputs
         ):
-            yield block
+            yield np.asarray(block)
         self.maybe_free_model_hooks()
 
     def live(
@@ -494,7 +515,7 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
                 pretrained_model_name_or_path = cls.download(pretrained_model_name_or_path, **kwargs)
             kwargs["variant"] = variant_to_load(Path(pretrained_model_name_or_path), kwargs["variant"])
         if os.path.isdir(pretrained_model_name_or_path):
-            check_folder(cls, pretrained_model_name_or_path, **kwargs)
+            check_folder(cls, os.fspath(pretrained_model_name_or_path), **kwargs)
         pipeline = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         for name in pipeline.components.keys() - kwargs.keys():
             check_loaded(getattr(pipeline, name), f"{pretrained_model_name_or_path}/{name}")

@@ -80,7 +80,8 @@ def survey(
         ValueError: if it is empty, has NaN or infinite samples, or blocks of different numbers of channels.
     """
     frame = level_frame(config.sampling_rate)
-    num_samples, num_channels, resampler, pending = 0, None, None, SlidingBuffer()
+    num_samples, num_channels, resampler = 0, None, None
+    pending: SlidingBuffer[np.ndarray] = SlidingBuffer()
     means, powers, sums = [], [], 0.0
 
     def measure(block: np.ndarray) -> None:
@@ -100,7 +101,7 @@ def survey(
         if whole > pending.start:
             measure(pending.get(pending.start, whole))
             pending.forget(whole)
-    if num_samples == 0:
+    if resampler is None or num_channels is None or num_samples == 0:
         raise ValueError("the recording is empty")
     num_model_samples = num_resampled(num_samples, sampling_rate, config.sampling_rate)
     pending.append(resampler.finish(num_model_samples))

@@ -8,7 +8,6 @@ import contextlib
 import io
 import os
 import subprocess
-import warnings
 
 import numpy as np
 import pytest
@@ -258,8 +257,7 @@ def recordings(draw):
     audio *= draw(st.sampled_from([0, 1e-40, 1e-8, 1, 1e8, 1e30]))
     if audio.size and draw(st.integers(0, 9)) == 0:
         audio.flat[0] = draw(st.sampled_from([np.nan, np.inf, -np.inf]))
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with np.errstate(all="ignore"):
         audio = audio.astype(dtype)
     return torch.from_numpy(audio) if draw(st.booleans()) else audio
 

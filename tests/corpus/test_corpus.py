@@ -16,9 +16,9 @@ import pyarrow.parquet
 import pytest
 import soundfile
 from conftest import flac, noise
-from datasets import Array2D, Audio, ClassLabel, Dataset, Features, Value, load_dataset
+from datasets import Array2D, Audio, ClassLabel, Dataset, Features, IterableDataset, Value, load_dataset
 
-from speech_enhance.audio.datasets import load_audio_dataset
+from speech_enhance.audio.datasets import known_column, load_audio_dataset
 from speech_enhance.corpus import __main__ as corpus
 
 NUM_ROWS = 11
@@ -379,3 +379,9 @@ def test_two_processes_one_killed_and_restarted_lose_and_double_nothing(tmp_path
         samples = [soundfile.read(io.BytesIO(row["audio"]["bytes"]))[0] for row in (one, other)]
         np.testing.assert_allclose(*samples, atol=1e-4)
     assert [line["row"] for line in report(tmp_path / "two")] == list(range(24))
+
+
+def test_a_stream_of_rows_with_unknown_columns_is_refused():
+    rows = IterableDataset.from_generator(lambda: iter([{"file": "a.wav"}]))
+    with pytest.raises(ValueError, match="user/rows: its columns are not known before it is read"):
+        known_column("file", rows, "user/rows")

@@ -350,7 +350,8 @@ def fuzz(first: int, last: int, build: int = 100, say=print) -> Counter:
     logging.disable_progress_bar()
     counts: Counter = Counter()
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        for category in (FutureWarning, RuntimeWarning, UserWarning):  # libraries warn of odd settings
+            warnings.simplefilter("ignore", category)
         place = Path(place)
         models, folder = good_models(place / "good"), place / "model"
         every, written = [targets(model) for model in models], {}

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 from huggingface_hub import ModelCard
 
-from model_cards.about import load_about
+from model_cards.about import About, load_about
 from model_cards.card import render
 from model_cards.figures import main_system, number, scheduler_findings, speed_findings
 from model_cards.mel_stage import MelStageAbout
@@ -24,7 +24,7 @@ ASSETS = {name: f"files/{name}" for name in ("picture", "demo", "noisy", "enhanc
 
 @pytest.fixture(scope="module")
 def about():
-    return load_about(BASE_ABOUT)
+    return load_about(BASE_ABOUT, About)
 
 
 @pytest.fixture(scope="module")

@@ -120,7 +120,6 @@ def test_unknown_names_are_answered_with_the_known():
         preset_settings("turbo", config)
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["FlowMatchEulerDiscreteScheduler", "EDMEulerScheduler", "PNDMScheduler"])
 def test_unsuitable_schedulers_are_refused_with_the_suitable(tiny_pipeline, name):
     import diffusers

@@ -18,7 +18,7 @@ from speech_enhance import (
 )
 from speech_enhance.mel.spectrogram import analyse
 from speech_enhance.models.schedulers import training_scheduler
-from speech_enhance.pipelines.call_options import CallArguments, CallOptions
+from speech_enhance.pipelines.call_options import CallOptions, TupleOptions
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -559,7 +559,8 @@ def test_a_dial_that_a_model_does_not_have_or_out_of_range_is_refused(tiny_pipel
 
 def test_type_checkers_know_every_keyword_of_a_call():
     parameters = inspect.signature(SpeechEnhancementPipeline.__call__).parameters
-    assert typing.get_type_hints(CallArguments).keys() == parameters.keys() - {"self", "return_dict"}
-    first, _, last = typing.get_overloads(SpeechEnhancementPipeline.__call__)
-    assert first.__annotations__["named"] == typing.Unpack[CallOptions]
-    assert last.__annotations__["named"] == typing.Unpack[CallArguments]
+    spelled = {"self", "audio", "sampling_rate", "return_dict"}
+    assert typing.get_type_hints(TupleOptions).keys() == parameters.keys() - spelled
+    of_array, of_list, _, of_tuple = typing.get_overloads(SpeechEnhancementPipeline.__call__)
+    for overload, options in ((of_array, CallOptions), (of_list, CallOptions), (of_tuple, TupleOptions)):
+        assert overload.__annotations__["named"] == typing.Unpack[options]

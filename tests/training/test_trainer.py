@@ -40,7 +40,6 @@ def losses(folder):
     return {line["step"]: line["loss"] for line in lines if "loss" in line}
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_two_steps_give_a_pipeline_that_runs(corpus, tmp_path):
     from training.train import main
 
@@ -55,7 +54,6 @@ def test_two_steps_give_a_pipeline_that_runs(corpus, tmp_path):
     assert pipeline(noise(5000), 16000).audios.shape == (5000,)
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_a_run_keeps_pairs_apart_and_ends_with_scores_folder_and_command(corpus, tmp_path, capsys):
     from training.train import main
 
@@ -118,7 +116,6 @@ def test_the_bar_shows_the_share_of_the_time_and_what_is_left(capsys):
     assert re.search(r"step 7:  50%\|.*00:30 so far, 01:00 left", shown)
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("share", [0.5, 1.0])
 @pytest.mark.parametrize("self_conditioning", [False, True])
 def test_few_steps_of_sampling_can_be_trained(corpus, tmp_path, share, self_conditioning):
@@ -157,7 +154,6 @@ def test_few_steps_of_sampling_can_be_trained(corpus, tmp_path, share, self_cond
     assert share < 1 or not names & {"loss_low", "loss_middle", "loss_high", "loss_terminal"}, "they have no timestep"
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_mixed_precision_outlasts_validation(corpus, tmp_path, monkeypatch):
     from accelerate.state import AcceleratorState
 
@@ -174,7 +170,6 @@ def test_mixed_precision_outlasts_validation(corpus, tmp_path, monkeypatch):
     assert seen == [torch.bfloat16] * 2
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_a_killed_run_resumes_to_the_same_losses_and_weights(corpus, tmp_path):
     from training.train import main
 
@@ -198,7 +193,6 @@ def test_a_killed_run_resumes_to_the_same_losses_and_weights(corpus, tmp_path):
     assert weights[0] == weights[1]
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_a_run_on_ready_tracks_resumes_to_the_same_losses(corpus, tmp_path):
     from training.train import main
 
@@ -217,7 +211,6 @@ def test_a_run_on_ready_tracks_resumes_to_the_same_losses(corpus, tmp_path):
     assert losses(tmp_path / "killed") == {4: losses(tmp_path / "whole")[4]}
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_averaged_weights_come_out_in_pieces(corpus, tmp_path, monkeypatch):
     from training import train
     from training.carry import join_folder
@@ -286,7 +279,6 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(corpus, t
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
 def test_two_processes_train_as_one_with_twice_the_batch(corpus, tmp_path):
     from training.train import main
 
@@ -305,7 +297,6 @@ def test_two_processes_train_as_one_with_twice_the_batch(corpus, tmp_path):
         torch.testing.assert_close(double[name], single[name], rtol=2e-3, atol=1e-4)
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_accumulated_batches_train_as_one_batch(corpus, tmp_path):
     from training.train import main
 
@@ -319,7 +310,6 @@ def test_accumulated_batches_train_as_one_batch(corpus, tmp_path):
     assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), rel=1e-4)
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_a_time_budget_ends_the_run_and_its_schedule(corpus, tmp_path, capsys, monkeypatch):
     from training.train import main
 
@@ -342,7 +332,6 @@ def test_a_time_budget_ends_the_run_and_its_schedule(corpus, tmp_path, capsys, m
     assert len(again) == len(lines) + 1
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_the_best_weights_are_kept_and_another_run_can_start_from_them(corpus, tmp_path):
     from training.train import Trainer, main
 
@@ -368,7 +357,6 @@ def test_the_best_weights_are_kept_and_another_run_can_start_from_them(corpus, t
         Trainer(load_config(tiny_config(corpus, tmp_path / "next", init_from=start, unet=unet)))
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(corpus, tmp_path):
     from training.train import main
 
@@ -449,7 +437,6 @@ def test_every_number_of_every_config_has_bounds(config):
                 dataclasses.replace(config, **{name: value})
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_a_folder_in_which_a_run_trains_is_left_to_it(corpus, tmp_path, capsys):
     from training.train import main
 
@@ -471,7 +458,6 @@ def test_a_folder_in_which_a_run_trains_is_left_to_it(corpus, tmp_path, capsys):
     main(["--config", str(config)])
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("limit", [2000, 20000, 200000])
 def test_a_full_disk_is_told_in_a_line_and_leaves_the_last_checkpoint(corpus, tmp_path, capsys, limit):
     """Limits of a file's size stand for a disk with as much room."""

@@ -11,6 +11,7 @@ import argparse
 import re
 from collections import defaultdict
 from pathlib import Path
+from typing import Any, cast
 
 from datasets import Dataset, load_dataset
 from datasets.exceptions import DatasetsError
@@ -115,10 +116,11 @@ def describe(repo: str, text: str, languages: list[str], tags: list[str], files:
     for path, content in (files or {}).items():
         api.upload_file(path_or_fileobj=content.encode(), path_in_repo=path, repo_id=repo, repo_type="dataset")
     card = DatasetCard.load(repo)  # has what datasets wrote there about configurations and columns
-    card.data.license = "other"
-    card.data.language = languages
-    card.data.task_categories = ["audio-to-audio"]
-    card.data.tags = tags
+    data = cast(Any, card.data)  # annotated as a class that knows none of these
+    data.license = "other"
+    data.language = languages
+    data.task_categories = ["audio-to-audio"]
+    data.tags = tags
     card.text = "\n" + text
     card.push_to_hub(repo, commit_message="Card")
     return f"{api.endpoint}/datasets/{repo}"

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
+from datasets import Dataset
 
 from speech_enhance.audio.datasets import known_column, load_audio_dataset
 
@@ -193,7 +194,7 @@ def _rows(corpus: CorpusConfig, seed: int) -> Iterator[tuple[int, dict]]:
     for column in columns:
         known_column(column, dataset, corpus.path)
     dataset = dataset.select_columns(columns)
-    if not isinstance(getattr(dataset, "num_rows", None), int):
+    if not isinstance(dataset, Dataset):
         yield from ((position, row) for position, row in enumerate(dataset) if _matches(row, corpus.where))
         return
     positions = range(len(dataset))

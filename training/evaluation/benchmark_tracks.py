@@ -29,6 +29,8 @@ def measure(config: TrainingConfig, number: int, device: str) -> dict[str, float
         number: Tracks of each kind to prepare.
         device: Where they are paired.
     """
+    if config.tracks is None:
+        raise ValueError("the config has no `tracks`")
     uses = config.tracks.uses
     config = dataclasses.replace(config, preload=True, num_workers=0, tracks=TrackConfig(number, uses))
     settings = config.pipeline

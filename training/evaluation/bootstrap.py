@@ -1,5 +1,6 @@
 """Bootstrap intervals of means over files (Efron & Tibshirani 1993): what another draw of files might have given."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,6 @@ def bootstrap_ratio(
     return Mean(mean, float(low), float(high), count)
 
 
-def bootstrap_gain(values: list[float], baseline: list[float], seed: int = 0) -> Mean:
+def bootstrap_gain(values: Sequence[float], baseline: Sequence[float], seed: int = 0) -> Mean:
     """Mean of the differences `values − baseline`, paired by file: above 0 with its interval, it is a finding."""
     return bootstrap_mean([value - base for value, base in zip(values, baseline, strict=True)], seed)

@@ -34,8 +34,11 @@ def measure(pipeline, setting: Preset, pairs: list[Pair], dereverb: float = 0.0)
     `dereverb` is the pipeline's."""
     rate = pipeline.config.sampling_rate
     pipeline.scheduler = make_scheduler(setting.scheduler, pipeline.scheduler.config)
-    arguments = {"num_inference_steps": setting.num_inference_steps, "num_estimates": setting.num_estimates}
-    arguments["dereverb"] = dereverb
+    arguments = {
+        "num_inference_steps": setting.num_inference_steps,
+        "num_estimates": setting.num_estimates,
+        "dereverb": dereverb,
+    }
     num_timesteps = pipeline.prepare_sampling(setting.num_inference_steps).num_timesteps
     started = time.perf_counter()
     outputs = pipeline([pair.noisy for pair in pairs], rate, **arguments).audios
@@ -237,7 +240,7 @@ def main(arguments: list[str] | None = None) -> None:
     presets = derive_presets(speaking or rows)
     title = f"Schedulers and steps on {options.pairs} ({len(pairs)} files)"
     write_report(options.output, rows, markdown(rows, presets, title))
-    if options.output:
+    if partial:
         noisy = mean_score([pesq(pair.noisy, pair.clean) for pair in pairs])
         draw(rows, presets, {"untouched noisy": noisy}, Path(options.output + ".png"))
         partial.unlink()

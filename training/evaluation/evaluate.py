@@ -62,7 +62,8 @@ def score(outputs: list[np.ndarray], pairs: list[Pair], judges: Sequence[Judge] 
 def chosen_judges(options: argparse.Namespace) -> list[Judge]:
     """The judges that `--judges` and `--dnsmos` name; one whose package is missing is left out with a warning."""
     chosen, judges = JudgeOptions(asr_model=options.asr_model, dnsmos_path=options.dnsmos), []
-    for name in dict.fromkeys([*(["dnsmos"] if options.dnsmos else []), *options.judges]):
+    names: list[str] = [*(["dnsmos"] if options.dnsmos else []), *options.judges]
+    for name in dict.fromkeys(names):
         try:
             judges.append(JUDGES[name](chosen))
         except ImportError as error:
@@ -74,7 +75,7 @@ def chosen_systems(options: argparse.Namespace) -> dict[str, Callable[[], System
     """By name what makes each system: checkpoints are loaded one after the other."""
     from speech_enhance import PRESETS
 
-    systems = {name: partial(make_system, name) for name in options.systems}
+    systems: dict[str, Callable[[], System]] = {name: partial(make_system, name) for name in options.systems}
     systems |= {name: partial(stored, folder) for name, folder in options.system}
     settings = asdict(PRESETS[main_preset(options.presets)])
     systems |= {name: partial(diffusion, model, **settings) for name, model in options.other_model}

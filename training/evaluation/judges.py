@@ -70,7 +70,7 @@ class WordJudge:
         return self._count(text, reference) | {"wer_reference": source, "text": text, "reference_text": reference}
 
     def _clean_text(self, clean: np.ndarray) -> str:
-        key = hashlib.sha256(np.ascontiguousarray(clean)).digest()
+        key = hashlib.sha256(clean.tobytes()).digest()
         if key not in self._clean_texts:
             self._clean_texts[key] = self.recognise(clean)
         return self._clean_texts[key]

@@ -127,7 +127,7 @@ def measure(pipeline: SpeechEnhancementPipeline, pairs: list[Pair], rows: Rows) 
         if (pair.id, "untouched") not in rows.rows:
             rows.add(pair, "untouched", pair.noisy)
         if (pair.id, "file") not in rows.rows:
-            rows.add(pair, "file", pipeline(pair.noisy, SAMPLING_RATE, 1, 1).audios)
+            rows.add(pair, "file", pipeline(pair.noisy, SAMPLING_RATE, num_inference_steps=1, num_estimates=1).audios)
         pipeline.unet = RememberingUNet(unet)
         for timing in chosen:
             if (pair.id, named(timing)) not in rows.rows:

@@ -64,7 +64,7 @@ def best_system(results: dict[str, Rows], name: str) -> str | None:
     """The system whose measure is better than the next one's, with a paired interval off 0; `None` if there is none."""
     sign = -1 if MEASURES[name].smaller_is_better else 1
     means = {system: sign * average(rows, name).mean for system, rows in results.items()}
-    ranked = sorted((system for system in means if np.isfinite(means[system])), key=means.get, reverse=True)
+    ranked = sorted((system for system in means if np.isfinite(means[system])), key=means.__getitem__, reverse=True)
     if len(ranked) < 2:
         return None
     gain = difference(results[ranked[0]], results[ranked[1]], name)

@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -121,7 +121,7 @@ def true_mel(pairs: list[Pair]) -> list[np.ndarray]:
     return outputs
 
 
-def diffusion(model: str, scheduler: str, **settings: int) -> System:
+def diffusion(model: str, scheduler: str, **settings: Any) -> System:
     """A system of ours: a checkpoint with a scheduler and settings of the call, seed 0, no mix, no limit."""
     from speech_enhance import SpeechEnhancementPipeline, make_scheduler
 

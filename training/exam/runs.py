@@ -90,6 +90,14 @@ class Runs:
             except ImportError as error:
                 self.missing[system] = str(error)
 
+    def _made(self, judge: str) -> Callable:
+        """A judge by its name."""
+        if judge == SIGNAL:
+            return score
+        if self.make_judge is None:
+            raise ValueError(f"no `make_judge` to make the judge {judge}")
+        return self.make_judge(judge)
+
     def _ask(self, judge: str, name: str, pairs: list[Pair], made_by: dict[str, str]) -> None:
         """Let a judge score what it has not scored yet."""
         left = [s for s, identity in made_by.items() if not self._line(name, s, judge, identity) and not self._lacks(s)]
@@ -97,7 +105,7 @@ class Runs:
             return
         try:
             if judge not in self._judges:  # kept, since it knows what it heard in the clean recordings
-                self._judges[judge] = score if judge == SIGNAL else self.make_judge(judge)
+                self._judges[judge] = self._made(judge)
             ask = self._judges[judge]
         except ImportError as error:
             self.missing[judge] = str(error)

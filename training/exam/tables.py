@@ -122,7 +122,7 @@ def without_variants(plan: ExamPlan, results: dict[str, Rows]) -> dict[str, Rows
 
 def words_note(rows: Rows) -> str:
     """What words were counted against."""
-    references = dict.fromkeys(row["wer_reference"] for row in rows if row.get("wer_reference"))
+    references = dict.fromkeys(str(row["wer_reference"]) for row in rows if row.get("wer_reference"))
     words = sum(row["words"] for row in rows)
     against = " and ".join(REFERENCES.get(reference, reference) for reference in references)
     return f"WER of {words:.0f} words, against {against or 'an unnamed reference'}."

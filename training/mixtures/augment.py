@@ -52,7 +52,7 @@ def shift_pitch(audio: np.ndarray, sampling_rate: int, semitones: float) -> np.n
     stretch = Stretch(0)  # its random phases need a seed
     stretch.preset(1, float(sampling_rate), cheaper=True)
     stretch.setTransposeSemitones(semitones)
-    return stretch.process(audio[None])[0]
+    return np.asarray(stretch.process(audio[None]))[0]
 
 
 def equalize(audio: np.ndarray, rng: np.random.Generator, deviation_db: float) -> np.ndarray:

@@ -119,6 +119,7 @@ def room_impulse_responses(
         room.compute_rir()
     finally:
         pyroomacoustics.constants.set("num_threads", threads)
+    assert room.rir is not None  # just computed
     first = pyroomacoustics.constants.get("frac_delay_length") // 2
     taps = round(1.2 * decay * sampling_rate)
     return [

@@ -45,7 +45,8 @@ class TrainingExamples(Dataset):
             )
         mix = partial(SourceMix, sampling_rate=rate, preload=config.preload)
         self.pairs = mix(config.pairs, columns=("clean", "noisy")) if config.paired_share > 0 else None
-        self.mixtures, self._mixed = None, (None, None)
+        self.mixtures: MixtureDataset | None = None
+        self._mixed: tuple[int, dict] | None = None  # number and content of the last mixture
         if config.paired_share < 1:
             speech, noise = (mix(sources) for sources in (config.speech, config.noise))
             columns = ("audio", "noise_audio") if config.mixing.noise_room_share > 0 else None
@@ -98,13 +99,16 @@ class TrainingExamples(Dataset):
 
     def _mixture(self, index: int) -> tuple[np.ndarray, np.ndarray, float]:
         number = index // self.config.windows_per_mixture
-        if self._mixed[0] != number:
+        if self._mixed is None or self._mixed[0] != number:
+            assert self.mixtures is not None  # there are some at a `paired_share` below 1
             self._mixed = number, self.mixtures[number]
-        return tuple(self._mixed[1][name] for name in ("clean", "noisy", "dereverb"))
+        mixture = self._mixed[1]
+        return mixture["clean"], mixture["noisy"], mixture["dereverb"]
 
     def _crop_of_pair(self, index: int) -> np.ndarray:
         """`(clean, noisy)` `(2, samples)` at a random position, silence after the end of a short pair."""
         rng = np.random.default_rng((self.config.seed, index))
+        assert self.pairs is not None  # there are some at a `paired_share` above 0
         self.pairs.seek(index)
         pair = self.pairs.draw(rng)
         start = int(rng.integers(0, max(1, pair.shape[1] - self.num_samples + 1)))

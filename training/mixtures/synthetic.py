@@ -96,7 +96,7 @@ def rumble(num_samples: int, sampling_rate: int, rng: np.random.Generator) -> np
 def band_noise(num_samples: int, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
     """Steam, water, a fan: noise of one third to three octaves around 200 to 5000 Hz."""
     centre, width = 200 * 25 ** rng.random(), 2 ** rng.uniform(1 / 6, 1.5)
-    return _filtered_noise(num_samples, sampling_rate, rng, centre / width, centre * width, rng.integers(1, 6))
+    return _filtered_noise(num_samples, sampling_rate, rng, centre / width, centre * width, int(rng.integers(1, 6)))
 
 
 def typing(num_samples: int, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:

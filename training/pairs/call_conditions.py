@@ -18,7 +18,7 @@ from ..mixtures.augment import fade_ends
 from ..mixtures.channels import early_part, gsm, opus, reverberate, room_impulse_response, telephone
 from .making import at_ratio, peak_at_most
 
-Condition = Callable[[np.ndarray, np.ndarray, float, np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
+Condition = Callable[[np.ndarray, np.ndarray, float, np.random.Generator, int], tuple[np.ndarray, ...]]
 OPUS_BITRATES = (10000, 12000, 16000, 24000)
 
 
@@ -126,7 +126,7 @@ def _key(rng: np.random.Generator, sampling_rate: int) -> np.ndarray:
     return click / 3 + hiss + 0.5 * thump
 
 
-def _through(channel, clean, noise, snr_db) -> tuple[np.ndarray, np.ndarray]:
+def _through(channel, clean, noise, snr_db) -> tuple[np.ndarray, ...]:
     # Codecs cut off what lies above full scale, so the loudest peak enters 6 dB below it.
     clean, noisy = peak_at_most(0.5, clean, clean + at_ratio(clean, noise, snr_db))
     return peak_at_most(0.99, channel(clean), channel(noisy))

@@ -103,7 +103,9 @@ class Talkers:
         chosen = [str(name) for name in rng.choice(others, count, replace=False)]
         parts = [self.passage(name, num_samples, rng) for name in chosen]
         levels = rng.uniform(0.4, 1.0, count)
-        track = sum(level * part / max(active_rms(part), 1e-4) for level, part in zip(levels, parts, strict=True))
+        track = np.zeros(num_samples)
+        for level, part in zip(levels, parts, strict=True):
+            track += level * part / max(active_rms(part), 1e-4)
         return track.astype(np.float32), chosen
 
     def licence(self, speaker: str) -> str | None:

@@ -1,6 +1,7 @@
 """Which recordings of a source occur in given tracks, by their sound: names and ids differ from set to set."""
 
 from collections.abc import Iterable
+from typing import cast
 
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
@@ -35,7 +36,9 @@ def similarity(recording: np.ndarray, track: np.ndarray, shortest: int) -> float
     shortest = min(shortest, len(recording), len(track))
     lags = np.arange(shortest - len(track), len(recording) - shortest + 1)
     size = next_fast_len(len(recording) + len(track), real=True)
-    products = irfft(rfft(recording, size) * rfft(track, size).conj(), size)[lags]
+    # SciPy annotates what its dispatcher sees.
+    spectra = cast(np.ndarray, rfft(recording, size)), cast(np.ndarray, rfft(track, size))
+    products = cast(np.ndarray, irfft(spectra[0] * spectra[1].conj(), size))[lags]
     recorded = _energy(recording, lags.clip(0), (lags + len(track)).clip(max=len(recording)))
     tracked = _energy(track, (-lags).clip(0), (len(recording) - lags).clip(max=len(track)))
     return float((np.abs(products) / np.sqrt(recorded * tracked)).max())

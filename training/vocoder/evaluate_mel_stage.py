@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,8 @@ from training.validation import load_pairs
 SPEECHT5 = MEL_LAYOUTS["speecht5"]
 AUDIBLE_DB = 60
 """Bins further below the loudest of a recording do not count in the error of its mel."""
-NONE = DegradationConfig(**{field.name: 0.0 for field in fields(DegradationConfig) if field.name.endswith("_share")})
+_SHARES: dict[str, Any] = {field.name: 0.0 for field in fields(DegradationConfig) if field.name.endswith("_share")}
+NONE = DegradationConfig(**_SHARES)
 KINDS = {
     "smeared": replace(NONE, smooth_share=1.0),
     "shrunk": replace(NONE, shrink_share=1.0),
@@ -101,8 +103,10 @@ def enhancers(pipeline: SpeechEnhancementPipeline) -> dict[str, Callable[[torch.
     def enhance(scheduler: str, num_inference_steps: int, num_estimates: int):
         def run(mel: torch.Tensor) -> torch.Tensor:
             pipeline.scheduler = make_scheduler(scheduler, pipeline.scheduler.config)
-            settings = {"num_inference_steps": num_inference_steps, "num_estimates": num_estimates}
-            return pipeline(mel=mel.T, output_type="mel", **settings).mels.T
+            settings: dict[str, Any] = {"num_inference_steps": num_inference_steps, "num_estimates": num_estimates}
+            mels = pipeline(mel=mel.T, output_type="mel", **settings).mels
+            assert isinstance(mels, torch.Tensor)  # of one mel, one
+            return mels.T
 
         return run
 

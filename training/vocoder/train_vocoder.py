@@ -100,6 +100,7 @@ class VocoderConfig:
         """The mel that the vocoder is for."""
         if self.mel_layout is not None:
             return MEL_LAYOUTS[self.mel_layout]
+        assert self.model is not None  # the other one of the two
         return SpeechEnhancementPipeline.from_pretrained(self.model).mel_config
 
 

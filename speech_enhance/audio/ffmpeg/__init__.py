@@ -59,7 +59,7 @@ class Encoder:
         command = ["ffmpeg", "-v", "error", "-y", *raw_input(sampling_rate, num_channels, encoding.layout)]
         self._compare = list
         self._folder = tempfile.TemporaryDirectory()
-        if sound:
+        if source and sound:
             kept, lost = choose_tracks(source, sound, container, extension not in SOUND_ONLY, Path(self._folder.name))
             if lost:
                 self.notes.append(name_lost(lost, extension))
@@ -82,6 +82,7 @@ class Encoder:
             FfmpegError: if ffmpeg has given up.
         """
         try:
+            assert self._process.stdin is not None  # it is a pipe
             with self._watchdog.waiting():
                 self._process.stdin.write(np.ascontiguousarray(samples, dtype="<f4").tobytes())
             self._num_written += len(samples)

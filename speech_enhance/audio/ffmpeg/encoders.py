@@ -148,13 +148,14 @@ def _try_encoder(
         if _holds(trial, sampling_rate, num_channels, layout) or not labels:
             break
         label = labels.pop(0)
-    if not _holds(trial, sampling_rate, num_channels, layout):
+    sound = trial.sound
+    if sound is None or not _holds(trial, sampling_rate, num_channels, layout):
         return None, _why_not(name, first, sampling_rate, num_channels)
     notes = []
-    changed = layout and num_channels > 2 and trial.sound.layout != layout
+    changed = layout and num_channels > 2 and sound.layout != layout
     if changed:
-        notes.append(f"the channel layout {layout} became {trial.sound.layout or 'one without a name'}")
-    before, after = source.sample_bits if source else None, trial.sound.sample_bits
+        notes.append(f"the channel layout {layout} became {sound.layout or 'one without a name'}")
+    before, after = source.sample_bits if source else None, sound.sample_bits
     if before and after and before != after:
         notes.append(f"the samples of {before} bits became ones of {after}")
     return Encoding(label, options, tuple(notes)), f"{name} has no layout {layout}" if changed else ""
@@ -170,9 +171,8 @@ def _options(encoder: str, num_channels: int, source: Sound | None) -> list[tupl
         return [(*plain, "-sample_fmt:a:0", item + _LOSSLESS[encoder]) for item in (kind, "s32")] + [plain]
     if encoder.startswith("pcm_"):
         return [plain]
-    same = source is not None and _ENCODERS.get(source.codec, source.codec) == encoder
-    bit_rate = (source.bit_rate if same else None) or _BIT_RATE_PER_CHANNEL * num_channels
-    return [(*plain, "-b:a:0", str(bit_rate)), plain]
+    bit_rate = source.bit_rate if source and _ENCODERS.get(source.codec, source.codec) == encoder else None
+    return [(*plain, "-b:a:0", str(bit_rate or _BIT_RATE_PER_CHANNEL * num_channels)), plain]
 
 
 def _holds(trial: _Trial, sampling_rate: int, num_channels: int, layout: str) -> bool:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 STALL_SECONDS = 60.0
 """A program that makes no progress for so long is stopped."""
@@ -71,9 +72,11 @@ def run(command: list[str], path: Path | None = None, data: bytes | None = None)
     Raises:
         FfmpegError: if it fails, or has not ended after [`STALL_SECONDS`].
     """
-    source = {"stdin": subprocess.DEVNULL} if data is None else {"input": data}
+    stdin = subprocess.DEVNULL if data is None else None
     try:
-        result = subprocess.run(command, capture_output=True, timeout=STALL_SECONDS, check=False, **source)
+        result = subprocess.run(
+            command, input=data, stdin=stdin, capture_output=True, timeout=STALL_SECONDS, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise FfmpegError(_stalled(command[0])) from error
     if result.returncode != 0:
@@ -85,7 +88,7 @@ class Watchdog:
     """Stops a process that makes no progress for [`STALL_SECONDS`] while somebody waits for it.
 
     Args:
-        process: To watch.
+        process: The process to watch, started with a list of arguments.
         progress: Gives a value that changes with every progress.
     """
 
@@ -110,7 +113,7 @@ class Watchdog:
     def check(self, messages: bytes, path: Path | None) -> None:
         """Raise [`FfmpegError`] if the process, which has ended, was stopped or failed; `messages` are its stderr."""
         if self._stalled:
-            raise FfmpegError(_stalled(self._process.args[0]))
+            raise FfmpegError(_stalled(cast(list[str], self._process.args)[0]))
         if self._process.returncode != 0:
             raise FfmpegError(cause(messages, path))
 

@@ -128,6 +128,7 @@ def decode(path: Path, num_channels: int, block_samples: int) -> Iterator[np.nda
             command, stdout=subprocess.PIPE, stderr=messages, stdin=subprocess.DEVNULL, bufsize=0
         ) as process,
     ):
+        assert process.stdout is not None  # it is a pipe
         num_read = 0
         watchdog = Watchdog(process, lambda: num_read)
         try:

@@ -8,7 +8,6 @@ from training.evaluation.benchmark import main, markdown, peak_memory_mb
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
 def test_every_preset_by_both_backends(tiny_pipeline, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(benchmark, "SECONDS", 6.0)

@@ -9,7 +9,7 @@ from datasets import Dataset
 from hub_client import client, command
 from hub_store import benchmark_errors, front_matter
 
-from model_cards.about import load_about
+from model_cards.about import About, load_about
 from model_cards.eval_results import eval_results, on_benchmark
 from model_cards.publish import BASE_ABOUT, BASE_RESULTS
 from training.config import read_config
@@ -123,7 +123,7 @@ def test_an_exam_of_some_files_is_no_table_of_a_benchmark(examined):
 
 
 def test_a_models_results_name_tasks_of_the_benchmark():
-    about = on_benchmark(load_about(BASE_ABOUT), "user/benchmark")
+    about = on_benchmark(load_about(BASE_ABOUT, About), "user/benchmark")
     results = {
         name: json.loads((BASE_RESULTS / f"{name}.json").read_text())
         for name in (item.results for item in about.evaluations)
@@ -138,4 +138,4 @@ def test_a_models_results_name_tasks_of_the_benchmark():
     assert set(entries) <= {task["id"] for task in yaml.safe_load(definition)["tasks"]}
     assert not benchmark_errors("eval.yaml", definition.encode(), "dataset")
     with pytest.raises(ValueError, match="no evaluation of the card has a `benchmark_set`"):
-        on_benchmark(load_about(BASE_ABOUT.with_name("own.yaml")), "user/benchmark")
+        on_benchmark(load_about(BASE_ABOUT.with_name("own.yaml"), About), "user/benchmark")
