@@ -52,7 +52,7 @@ const LINE = `registerProcessor("line", class extends AudioWorkletProcessor {
     this.playing = true;
     this.read(output, length, (one, two) => two);
     this.since += length;
-    if (this.since < 3 * sampleRate) return;
+    if (this.since < 2 * sampleRate) return;
     if (this.least > this.reserve && this.least < Infinity) this.skip(output, length);
     this.least = Infinity;
     this.since = 0;

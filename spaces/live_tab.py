@@ -1,9 +1,10 @@
 """The tab in which a visitor hears the own microphone enhanced while speaking.
 
 Gradio's streaming connection carries the sound: its event holds one place of the queue for the whole session. Gradio's
-own components do not serve here. Its microphone puts every piece into a file of its own and loses pieces that come while
-another one is computed; its player adds seconds. So the page's script (`live.js`) sends the next piece when it has the
-answer to the last one, with all the sound that came meanwhile, and plays the answers itself.
+own components do not serve here. Its microphone puts every piece into a file of its own, and a piece that comes while
+another one is computed replaces the one that waits; its player plays what a generator yields, in segments. So the
+page's script (`live.js`) sends the next piece when it has the answer to the last one, with all the sound that came
+meanwhile, and plays the answers itself.
 """
 
 from functools import partial
@@ -36,9 +37,8 @@ class LiveHandlers:
 
     def __init__(self, models: Models, limits: Limits):
         self.models, self.limits = models, limits
-        self.visits: WeakValueDictionary[str, LiveVisit] = (
-            WeakValueDictionary()
-        )  # by session; the page's state owns them
+        # by session; the page's state owns them
+        self.visits: WeakValueDictionary[str, LiveVisit] = WeakValueDictionary()
 
     def latencies(self) -> tuple[dict[str, float], str]:
         """Delay in milliseconds of every latency at the rate of most browsers, and the name of the one to begin with:

@@ -125,18 +125,12 @@ class LiveVisit:
         self._count_ahead(piece, came)
         if piece.first:
             self.begin()
-        if piece.last:
+        over = self._reason_to_end(piece, came)
+        if over:
             self.end()
-            return {"number": piece.number, "audio": "", "end": "Stopped."}
+            return {"number": piece.number, "audio": "", "end": over}
         if self.ended:
             raise RequestError("This live session has ended; press Start for another one.")
-        if came - self.started > self._limits.live_seconds:
-            self.end()
-            return {
-                "number": piece.number,
-                "audio": "",
-                "end": f"{self._limits.live_seconds} s are over; press Start to go on.",
-            }
         passage, delay = self._find_passage(piece, latency)
         output = passage.process(piece.audio, piece.bypass) if piece.audio.size else piece.audio
         took = time.monotonic() - came
@@ -152,6 +146,14 @@ class LiveVisit:
             "slow": passage.resting,
             "end": "",
         }
+
+    def _reason_to_end(self, piece: Piece, came: float) -> str:
+        """A sentence if the session is over with this piece, else an empty one."""
+        if piece.last:
+            return "Stopped."
+        if not self.ended and came - self.started > self._limits.live_seconds:
+            return f"{self._limits.live_seconds} s are over; press Start to go on."
+        return ""
 
     def _count_ahead(self, piece: Piece, came: float) -> None:
         """Refuse to compute much more than a microphone can give."""
