@@ -34,6 +34,9 @@ class FairQueue(Queue):
     async def push(self, body, request, username):
         if (refused := self.live_refusal(body, request)) is not None:
             return False, refused, "error"  # a full queue has a sentence of Gradio's own
+        for event in self.live():
+            if event.session_hash == body.session_hash and event.fn._id == body.fn_index:
+                self.close(event)  # a page has one session at a time
         visitor = visitor_of(request.client)
         if sum(visitor_of(event.request.client) == visitor for event in self.waiting()) >= self.max_waiting:
             return False, f"{self.max_waiting} requests of yours wait already; let one of them end first.", "queue_full"
@@ -44,17 +47,17 @@ class FairQueue(Queue):
         function = self.blocks.fns.get(body.fn_index)
         if function is None or function.connection != "stream":
             return None
-        lives = [event for event in self.running() + self.waiting() if event.streaming and not event.closed]
-        for event in lives:
-            if event.session_hash == body.session_hash:  # a page has one session at a time
-                self.close(event)
-        busy = [event for event in lives if not event.closed]
+        busy = [event for event in self.live() if event.session_hash != body.session_hash]  # those of this page end
         visitor, places = visitor_of(request.client), function.concurrency_limit
         if sum(visitor_of(event.request.client) == visitor for event in busy) >= max(1, places - 1):
             return "You have a live session already; stop it first, in another tab of the browser perhaps."
         if len(busy) >= places:
             return "All places for live sound are taken at the moment. Try again in a few minutes."
         return None
+
+    def live(self) -> list[Event]:
+        """Live sessions that go on or are about to begin."""
+        return [event for event in self.running() + self.waiting() if event.streaming and not event.closed]
 
     def waiting(self) -> list[Event]:
         return [event for queue in self.event_queue_per_concurrency_id.values() for event in queue.queue]

@@ -113,8 +113,13 @@ function decode(text, channels) {
 
 const peak = (sound) => sound.reduce((most, one) => one.reduce((top, value) => Math.max(top, Math.abs(value)), most), 0);
 
-// A level from -60 dB to full scale, as a meter shows it.
-const level = (value) => Math.max(0, 1 + Math.log10(Math.max(value, 1e-9)) / 3);
+// Shows the largest sample of the last tenth of a second as a level from -60 dB to full scale.
+function meter(name, sound) {
+  const now = performance.now(), meters = run.meters, top = Math.max(peak(sound), meters[name]?.top || 0);
+  if (now - (meters[name]?.since || 0) < 100) return void (meters[name].top = top);
+  meters[name] = { top: 0, since: now };
+  find(name).value = Math.max(0, 1 + Math.log10(Math.max(top, 1e-9)) / 3);
+}
 
 // The blocks that wait, up to the longest piece, as one.
 function piece() {
@@ -149,7 +154,7 @@ function go_on() {
 
 function hear({ data: { sound, played, gaps, playing } }) {
   if (!run?.open || run.ending) return;
-  find("in").value = level(peak(sound));
+  meter("in", sound);
   run.blocks.push(sound);
   run.waiting += sound[0].length;
   run.captured += sound[0].length;
@@ -187,7 +192,7 @@ function answer(value) {
   run.open = true;
   if (value.audio) {
     const sound = decode(value.audio, run.channels);
-    find("out").value = level(peak(sound));
+    meter("out", sound);
     run.node.port.postMessage(sound);
   }
   if (value.slow) tell("The server is too slow at the moment: you hear the original. It tries again in some seconds.", "error");
@@ -219,7 +224,7 @@ function finish(text, kind = "hint", close = true) {
 
 async function start() {
   const context = new AudioContext({ latencyHint: "interactive" });
-  const mine = (run = { context, blocks: [], waiting: 0, captured: 0, number: 0, shown: 0, facts: {} });
+  const mine = (run = { context, blocks: [], waiting: 0, captured: 0, number: 0, shown: 0, facts: {}, meters: {} });
   find("start").textContent = "Stop";
   tell("Waiting for the microphone …");
   try {
