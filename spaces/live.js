@@ -3,7 +3,7 @@
 // Runs when the component is mounted, with `element`, `props` and `trigger` from Gradio.
 const RESERVE = 0.08; // seconds in stock before the sound begins, and again after a gap
 const SHORTEST = 0.05; // seconds of one piece
-const LONGEST = 0.5;
+const LONGEST = 0.95; // the server takes a second
 const TOO_LATE = 4; // seconds that wait to be sent: the connection cannot carry live sound
 const HIGHEST_RATE = 48000;
 
