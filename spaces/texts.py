@@ -106,7 +106,7 @@ def live_controls() -> str:
 
 def live_privacy(limits: Limits) -> str:
     return f"""<p>The sound goes to the computer that runs this page and comes back. Nothing of it is stored, there or
-here. A session takes at most {length(limits.live_seconds)}; {limits.max_live} at the same time are possible.</p>"""
+here. A session takes at most {length(limits.live_seconds)}; places for visitors: {limits.max_live}.</p>"""
 
 
 def about(limits: Limits, model: str | None, code_url: str | None) -> str:
