@@ -128,8 +128,9 @@ def serve(folder: Path) -> None:
         allowed_paths=[str(FOLDER / "examples")],
         max_file_size=limits.max_file_mb * 10**6,
         app_kwargs={"lifespan": guarded},
-        max_threads=limits.concurrent_runs + 6,  # every thread that has computed keeps memory; six for short answers
-        state_session_capacity=100,  # some kilobytes each, and nothing is kept in them
+        # every thread that has computed keeps memory; six for short answers
+        max_threads=limits.concurrent_runs + limits.max_live + 6,
+        state_session_capacity=100,  # some kilobytes each; a live session ends with its visitor
         ssr_mode=False,
         footer_links=["settings"],  # the API has a tab of its own, on phones too
     )

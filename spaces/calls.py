@@ -9,6 +9,7 @@ import gradio as gr
 from gradio.blocks import Block
 
 MAX_BODY = 2**16  # bytes of a call: names and numbers
+MAX_SOUND = 2**19  # bytes of a piece of live sound
 SESSION = r"[\w-]{1,64}"
 PREFIX = "/gradio_api"
 
@@ -31,6 +32,7 @@ class Calls:
             if function.fn is not None and not any(event == "unload" for _, event in function.targets)
         }
         self.queued = {index for index, function in functions.items() if function.queue}
+        self.streaming = {index for index, function in functions.items() if function.connection == "stream"}
         self.direct = set(functions) - self.queued
         self.names = {}
         for function in functions.values():
@@ -43,8 +45,10 @@ class Calls:
         Raises:
             CallError: if it is not a call of one of our functions.
         """
-        call = read_object(body)
         path = path.removeprefix(PREFIX).rstrip("/")
+        if path.startswith("/stream/") and path.endswith("/close"):
+            return b"{}"
+        call = read_object(body)
         if path == "/reset":
             return json.dumps({"event_id": text_of(call, "event_id")}).encode()
         if path == "/cancel":
@@ -64,6 +68,9 @@ class Calls:
             raise CallError("A call needs `data`, a list of its arguments.")
         if path.startswith("/call/"):
             return json.dumps({"data": data}).encode()
+        if path.startswith("/stream/"):
+            session = {"fn_index": self.index(call, self.streaming), "session_hash": text_of(call, "session_hash")}
+            return json.dumps(session | {"data": data}).encode()
         functions = self.direct if path == "/run/predict" else self.queued
         checked = {"fn_index": self.index(call, functions), "session_hash": text_of(call, "session_hash")}
         return json.dumps(checked | {"data": data if functions is self.queued else []}).encode()
@@ -131,6 +138,8 @@ def problem_of(block: Block, value) -> str | None:
     if isinstance(block, gr.Audio):
         path = value.get("path") if isinstance(value, dict) else None
         return None if isinstance(path, str) and "\0" not in path else "must be a file that was uploaded"
+    if isinstance(block, gr.HTML):
+        return None if isinstance(value, dict) else "must be a piece of sound"
     if isinstance(block, (gr.Number, gr.Slider)):
         return problem_of_number(block, value)
     if isinstance(block, gr.CheckboxGroup):

@@ -27,6 +27,8 @@ MODULES = (
     "files.py",
     "guard.py",
     "handlers.py",
+    "live_tab.py",
+    "live_visit.py",
     "models.py",
     "page.py",
     "results.py",
@@ -36,7 +38,7 @@ MODULES = (
     "serving_limits.py",
     "levels.py",
 )
-FILES = (*MODULES, "page.js", "player.js", "page.css", "packages.txt", "examples")
+FILES = (*MODULES, "page.js", "player.js", "live.js", "page.css", "packages.txt", "examples")
 PICTURE = ROOT / "docs" / "demo.png"
 
 

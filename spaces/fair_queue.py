@@ -1,6 +1,7 @@
 """The queue of runs: visitors take turns, and what nobody waits for any more is dropped."""
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -31,10 +32,32 @@ class FairQueue(Queue):
         return fair
 
     async def push(self, body, request, username):
+        if (refused := self.live_refusal(body, request)) is not None:
+            return False, refused, "error"  # a full queue has a sentence of Gradio's own
+        for event in self.live():
+            if event.session_hash == body.session_hash and event.fn._id == body.fn_index:
+                self.close(event)  # a page has one session at a time
         visitor = visitor_of(request.client)
         if sum(visitor_of(event.request.client) == visitor for event in self.waiting()) >= self.max_waiting:
             return False, f"{self.max_waiting} requests of yours wait already; let one of them end first.", "queue_full"
         return await super().push(body, request, username)
+
+    def live_refusal(self, body, request) -> str | None:
+        """Why a live session cannot begin now: nobody speaks into a microphone while waiting for a place."""
+        function = self.blocks.fns.get(body.fn_index)
+        if function is None or function.connection != "stream":
+            return None
+        busy = [event for event in self.live() if event.session_hash != body.session_hash]  # those of this page end
+        visitor, places = visitor_of(request.client), function.concurrency_limit
+        if sum(visitor_of(event.request.client) == visitor for event in busy) >= max(1, places - 1):
+            return "You have a live session already; stop it first, in another tab of the browser perhaps."
+        if len(busy) >= places:
+            return "All places for live sound are taken at the moment. Try again in a few minutes."
+        return None
+
+    def live(self) -> list[Event]:
+        """Live sessions that go on or are about to begin."""
+        return [event for event in self.running() + self.waiting() if event.streaming and not event.closed]
 
     def waiting(self) -> list[Event]:
         return [event for queue in self.event_queue_per_concurrency_id.values() for event in queue.queue]
@@ -82,7 +105,15 @@ class FairQueue(Queue):
             for event in self.running():
                 if listeners.gone(event.session_hash, event.enqueue_time):
                     stop(event.session_hash)
+                    if event.streaming:
+                        self.close(event)
             self.forget(listeners)
+
+    @staticmethod
+    def close(event: Event) -> None:
+        """End a streaming event, as a page does that closes it."""
+        event.run_time, event.closed = math.inf, True
+        event.signal.set()
 
     def forget(self, listeners: Listeners) -> None:
         """Let go of what Gradio keeps for ever: messages of calls that have ended, and names of calls without

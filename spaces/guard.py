@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import gradio as gr
 import httpx
-from calls import MAX_BODY, PREFIX, SESSION, CallError, Calls
+from calls import MAX_BODY, MAX_SOUND, PREFIX, SESSION, CallError, Calls
 from gradio import processing_utils, route_utils, routes
 from serving import RequestError
 from starlette.exceptions import HTTPException
@@ -29,7 +29,8 @@ READ = re.compile(
     rf"|call/(v2/)?enhance/{SESSION}|file=(?!https?:).+)",
     re.IGNORECASE,
 )
-CALLED = re.compile(rf"{PREFIX}/(queue/join|call/(v2/)?enhance/?|run/predict|cancel|reset/?)")
+CALLED = re.compile(rf"{PREFIX}/(queue/join|call/(v2/)?enhance/?|run/predict|cancel|reset/?|stream/{SESSION}(/close)?)")
+SOUND = re.compile(rf"{PREFIX}/stream/{SESSION}")
 UPLOAD = f"{PREFIX}/upload"
 HEARD = re.compile(rf"{PREFIX}/call/(?:v2/)?enhance/({SESSION})")
 MAX_HEADERS = 2**14  # bytes
@@ -175,6 +176,8 @@ class Guard:
             return receive
         length = dict(scope["headers"]).get(b"content-length", b"").decode("latin-1")
         max_body = self.max_body if scope["path"] == UPLOAD else MAX_BODY
+        if SOUND.fullmatch(scope["path"]):
+            max_body = MAX_SOUND
         size = int(length) if length.isdecimal() and len(length) < 19 else None if not length else max_body + 1
         if size is not None and size > max_body:
             raise Refused(413, f"A request may have at most {max_body / 1e6:g} MB.")

@@ -15,6 +15,7 @@ from uuid import uuid4
 import gradio as gr
 from comparisons import comparisons
 from files import preview_of, save
+from live_tab import LiveHandlers
 from models import Models
 from results import REMOVED, comparison, facts, message, player
 from serving import Limits, RequestError, Run, Settings, Stopped, delete_old_files, open_upload, return_memory
@@ -64,6 +65,7 @@ class Handlers:
         self.disk = disk
         self.folder = folder
         self.models = models
+        self.live = LiveHandlers(models, limits)
         self._on_gpu = zero_gpu(self._run)
         self.running: dict[Path, str | None] = {}  # session of every run, by the path that stops it
         folder.mkdir(parents=True, exist_ok=True)
@@ -162,7 +164,8 @@ class Handlers:
         self.stop_session(request.session_hash)
 
     def stop_session(self, session: str | None) -> None:
-        """End every run of `session`."""
+        """End every run of `session`, also the live one."""
+        self.live.stop_session(session)
         for path, running in list(self.running.items()):
             if running == session:
                 path.touch()

@@ -11,6 +11,7 @@ import texts
 from calls import Page
 from files import PREVIEW_SECONDS
 from handlers import NO_LIMIT_DB, Handlers
+from live_tab import live_tab
 from models import FIRST
 from results import message, ready_value
 from serving import Limits, Settings
@@ -62,6 +63,9 @@ def build_page(handlers: Handlers, limits: Limits, folder: Path, model: str | No
                     table = gr.HTML("", elem_id="facts", **PLAIN)
                 with gr.Tab("Compare", id="compare"):
                     compare_tab(handlers, limits, script, audio, chosen[0], client)
+                if not os.environ.get("SPACES_ZERO_GPU"):  # where a GPU is lent for single calls
+                    with gr.Tab("Live", id="live-tab"):
+                        live_tab(handlers.live, limits, folder)
                 with gr.Tab("API", id="api"):
                     gr.HTML(texts.snippets(), **PLAIN)
                 with gr.Tab("About", id="about"):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from serving_limits import Limits, RequestError, Settings
@@ -20,6 +21,9 @@ from serving_limits import Limits, RequestError, Settings
 from speech_enhance.audio import ffmpeg
 from speech_enhance.audio.files import AudioFile, AudioFileError, AudioReader, open_audio, read_audio
 from speech_enhance.models.schedulers import make_scheduler
+
+if TYPE_CHECKING:
+    from speech_enhance.live.enhancer import LiveEnhancer
 
 WINDOW_BATCH_SIZE = 2  # a request can be stopped after every step of so many windows: some 50 ms on a CPU
 FULL_SCALE_RATE = 96000
@@ -226,6 +230,19 @@ class Enhancer:
         except ValueError as error:  # what a model does not do, such as removing reverberation
             raise RequestError(f"This cannot be enhanced: {error}.") from error
         return Run(enhanced, steps * settings.num_estimates, time.perf_counter() - started)
+
+    def live(self, sampling_rate: int, latency: str) -> "LiveEnhancer":
+        """An enhancer of live sound, which runs at the same time as any number of others.
+
+        Raises:
+            RequestError: if this model or its scheduler cannot.
+        """
+        pipeline = copy.copy(self.pipeline)
+        pipeline.scheduler = copy.deepcopy(self.pipeline.scheduler)
+        try:
+            return pipeline.live(sampling_rate, latency)
+        except ValueError as error:
+            raise RequestError(f"This model cannot enhance live sound: {error}.") from error
 
     def check_work(self, seconds: float, all_settings: list[Settings], limits: Limits) -> None:
         """Raise [`RequestError`] if a recording of so many `seconds` with each of `all_settings` asks for more

@@ -29,6 +29,8 @@ class Limits:
         concurrent_runs: Requests computed at the same time.
         max_queue: Requests that may wait; further ones are turned away.
         max_queue_per_visitor: Requests of one visitor that may wait.
+        max_live: Live sessions at the same time; further visitors are turned away.
+        live_seconds: Longest live session.
         stop_unheard_after_seconds: Time without anybody who waits for its result after which a request is stopped.
         max_total_mb: What the files of all visitors may take on the disk, in units of 10⁶ bytes.
         max_visitor_mb: What those of one visitor may take.
@@ -46,6 +48,8 @@ class Limits:
     concurrent_runs: int = 2
     max_queue: int = 16
     max_queue_per_visitor: int = 4
+    max_live: int = 2
+    live_seconds: int = 180
     stop_unheard_after_seconds: int = 20
     max_total_mb: int = 4000
     max_visitor_mb: int = 1000

@@ -84,6 +84,31 @@ def intake(limits: Limits) -> str:
 data-megabytes="{limits.max_file_mb}"></p>"""
 
 
+def live_intro() -> str:
+    return """<p>Speak, and hear yourself without the noise. <b>Use headphones</b>: with a loudspeaker the microphone
+hears the page again, and it howls. The delay of the model is always the same; the browser, the network and the server
+add theirs, which is shown while it runs.</p>"""
+
+
+def live_controls() -> str:
+    """What the script of the live tab works with."""
+    return """<section class="live" aria-label="Live">
+<div class="bar"><button type="button" class="live-start">Start</button>
+<label><input type="checkbox" class="live-bypass"> Hear the original</label></div>
+<p class="live-status message hint" role="status">Press Start, and allow the microphone.</p>
+<div class="meters"><label>Microphone <meter class="live-in" min="0" max="1" value="0"></meter></label>
+<label>Headphones <meter class="live-out" min="0" max="1" value="0"></meter></label></div>
+<dl><div><dt>Model</dt><dd class="live-model">–</dd></div>
+<div><dt>Browser, network, server</dt><dd class="live-way">–</dd></div>
+<div><dt>Delay in all</dt><dd class="live-sum">–</dd></div></dl>
+<p class="note live-more"></p></section>"""
+
+
+def live_privacy(limits: Limits) -> str:
+    return f"""<p>The sound goes to the computer that runs this page and comes back. Nothing of it is stored, there or
+here. A session takes at most {length(limits.live_seconds)}; places for visitors: {limits.max_live}.</p>"""
+
+
 def about(limits: Limits, model: str | None, code_url: str | None) -> str:
     card = card_url(model, code_url)
     link = f'<a href="{html.escape(card)}">model card</a>' if card else f"model card (<code>{CARD}</code> in the code)"

@@ -225,7 +225,7 @@ class Trainer:
         self.ema.to(self.accelerator.device)
 
 
-def make_average(unet: torch.nn.Module, decay: float) -> EMAModel:
+def make_average(unet: Any, decay: float) -> EMAModel:
     """The moving average of the network's weights. Its decay grows to `decay` over the first steps."""
     return EMAModel(
         unet.parameters(),

@@ -3,6 +3,7 @@
 import copy
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,7 +27,7 @@ def condition_channels(settings) -> list[str]:
     return ["sample", "noisy_mel", *(name for name, default in CHANNELS.items() if settings.get(name, default))]
 
 
-def start_from(unet: torch.nn.Module, pipeline: str, channels: list[str]) -> None:
+def start_from(unet: Any, pipeline: str, channels: list[str]) -> None:
     """Give `unet` the weights of a pipeline folder.
 
     The network of the folder may have fewer layers a block: the new layers change nothing at first (see [`deepened`]).
@@ -46,23 +47,26 @@ def start_from(unet: torch.nn.Module, pipeline: str, channels: list[str]) -> Non
         raise ValueError(
             f"init_from: the network of {pipeline} is a {type(given).__name__}, not a {type(unet).__name__}"
         )
-    if not isinstance(unet, ConditionalUNet2DModel):
-        layers, wanted, patch, free = 0, 0, 0, set()
-    else:
-        layers, wanted, patch = given.config.layers_per_block, unet.config.layers_per_block, unet.config.out_channels
-        free = {"dropout", "sample_size"} | ({"layers_per_block"} if layers < wanted else set())
-    if patch and set(given_channels) < set(channels) and unet.config.in_channels == patch * len(channels):
-        free.add("in_channels")
+    free = set()
+    if isinstance(unet, ConditionalUNet2DModel):
+        free = {"dropout", "sample_size"}
+        if given.config.layers_per_block < unet.config.layers_per_block:
+            free.add("layers_per_block")
+        if set(given_channels) < set(channels) and unet.config.in_channels == unet.config.out_channels * len(channels):
+            free.add("in_channels")
     theirs, ours = ({name: _plain(value) for name, value in item.config.items()} for item in (given, unet))
     if others := [name for name in ours if name[0] != "_" and name not in free and theirs.get(name) != ours[name]]:
         differences = ", ".join(f"{name} is {theirs.get(name)}, not {ours[name]}" for name in others)
         raise ValueError(f"init_from: the network of {pipeline} is not that of `unet`: {differences}")
     weights = given.state_dict()
     if "in_channels" in free:
-        by_channel = dict(zip(given_channels, weights["conv_in.weight"].split(patch, dim=1), strict=True))
+        parts = weights["conv_in.weight"].split(unet.config.out_channels, dim=1)
+        by_channel = dict(zip(given_channels, parts, strict=True))
         nothing = torch.zeros_like(by_channel["sample"])
         weights["conv_in.weight"] = torch.cat([by_channel.get(name, nothing) for name in channels], dim=1)
-    unet.load_state_dict(deepened(weights, layers, unet) if layers < wanted else weights)
+    if "layers_per_block" in free:
+        weights = deepened(weights, given.config.layers_per_block, unet)
+    unet.load_state_dict(weights)
 
 
 def _plain(value):

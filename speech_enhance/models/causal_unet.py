@@ -90,12 +90,12 @@ class CausalUNet2DModel(ModelMixin, ConfigMixin):
     @property
     def condition_channels(self) -> int:
         """Channels that `condition` must have."""
-        return self.config.in_channels - 1
+        return self.config["in_channels"] - 1
 
     @property
     def look_ahead_frames(self) -> int:
         """Frames of the condition after a frame that its answer depends on."""
-        return self.config.look_ahead_frames
+        return self.config["look_ahead_frames"]
 
     def forward(
         self,
@@ -145,7 +145,7 @@ class CausalUNet2DModel(ModelMixin, ConfigMixin):
             ValueError: if the shapes do not fit the model or each other.
         """
         self._check(sample, condition)
-        batch, num_frames, history = len(sample), sample.shape[-1], self.config.history_frames
+        batch, num_frames, history = len(sample), sample.shape[-1], self.config["history_frames"]
         shifted = [condition[..., place : place + num_frames] for place in range(self.look_ahead_frames + 1)]
         inputs = torch.cat([sample, *shifted], dim=1)
         earlier = inputs.new_zeros(*inputs.shape[:3], history) if state is None else state.inputs
@@ -168,8 +168,10 @@ class CausalUNet2DModel(ModelMixin, ConfigMixin):
         return prediction, CausalState(inputs[..., inputs.shape[-1] - history :], memory)
 
     def _check(self, sample: torch.Tensor, condition: torch.Tensor) -> None:
-        if sample.ndim != 4 or sample.shape[1] != 1 or sample.shape[2] != self.config.num_bands:
-            raise ValueError(f"`sample` must be (batch, 1, {self.config.num_bands}, frames), got {tuple(sample.shape)}")
+        if sample.ndim != 4 or sample.shape[1] != 1 or sample.shape[2] != self.config["num_bands"]:
+            raise ValueError(
+                f"`sample` must be (batch, 1, {self.config['num_bands']}, frames), got {tuple(sample.shape)}"
+            )
         frames = sample.shape[3] + self.look_ahead_frames
         expected = (sample.shape[0], self.condition_channels, sample.shape[2], frames)
         if tuple(condition.shape) != expected:

@@ -304,7 +304,8 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
 
         # 2. Prepare: length and level of every recording, and the noise of each
         if mel is None:
-                recordings = [functools.partial(array_blocks, item, sampling_rate) for item in split_batch(audio)]
+            assert sampling_rate is not None  # `check_source` refuses sound without one
+            recordings = [functools.partial(array_blocks, item, sampling_rate) for item in split_batch(audio)]
             streams = [self.open_stream(item, sampling_rate, settings, kind) for item in recordings]
         else:
             streams = [self.open_mel(item, settings, kind) for item in (mel if is_batch(mel) else [mel])]

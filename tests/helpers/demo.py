@@ -26,6 +26,29 @@ FLAGS = (
 )
 
 
+# a script that gives the texts of the page whose contrast is below 4.5
+CONTRASTS = """() => {
+  const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = (rgb) => {
+    const [r, g, b] = rgb.map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const ground = (element) => { for (let at = element; at; at = at.parentElement) {
+    const [r, g, b, a = 1] = parse(getComputedStyle(at).backgroundColor);
+    if (a === 1) return [r, g, b]; } return [255, 255, 255]; };
+  const low = [];
+  for (const element of document.querySelectorAll("#intro *, #input *, #output *")) {
+    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!own || !element.checkVisibility() || element.closest(":disabled, svg, style")) continue;
+    const text = light(parse(getComputedStyle(element).color).slice(0, 3));
+    const [one, two] = [text, light(ground(element))].sort((a, b) => b - a);
+    const contrast = (one + 0.05) / (two + 0.05);
+    if (contrast < 4.5)
+      low.push(`${element.className} ${element.textContent.trim().slice(0, 30)}: ${contrast.toFixed(1)}`);
+  }
+  return low;
+}"""
+
+
 @dataclass
 class Server:
     """A running demo: its address, the folder of its temporary files, its process, and all that it printed so far."""
@@ -95,8 +118,8 @@ def wait_for(condition, seconds: float = 20.0):
 
 
 @contextmanager
-def browse():
-    """A headless browser; without one the test is skipped, in CI it fails."""
+def browse(*flags: str):
+    """A headless browser with further `flags`; without one the test is skipped, in CI it fails."""
     program = next((path for path in map(shutil.which, BROWSERS) if path), None)
     if program is None:
         if os.environ.get("CI"):
@@ -105,7 +128,7 @@ def browse():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, headless=True, args=FLAGS.split())
+        browser = playwright.chromium.launch(executable_path=program, headless=True, args=[*FLAGS.split(), *flags])
         yield browser
         browser.close()
 

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 from conftest import ROOT, noise
-from demo import browse, screenshot, serve, visit, wait_for
+from demo import CONTRASTS, browse, screenshot, serve, visit, wait_for
 
 from speech_enhance import DEFAULT_CHECKPOINT, SpeechEnhancementPipeline
 from speech_enhance.mel.spectrogram import active_level
@@ -401,25 +401,3 @@ def test_text_has_contrast(browser, server, scheme):
     with visit(browser, server, color_scheme=scheme) as page:
         page.wait_for_timeout(300)
         assert page.evaluate(CONTRASTS) == []
-
-
-CONTRASTS = """() => {
-  const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
-  const light = (rgb) => {
-    const [r, g, b] = rgb.map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-  const ground = (element) => { for (let at = element; at; at = at.parentElement) {
-    const [r, g, b, a = 1] = parse(getComputedStyle(at).backgroundColor);
-    if (a === 1) return [r, g, b]; } return [255, 255, 255]; };
-  const low = [];
-  for (const element of document.querySelectorAll("#intro *, #input *, #output *")) {
-    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
-    if (!own || !element.checkVisibility() || element.closest(":disabled, svg, style")) continue;
-    const text = light(parse(getComputedStyle(element).color).slice(0, 3));
-    const [one, two] = [text, light(ground(element))].sort((a, b) => b - a);
-    const contrast = (one + 0.05) / (two + 0.05);
-    if (contrast < 4.5)
-      low.push(`${element.className} ${element.textContent.trim().slice(0, 30)}: ${contrast.toFixed(1)}`);
-  }
-  return low;
-}"""

@@ -1,0 +1,195 @@
+"""Live sound of one visitor: pieces that the page sends, and the enhanced ones that it gets back."""
+
+import base64
+import binascii
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from serving_limits import Limits, RequestError
+
+from speech_enhance.live.enhancer import LiveEnhancer
+from speech_enhance.live.session import MOST_LOAD, RETRY_SECONDS, Passage
+from speech_enhance.live.timing import LATENCIES
+
+MAX_PIECE_SECONDS = 1.0
+MAX_AHEAD_SECONDS = 5.0
+"""Sound that may come faster than it lasts: what a stalled connection delivers at once."""
+WATCHED_SECONDS = 1.0
+"""Sound after which the load of a session is known."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The next sound of the microphone: `audio (channels, samples)`, float32; the first piece begins a session, the
+    last one ends it, and both may be empty. The answer has the `number` of its piece, so that no two are equal."""
+
+    audio: np.ndarray
+    sampling_rate: int
+    bypass: bool = False
+    first: bool = False
+    last: bool = False
+    number: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return self.audio.shape[1] / self.sampling_rate
+
+
+def read_piece(value) -> Piece:
+    """The piece that the page's script sends: `audio`, 16-bit samples of all channels in turn in base64, with `rate`,
+    `channels`, `number` and the marks `bypass`, `first` and `last`.
+
+    Raises:
+        RequestError: for anything else.
+    """
+    if not isinstance(value, dict):
+        raise RequestError("Live sound is sent by the page's own script.")
+    rate, channels, text, number = (value.get(name) for name in ("rate", "channels", "audio", "number"))
+    if type(rate) is not int or not 8000 <= rate <= 192000:
+        raise RequestError(f"The microphone gives {_shown(rate)} samples per second; 8000 to 192000 are possible.")
+    if type(channels) is not int or not 1 <= channels <= 2:
+        raise RequestError(f"The microphone gives {_shown(channels)} channels; 1 or 2 are possible.")
+    try:
+        samples = np.frombuffer(base64.b64decode(text, validate=True), "<i2")
+        audio = samples.reshape(-1, channels).T / np.float32(32768)
+    except (TypeError, ValueError, binascii.Error) as error:
+        raise RequestError("The sound of the microphone arrived damaged.") from error
+    if audio.shape[1] > MAX_PIECE_SECONDS * rate:
+        raise RequestError(f"Live sound comes in pieces of at most {MAX_PIECE_SECONDS:g} s.")
+    if type(number) is not int or abs(number) > 10**9:
+        raise RequestError("The pieces of live sound are numbered.")
+    marks = {name: value.get(name) is True for name in ("bypass", "first", "last")}
+    return Piece(np.ascontiguousarray(audio, np.float32), rate, **marks, number=number)
+
+
+def write_samples(audio: np.ndarray) -> str:
+    """`audio (channels, samples)` as [`read_piece`] reads it."""
+    samples = np.round(np.clip(audio.T, -1, 1) * 32767).astype("<i2")
+    return base64.b64encode(samples.tobytes()).decode()
+
+
+def expected_load(live: LiveEnhancer, latency: str, num_channels: int = 1) -> float:
+    """Computing time over the length of the sound that this machine needs now; also warms up the network."""
+    return 1000 * live.seconds_of_call(num_channels) / LATENCIES[latency].interval_ms
+
+
+def _shown(value) -> str:
+    return str(value)[:20] if isinstance(value, (int, float)) else "no number of"
+
+
+class LiveVisit:
+    """A visitor's live sessions, one after the other. Nothing of the sound is kept longer than the enhancer needs it.
+
+    Args:
+        make_live: Gives the [`LiveEnhancer`] for a sampling rate and the name of a latency.
+        limits: `live_seconds` is how long a session may take.
+    """
+
+    def __init__(self, make_live: Callable[[int, str], LiveEnhancer], limits: Limits):
+        self._make_live, self._limits = make_live, limits
+        self._passage: Passage | None = None
+        self._form: tuple[int, int, str] | None = None
+        self._delay = self._ahead = 0.0
+        self._last_came = time.monotonic()
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a session."""
+        self.ended, self.started = False, time.monotonic()
+        self._form = self._passage = None
+        self._seconds = self._load = 0.0
+        self._num_overloads, self._rest_until = 0, 0.0
+
+    def end(self) -> None:
+        """End the session, and let go of all that belongs to it."""
+        self.ended, self._form, self._passage = True, None, None
+
+    def hear(self, piece: Piece, latency: str) -> dict:
+        """Take in the next piece; returns what the page's script needs.
+
+        Returns:
+            `number`: That of the piece.
+            `audio`: as many enhanced samples, in the form that [`read_piece`] reads.
+            `delay_ms`: Time by which they are later, always the same; the way to the page and back is not in it.
+            `server_ms`: Time from when this piece was taken in to when its answer was ready.
+            `load`: Computing time over the length of the sound, of the last second.
+            `slow`: Whether the original goes out since the server was too slow.
+            `end`: A sentence if the session is over, else empty.
+
+        Raises:
+            RequestError: for sound that comes much faster than it lasts, or without a session.
+        """
+        came = time.monotonic()
+        self._count_ahead(piece, came)
+        if piece.first:
+            self.begin()
+        over = self._reason_to_end(piece, came)
+        if over:
+            self.end()
+            return {"number": piece.number, "audio": "", "end": over}
+        if self.ended:
+            raise RequestError("This live session has ended; press Start for another one.")
+        passage, delay = self._find_passage(piece, latency)
+        output = passage.process(piece.audio, piece.bypass) if piece.audio.size else piece.audio
+        took = time.monotonic() - came
+        self._watch(passage, piece.seconds, took)
+        if self.ended:  # the visitor has left meanwhile
+            self.end()
+        return {
+            "number": piece.number,
+            "audio": write_samples(output),
+            "delay_ms": round(1000 * delay, 3),
+            "server_ms": round(1000 * took, 1),
+            "load": round(self._load, 2),
+            "slow": passage.resting,
+            "end": "",
+        }
+
+    def _reason_to_end(self, piece: Piece, came: float) -> str:
+        """A sentence if the session is over with this piece, else an empty one."""
+        if piece.last:
+            return "Stopped."
+        if not self.ended and came - self.started > self._limits.live_seconds:
+            return f"{self._limits.live_seconds} s are over; press Start to go on."
+        return ""
+
+    def _count_ahead(self, piece: Piece, came: float) -> None:
+        """Refuse to compute much more than a microphone can give."""
+        self._ahead = max(self._ahead - (came - self._last_came), 0.0) + piece.seconds
+        self._last_came = came
+        if self._ahead > MAX_AHEAD_SECONDS:
+            self.end()
+            raise RequestError("More sound came than time has passed; press Start to begin anew.")
+
+    def _find_passage(self, piece: Piece, latency: str) -> tuple[Passage, float]:
+        """What the sound goes through, a new one where its form has changed, and its delay in seconds."""
+        form = piece.sampling_rate, len(piece.audio), latency
+        if self._form != form or self._passage is None:
+            live = self._make_live(piece.sampling_rate, latency)
+            self._form, self._passage = form, Passage(live, len(piece.audio))
+            self._delay = live.latency / live.sampling_rate
+            self._load = expected_load(live, latency, len(piece.audio))
+            if self._load > MOST_LOAD:
+                self._rest(self._passage)
+        return self._passage, self._delay
+
+    def _watch(self, passage: Passage, seconds: float, took: float) -> None:
+        """Let the network rest when it is too slow, and try again later."""
+        if not seconds:
+            return
+        weight = min(seconds, 1.0)
+        self._load += weight * (took / seconds - self._load)
+        self._seconds += seconds
+        if passage.resting and self._seconds > self._rest_until:
+            passage.resume()
+            self._load = 0.0
+        elif not passage.resting and self._load > MOST_LOAD and self._seconds > WATCHED_SECONDS:
+            self._rest(passage)
+
+    def _rest(self, passage: Passage) -> None:
+        """Pass the original on for some seconds, longer every time."""
+        passage.rest()
+        self._num_overloads += 1
+        self._rest_until = self._seconds + RETRY_SECONDS * min(2 ** (self._num_overloads - 1), 16)
