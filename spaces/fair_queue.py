@@ -5,6 +5,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import cast
 
 from gradio.queueing import Event, EventQueue, Queue
 from visitors import Listeners, visitor_of
@@ -48,7 +49,7 @@ class FairQueue(Queue):
         if function is None or function.connection != "stream":
             return None
         busy = [event for event in self.live() if event.session_hash != body.session_hash]  # those of this page end
-        visitor, places = visitor_of(request.client), function.concurrency_limit
+        visitor, places = visitor_of(request.client), cast(int, function.concurrency_limit)
         if sum(visitor_of(event.request.client) == visitor for event in busy) >= max(1, places - 1):
             return "You have a live session already; stop it first, in another tab of the browser perhaps."
         if len(busy) >= places:

@@ -46,7 +46,7 @@ class LiveHandlers:
         lives = {name: self.models.get(None).live(BROWSER_RATE, name) for name in LATENCIES}
         delays = {name: 1000 * live.latency / BROWSER_RATE for name, live in lives.items()}
         quick = [name for name, live in lives.items() if expected_load(live, name) < COMFORTABLE_LOAD]
-        return delays, min(quick, key=delays.get) if quick else max(delays, key=delays.get)
+        return delays, min(quick, key=delays.__getitem__) if quick else max(delays, key=delays.__getitem__)
 
     def hear(self, value, latency: str, visit: LiveVisit | None, request: gr.Request):
         """The answer to a piece of sound (see [`LiveVisit.hear`]), and the visit, which belongs to this page alone."""
@@ -54,14 +54,14 @@ class LiveHandlers:
             piece = read_piece(value)
             if visit is None:
                 visit = LiveVisit(self.models.get(None).live, self.limits)
-                self.visits[request.session_hash] = visit
+                self.visits[str(request.session_hash)] = visit
             return visit.hear(piece, latency), visit
         except RequestError as error:
             raise refusal(str(error)) from None
 
-    def stop_session(self, session: str) -> None:
+    def stop_session(self, session: str | None) -> None:
         """The visitor has left."""
-        visit = self.visits.get(session)
+        visit = self.visits.get(str(session))
         if visit is not None:
             visit.end()
 

@@ -51,10 +51,12 @@ def read_piece(value) -> Piece:
         raise RequestError(f"The microphone gives {_shown(rate)} samples per second; 8000 to 192000 are possible.")
     if type(channels) is not int or not 1 <= channels <= 2:
         raise RequestError(f"The microphone gives {_shown(channels)} channels; 1 or 2 are possible.")
+    if not isinstance(text, str):
+        raise RequestError("The sound of the microphone arrived damaged.")
     try:
         samples = np.frombuffer(base64.b64decode(text, validate=True), "<i2")
         audio = samples.reshape(-1, channels).T / np.float32(32768)
-    except (TypeError, ValueError, binascii.Error) as error:
+    except (ValueError, binascii.Error) as error:
         raise RequestError("The sound of the microphone arrived damaged.") from error
     if audio.shape[1] > MAX_PIECE_SECONDS * rate:
         raise RequestError(f"Live sound comes in pieces of at most {MAX_PIECE_SECONDS:g} s.")
