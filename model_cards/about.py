@@ -121,5 +121,5 @@ Kind = TypeVar("Kind")
 
 
 def load_about(path: str | Path, kind: type[Kind]) -> Kind:
-    """Read the YAML file of a dataclass; errors name the field. See [`training.config.read_config`]."""
+    """Read the YAML file of a dataclass; errors name the field. See [`training.config_file.read_config`]."""
     return read_config(kind, path)

@@ -17,7 +17,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
-MODULE_LINK = re.compile(r"\]\((?:\.\./)*([\w/]+)\.py\)")
+MODULE_LINK = re.compile(r"\]\(([\w./]+)\.py\)")
 PACKAGES = ("speech_enhance", "training", "model_cards")
 
 
@@ -47,9 +47,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Lead links to modules to their entries in the reference, and indent inner lists as Python-Markdown wants them."""
+    folder = posixpath.dirname(page.file.src_uri)
+
+    def to_reference(link: re.Match) -> str:
+        return f"][{posixpath.normpath(posixpath.join(folder, link[1])).replace('/', '.')}]"
+
     parts = re.split(r"(^```.*?^```$)", markdown, flags=re.MULTILINE | re.DOTALL)
     for index in range(0, len(parts), 2):  # those between are blocks of code
-        text = MODULE_LINK.sub(lambda link: f"][{link[1].replace('/', '.')}]", parts[index])
+        text = MODULE_LINK.sub(to_reference, parts[index])
         parts[index] = re.sub(r"^  (?=- )", "    ", text, flags=re.MULTILINE)
     return "".join(parts)
 
