@@ -33,7 +33,8 @@ class ForwardLevel:
     `FREE_FRAMES` active frames moves the level to the upper quartile of the active frames so far: upwards at once,
     downwards by at most `START_STEP_DB`. Each further one of the first `START_FRAMES` moves the level towards the
     median so far by at most `START_STEP_DB`. After them the step is that of [`running_level`], at most `MAX_STEP_DB`.
-    In pauses and steady noise the level stays. Before the first active frame it is [`level_of_power`] of the last 4 s.
+    In pauses and steady noise the level stays. Before the first active frame it is [`level_of_power`] of the last 4
+    s.
     """
 
     def __init__(self):
