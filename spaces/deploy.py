@@ -43,7 +43,7 @@ PICTURE = ROOT / "docs" / "demo.png"
 
 
 def stage(target: Path, repo_id: str, *, model: str | None, code_url: str | None, pypi: bool, endpoint: str) -> None:
-    """Write into `target` what the Space `repo_id` on `endpoint` consists of.
+    """Write the files of the Space `repo_id` on `endpoint` into `target`.
 
     Raises:
         RuntimeError: if the wheel cannot be built.
@@ -70,7 +70,7 @@ def stage(target: Path, repo_id: str, *, model: str | None, code_url: str | None
 
 
 def build_wheel(target: Path) -> str:
-    """Build the package into `target`; returns the name of the wheel."""
+    """Build the package into `target` and return the name of the wheel."""
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(target), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True)
     wheels = list(target.glob("*.whl"))

@@ -1,4 +1,4 @@
-"""The page of a metric's Space: two recordings in, scores out. The same file serves every metric."""
+"""The page of a metric's Space, which shows the scores of two recordings. The same file serves every metric."""
 
 import math
 from pathlib import Path
