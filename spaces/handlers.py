@@ -156,8 +156,8 @@ class Handlers:
         }
 
     def speeds(self) -> str:
-        """Return, as JSON for the page, each model's seconds of computing for one evaluation of the network on a second of
-        sound."""
+        """Return, as JSON for the page, each model's seconds of computing for one evaluation of the network on a second
+        of sound."""
         return json.dumps(self.models.speeds)
 
     def stop(self, request: gr.Request) -> None:
