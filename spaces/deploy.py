@@ -3,8 +3,8 @@
     python spaces/deploy.py user/space [--model user/model] [--code-url URL] [--private] [--pypi]
     python spaces/deploy.py user/space --dry-run FOLDER
 
-The token is that of `hf auth login` or of HF_TOKEN. Until the package is on PyPI it goes along as a wheel, which the
-Space installs by its address: building a Space sees no other file than requirements.txt.
+The token is that of `hf auth login` or of HF_TOKEN. Until the package is on PyPI, it is uploaded as a wheel.
+The Space installs the wheel by its address, because the build of a Space sees no file except requirements.txt.
 """
 
 import argparse

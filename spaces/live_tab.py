@@ -42,7 +42,7 @@ class LiveHandlers:
 
     def latencies(self) -> tuple[dict[str, float], str]:
         """Return the delay in milliseconds of every latency at the rate of most browsers, and the name of the one to
-        begin with: the shortest that this machine computes with enough time to spare."""
+        begin with: the shortest that this machine computes with enough time to spare, or else the longest."""
         lives = {name: self.models.get(None).live(BROWSER_RATE, name) for name in LATENCIES}
         delays = {name: 1000 * live.latency / BROWSER_RATE for name, live in lives.items()}
         quick = [name for name, live in lives.items() if expected_load(live, name) < COMFORTABLE_LOAD]

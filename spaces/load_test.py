@@ -109,7 +109,7 @@ def start(folder: Path) -> tuple[str, subprocess.Popen]:
 
 def growth(memory: list[float], requests: float) -> float:
     """Return the growth in MB per 100 requests: the slope of a straight line through `memory` in MB, which was read
-    after every so many `requests`."""
+    each time after this number of `requests`."""
     return 100 * float(np.polyfit(np.arange(len(memory)) * requests, memory, 1)[0])
 
 

@@ -3,7 +3,7 @@
     python spaces/make_examples.py          # the recordings; needs the program `espeak-ng`
     python spaces/make_examples.py --ready  # what the page plays before anybody has run anything: one of them, enhanced
 
-The second is made with the bundled model: repeat it when that changes.
+The second command uses the bundled model; repeat it when that model changes.
 """
 
 import json
