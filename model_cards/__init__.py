@@ -1,1 +1,1 @@
-"""Model cards: the template, and what fills it from results files and a page of facts."""
+"""Model cards: the template, and the code that fills it from results files and a page of facts."""

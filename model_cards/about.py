@@ -1,4 +1,4 @@
-"""What a model card says that no results file knows: one YAML file beside each checkpoint that is published."""
+"""Facts of a model card that no results file holds. They are in a YAML file beside each published checkpoint."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ CITATION = """@software{speech_enhance,
 
 @dataclass(frozen=True)
 class Corpus:
-    """Recordings that were trained on: `hours` of a corpus, and under which licence."""
+    """A corpus that was trained on, with its licence and the `hours` used."""
 
     corpus: str
     hours: float
@@ -28,15 +28,15 @@ class Evaluation:
     """A report of `training/evaluation/evaluate.py` that the card shows.
 
     Args:
-        results: Its name in the folder of results, without extension.
-        description: What the pairs are; after "N pairs: ".
-        role: `validation` if choices were made by it, `exam` if not.
-        dataset: Identifier for the card's metadata, a Hub id where there is one.
+        results: Name of the report in the folder of results, without extension.
+        description: Description of the pairs, which follows "N pairs: ".
+        role: Role of the report: `validation` if choices were made with it, `exam` if not.
+        dataset: Identifier for the card's metadata, a Hub id if there is one.
         config: Configuration of that dataset, for the metadata.
         split: Split of that dataset, for the metadata.
-        by: Field of the files to report apart, such as `speaker_id`.
-        benchmark_set: The set of `training/pairs/push_benchmark.py` that holds these pairs: what is published with
-            `--benchmark` names them as a part of that dataset.
+        by: Field of the files by which groups are reported separately, such as `speaker_id`.
+        benchmark_set: Name of the set of `training/pairs/push_benchmark.py` that holds these pairs. A card that is
+            published with `--benchmark` names them as a part of that dataset.
     """
 
     results: str
@@ -55,29 +55,29 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class About:
-    """The facts behind a card; figures are read from results files.
+    """The facts behind a card. Its figures are read from results files.
 
     Args:
         title: Heading of the card.
-        licence: Of the weights, as the Hub spells it (`apache-2.0`).
+        licence: Licence of the weights, as the Hub spells it (`apache-2.0`).
         languages: ISO codes of the languages trained on.
-        speech, noise: What was trained on.
-        evaluations: Reports shown, the first one first; their means go into the metadata.
-        datasets: Ids of those training datasets that are on the Hub.
-        tags: For the Hub's search.
+        speech, noise: Corpora that were trained on.
+        evaluations: Reports to show, in this order. Their means go into the metadata.
+        datasets: Ids of the training datasets that are on the Hub.
+        tags: Tags for the Hub's search.
         clean_speech, schedulers, benchmark: Names of the reports of `evaluate.py --clean`, `compare_schedulers.py` and
-            `benchmark.py`; what is not given, the card does not show.
-        presets: Name of the report of `compare_schedulers.py` on more pairs, if the presets' gains are to come from
-            one.
-        training_config: The run's config file, published with the model; relative to the repository.
-        hardware: What it was trained on, after "on".
-        steps, minutes: Optimiser steps, and time they took.
+            `benchmark.py`. The card does not show a report that is not named.
+        presets: Name of a report of `compare_schedulers.py` on more pairs, from which the presets' gains are taken if
+            it is given.
+        training_config: Config file of the run, published with the model; its path is relative to the repository.
+        hardware: Hardware that the model was trained on, which follows "on".
+        steps, minutes: Number of optimiser steps, and the minutes they took.
         training_notes: More about the recipe, Markdown.
         noise_notes: More about the noise, Markdown.
-        unseen: What keeps the evaluations apart from the training data.
+        unseen: Reason why the model has not seen the evaluations' data in training.
         remarks: Comments on the results, Markdown, one paragraph each.
-        limits: What it cannot do and where not to use it, one point each.
-        citation: BibTeX.
+        limits: Points about what the model cannot do and where not to use it.
+        citation: BibTeX entry.
     """
 
     title: str
@@ -112,7 +112,7 @@ class About:
 
     @property
     def results(self) -> list[str]:
-        """Names of all reports that the card is made of."""
+        """Names of all reports that the card uses."""
         named = (self.clean_speech, self.schedulers, self.presets, self.benchmark)
         return [item.results for item in self.evaluations] + [name for name in named if name]
 
@@ -121,5 +121,5 @@ Kind = TypeVar("Kind")
 
 
 def load_about(path: str | Path, kind: type[Kind]) -> Kind:
-    """Read the YAML file of a dataclass; errors name the field. See [`training.config_file.read_config`]."""
+    """Read a dataclass from a YAML file. Errors name the field. See [`training.config_file.read_config`]."""
     return read_config(kind, path)

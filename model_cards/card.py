@@ -1,4 +1,4 @@
-"""The model card: [`About`], results files and the checkpoint itself through `template.md`."""
+"""Makes the model card from [`About`], results files, the checkpoint itself and `template.md`."""
 
 import json
 import math
@@ -36,20 +36,21 @@ def render(
     revision: str = "main",
     code_revision: str = "remote-code",
 ) -> str:
-    """The text of a model card.
+    """Return the text of a model card.
 
     Args:
-        about: What no results file knows.
+        about: Facts that no results file holds.
         reports: The results files that `about` names.
-        folder: The pipeline folder that the card is about.
+        folder: The pipeline folder that the card describes.
         assets: Addresses of `picture`, `demo`, `noisy`, `clean`, with a `repo_id` also `enhanced`, and `schedulers` if
             shown.
-        repo_id: Where it will be published; without one the card speaks of the folder in this repository.
+        repo_id: Repository of the published model. Without it, the card describes the folder in this repository.
         revision: Branch of the model.
         code_revision: Branch of the loader code.
 
     Raises:
-        ValueError: if a report holds nothing about the model; `jinja2.UndefinedError` for a field without a value.
+        ValueError: if a report holds no results of the model.
+        jinja2.UndefinedError: for a field without a value.
     """
     results = {item.results: reports.results(item.results) for item in about.evaluations}
     evaluations = [asdict(item) | findings(results[item.results], item.by) for item in about.evaluations]
@@ -80,13 +81,13 @@ def render(
 
 
 def _local(folder: str | Path) -> str:
-    """How Python names a checkpoint in this repository."""
+    """Return the Python expression for a checkpoint in this repository."""
     whole = Path(folder).resolve()
     return "DEFAULT_CHECKPOINT" if whole == DEFAULT_CHECKPOINT.resolve() else f'"{_shown_path(whole, str(folder))}"'
 
 
 def fill_template(template: Path, **values) -> str:
-    """The text of a card: `template` with `values`, every one of which that it names must be there."""
+    """Return the text of a card: `template` filled with `values`, which must hold every name in the template."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -97,7 +98,7 @@ def fill_template(template: Path, **values) -> str:
 
 
 def metadata(about: About, results: dict[str, dict], repo_id: str | None) -> ModelCardData:
-    """The card's front matter, with the model's means as `model-index`."""
+    """Return the card's front matter, with the model's means as `model-index`."""
     measured = []
     for item in about.evaluations:
         summary = results[item.results][main_system(results[item.results])]["summary"]
@@ -124,7 +125,7 @@ def metadata(about: About, results: dict[str, dict], repo_id: str | None) -> Mod
 def front_matter(
     about, pipeline_tag: str, metrics: list[str], eval_results: list[EvalResult], repo_id: str | None
 ) -> ModelCardData:
-    """The front matter of the card of a pipeline, whatever it is for, from its `about` and what was measured."""
+    """Return the front matter of the card of any kind of pipeline, from its `about` and the measurements."""
     return ModelCardData(
         license=about.licence,
         language=about.languages,
@@ -139,7 +140,7 @@ def front_matter(
 
 
 def model_facts(folder: str | Path) -> dict[str, str]:
-    """Size and precision of the network in a pipeline folder, read from the headers of its weights."""
+    """Read size and precision of a pipeline's network from the headers of its weights."""
     from safetensors import safe_open
 
     count, size = 0, 0
@@ -162,7 +163,7 @@ def model_facts(folder: str | Path) -> dict[str, str]:
 
 
 def training_facts(about: About, folder: str | Path) -> dict:
-    """The recipe in numbers, out of the run's config file."""
+    """Read the numbers of the recipe from the run's config file."""
     facts = {
         "command": None,
         "windows": None,
@@ -188,13 +189,13 @@ def training_facts(about: About, folder: str | Path) -> dict:
 
 
 def _shown_path(path: str | Path, elsewhere: str = "training_config.yaml") -> str:
-    """A path in the repository, relative to it; of another, `elsewhere`: a config is published by that name."""
+    """Return a path relative to the repository, or `elsewhere`, the published config's name, for a path outside it."""
     whole = (ROOT / path).resolve()
     return whole.relative_to(ROOT).as_posix() if whole.is_relative_to(ROOT) else elsewhere
 
 
 def clean_findings(results: dict) -> dict[str, str]:
-    """What becomes of clean speech, as text."""
+    """Return the results on clean speech as text."""
     summary = results[main_system(results)]["summary"]
     return {
         "count": summary["pesq"]["count"],

@@ -1,5 +1,5 @@
-"""What `.eval_results/` of a model's repository holds: its means as results of a benchmark's tasks, from which the Hub
-makes the benchmark's leaderboards. See https://huggingface.co/docs/hub/eval-results."""
+"""Content of `.eval_results/` in a model's repository: the model's means as results of a benchmark's tasks. The Hub
+makes the benchmark's leaderboards from them. See https://huggingface.co/docs/hub/eval-results."""
 
 import dataclasses
 import math
@@ -14,10 +14,11 @@ from training.pairs.benchmark_tasks import SPLIT, task_id
 
 
 def on_benchmark(about: About, benchmark: str) -> About:
-    """`about` with the evaluations that `benchmark`, a dataset on the Hub, has a set for named as parts of it.
+    """Return `about` with its evaluations marked as parts of `benchmark`, a dataset on the Hub. Only evaluations with a
+    set in the benchmark are marked.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is no such evaluation.
     """
     if not any(item.benchmark_set for item in about.evaluations):
         raise ValueError(f"--benchmark {benchmark}: no evaluation of the card has a `benchmark_set`")
@@ -31,13 +32,13 @@ def on_benchmark(about: About, benchmark: str) -> About:
 
 
 def eval_results(about: About, results: dict[str, dict], repo_id: str, revision: str) -> str:
-    """The text of a file in `.eval_results/` with the means of an `about` from [`on_benchmark`].
+    """Return the text of a file in `.eval_results/` with the means for an `about` from [`on_benchmark`].
 
     Args:
-        about: The facts of the card.
+        about: Facts of the card.
         results: Reports of `evaluate.py` by name.
-        repo_id: Where the model and its reports are published.
-        revision: Branch of them.
+        repo_id: Repository of the published model and its reports.
+        revision: Branch of the repository.
     """
     entries = []
     for item in about.evaluations:

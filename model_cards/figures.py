@@ -1,4 +1,4 @@
-"""Results files to what a card says: numbers as text, tables as lists of rows."""
+"""Converts results files into the figures of a card: numbers as text, tables as lists of rows."""
 
 import re
 
@@ -24,14 +24,14 @@ LABELS = {
 
 
 def number(value: float, form: str) -> str:
-    """With a minus that is one, and from two decimals on without the zero before the point: `.657`, `−0.3`; `–` where
-    undefined."""
+    """Format a number with a real minus sign. With two or more decimals, the zero before the point is left out: `.657`,
+    `−0.3`; an undefined value becomes `–`."""
     text = f"{float(value):{form}}".replace("-", "−")
     return "–" if text.strip("+−") == "nan" else re.sub(r"^([+−]?)0(\.\d\d)", r"\1\2", text)
 
 
 def interval(value: Mean | dict, form: str) -> str:
-    """Mean with its interval: `.54 [.37, .72]`."""
+    """Format a mean with its interval: `.54 [.37, .72]`."""
     entry = vars(value) if isinstance(value, Mean) else value
     low, high = (number(entry[name], form) for name in ("low", "high"))
     return f"{number(entry['mean'], form)} [{low}, {high}]"
@@ -42,7 +42,7 @@ def is_ours(system: str) -> bool:
 
 
 def label(system: str) -> str:
-    """A system's name in the table."""
+    """Return a system's name in the table."""
     if is_ours(system):
         name = system.removeprefix("ours, ")
         name = f"ours, `{name}`" if name in PRESETS else f"ours, {name}"
@@ -51,7 +51,7 @@ def label(system: str) -> str:
 
 
 def main_system(results: dict) -> str:
-    """The system that a report's figures stand for: the default preset, else the first of ours."""
+    """Return the system whose figures represent the report: the default preset, else the first of our systems."""
     ours = [name for name in results if is_ours(name)]
     if not ours:
         raise ValueError("a report without results of the model itself; leave --presets of evaluate.py as it is")
@@ -59,7 +59,7 @@ def main_system(results: dict) -> str:
 
 
 def comparison(reports: dict[str, dict]) -> list[list[str]]:
-    """Rows `system, PESQ, ESTOI, SI-SDR of the first report, of the second …`; the ceiling comes last."""
+    """Return rows of a system followed by its PESQ, ESTOI and SI-SDR in each report. The ceiling comes last."""
     systems = list(dict.fromkeys(name for results in reports.values() for name in results))
     rows = []
     for system in sorted(systems, key=lambda name: (name == CEILING, is_ours(name))):
@@ -75,8 +75,8 @@ def comparison(reports: dict[str, dict]) -> list[list[str]]:
 
 
 def findings(results: dict, by: str | None = None) -> dict:
-    """What one report says about the model: gains paired by file over every other system, files that lose, means by
-    group, noise in pauses; as text."""
+    """Return one report's findings about the model as text: gains over every other system, paired by file; files that
+    lose; means by group; noise in pauses."""
     system = main_system(results)
     ours, noisy = results[system]["files"], results[NOISY]["files"]
     others = [name for name in results if not is_ours(name) and name != CEILING]
@@ -99,14 +99,14 @@ def _gains(ours: list[dict], other: list[dict]) -> dict[str, str]:
 
 
 def _losses(ours: list[dict], noisy: list[dict], name: str) -> dict:
-    """How many files score lower than untouched, and the greatest loss."""
+    """Return how many files score lower than the untouched recording, and the greatest loss."""
     lost = [float(b[name]) - float(a[name]) for a, b in zip(ours, noisy, strict=True)]
     lost = [value for value in lost if value > 0]
     return {"count": len(lost), "worst": number(max(lost, default=0.0), BASIC_MEASURES[name].form)}
 
 
 def _groups(files: list[dict], field: str) -> dict[str, list[str]]:
-    """Means of the measures by the values of `field`."""
+    """Return means of the measures, grouped by the values of `field`."""
     names = sorted({str(row[field]) for row in files})
     return {
         group: [
@@ -123,8 +123,8 @@ def _pauses(summary: dict) -> str | None:
 
 
 def scheduler_findings(rows: list[dict], untouched: list[dict], preset_rows: list[dict] | None = None) -> dict:
-    """Table scheduler × steps, what more steps buy, settings that fall below the untouched recordings, and what the
-    presets gain, by `preset_rows` if there are others for them."""
+    """Return a table of schedulers × steps, the gain of more steps, the settings that fall below the untouched
+    recordings, and the gains of the presets. The presets' gains come from `preset_rows` if they are given."""
     single = [row for row in rows if row["num_estimates"] == 1]
     steps = sorted({row["num_inference_steps"] for row in single})
     cells = {(row["scheduler"], row["num_inference_steps"]): number(mean(row), ".2f") for row in single}
@@ -167,7 +167,7 @@ def _preset(name: str) -> dict[str, str]:
 
 
 def speed_findings(results: dict) -> dict:
-    """Real-time factors by preset and memory, as text."""
+    """Return the real-time factors of the presets and the memory used, as text."""
     factors = results["real_time_factor"]
     memory = results.get("peak_memory_mb") or {
         f"60 s, {name}": value for name, value in results.get("peak_memory_mb_60_s", {}).items()

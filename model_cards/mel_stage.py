@@ -1,5 +1,5 @@
-"""The model card of a mel stage: [`MelStageAbout`], the report of `training/vocoder/evaluate_mel_stage.py` and the
-checkpoint itself."""
+"""Makes the model card of a mel stage from [`MelStageAbout`], the report of `training/vocoder/evaluate_mel_stage.py`
+and the checkpoint itself."""
 
 import json
 from dataclasses import dataclass, field
@@ -20,22 +20,22 @@ MEASURES = {"mel_error": "mel error (dB)", "lsd": "log-spectral distance after t
 
 @dataclass(frozen=True)
 class MelStageAbout:
-    """The facts behind a card of a mel stage; figures are read from its report.
+    """The facts behind the card of a mel stage. Its figures are read from its report.
 
     Args:
         title: Heading of the card.
-        licence: Of the weights, as the Hub spells it (`apache-2.0`).
+        licence: Licence of the weights, as the Hub spells it (`apache-2.0`).
         languages: ISO codes of the languages trained on.
-        speech: What was trained on.
+        speech: Corpora that were trained on.
         report: Name of the report in the folder of results, without extension.
-        dataset: Identifier of its recordings, for the card's metadata.
-        use: When to use it and when not, Markdown.
+        dataset: Identifier of the report's recordings, for the card's metadata.
+        use: Advice when to use the model and when not, Markdown.
         training_notes: The recipe, Markdown.
-        limits: What it cannot do, one point each.
-        training_config: The run's config file, published with the model; relative to the repository.
-        datasets: Ids of those training datasets that are on the Hub.
-        tags: For the Hub's search.
-        citation: BibTeX.
+        limits: Points about what the model cannot do.
+        training_config: Config file of the run, published with the model; its path is relative to the repository.
+        datasets: Ids of the training datasets that are on the Hub.
+        tags: Tags for the Hub's search.
+        citation: BibTeX entry.
     """
 
     title: str
@@ -61,12 +61,12 @@ class MelStageAbout:
 
     @property
     def results(self) -> list[str]:
-        """Names of all reports that the card is made of."""
+        """Names of all reports that the card uses."""
         return [self.report]
 
 
 def is_mel_stage(folder: str | Path) -> bool:
-    """Whether a pipeline folder is of a mel stage; `False` for what is none at all."""
+    """Return whether a folder holds the pipeline of a mel stage; `False` if it is no pipeline folder."""
     index = Path(folder) / "model_index.json"
     return index.is_file() and bool(json.loads(index.read_text(encoding="utf-8")).get("mel_layout"))
 
@@ -80,7 +80,7 @@ def render_mel_stage(
     revision: str = "main",
     code_revision: str = "remote-code",
 ) -> str:
-    """The text of the card; arguments as of [`model_cards.card.render`], `assets` holds `picture`."""
+    """Return the text of the card. The arguments are those of [`model_cards.card.render`]; `assets` holds `picture`."""
     index = json.loads((Path(folder) / "model_index.json").read_text(encoding="utf-8"))
     results = reports.results(about.report)
     command, commit = reports.provenance(about.report)
@@ -105,12 +105,12 @@ def render_mel_stage(
 
 
 def settings(results: dict) -> list[str]:
-    """What was done to the mels, without nothing."""
+    """Return the names of the settings that were applied to the mels, except the untouched case."""
     return [name for name in next(iter(results.values())) if name != NOTHING]
 
 
 def row(kind: str, by_name: dict[str, list[dict]]) -> list[str]:
-    """Cells of a kind of degradation: of each measure nothing done, then every setting."""
+    """Return the cells for a kind of degradation. For each measure, the untouched case comes before the settings."""
     cells = [kind]
     for measure in MEASURES:
         nothing = [float(item[measure]) for item in by_name[NOTHING]]
@@ -122,7 +122,7 @@ def row(kind: str, by_name: dict[str, list[dict]]) -> list[str]:
 
 
 def metadata(about: MelStageAbout, results: dict, repo_id: str | None) -> ModelCardData:
-    """The card's front matter, with the means over mels degraded as in training as `model-index`."""
+    """Return the card's front matter. Its `model-index` holds the means over mels that were degraded as in training."""
     rows = results[MAIN_KIND][MAIN_SETTING]
     measured = [
         EvalResult(

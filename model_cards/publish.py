@@ -6,7 +6,7 @@
     python model_cards/publish.py speech_enhance/checkpoints/base --card
 
 A pipeline with a `mel_layout`, such as speech_enhance/checkpoints/mel_stage, gets the card of a mel stage.
-The token is that of `hf auth login` or of HF_TOKEN. Needs the extras `train` and `eval`.
+The token is that of `hf auth login` or of HF_TOKEN. The command needs the extras `train` and `eval`.
 """
 
 import argparse
@@ -39,7 +39,7 @@ OWN = {
     ROOT / "checkpoints" / "large": ROOT / "model_cards" / "large.yaml",
     MEL_STAGE_CHECKPOINT: ROOT / "model_cards" / "mel_stage.yaml",
 }
-"""Checkpoints of this repository, and what their cards say."""
+"""Checkpoints of this repository, each with the facts for its card."""
 
 
 def publish_model(
@@ -54,25 +54,25 @@ def publish_model(
     output: Path | None = None,
     token: str | None = None,
 ) -> str:
-    """Render the card, enhance the samples with the model itself, and publish: what `training/train.py --push_to_hub`
-    calls.
+    """Render the card, enhance the samples with the model itself, and publish. `training/train.py --push_to_hub` calls
+    this function.
 
     Args:
-        folder: The pipeline.
-        repo_id: `user/name`.
-        about: What no results file knows.
+        folder: Folder of the pipeline.
+        repo_id: Name of the repository, `user/name`.
+        about: Facts that no results file holds.
         results: Folder of reports.
         revision: Branch, see [`publish_pipeline`].
-        benchmark: Dataset of `training/pairs/push_benchmark.py` that the figures are results of, in `.eval_results/`.
-        private: See there.
-        token: See there.
-        output: Instead of publishing, write there what would be published.
+        benchmark: Dataset of `training/pairs/push_benchmark.py` whose results the figures are, for `.eval_results/`.
+        private: Privacy of the repository, see [`publish_pipeline`].
+        token: Token of the Hub, see [`publish_pipeline`].
+        output: Folder that the files are written to instead of being published.
 
     Returns:
         Address of the repository, or of `output`.
 
     Raises:
-        ValueError, OSError: for what cannot be published, and where the Hub does not take it.
+        ValueError, OSError: if the model cannot be published, or the Hub does not accept it.
     """
     check_repo_id(repo_id)
     if benchmark:
@@ -104,7 +104,7 @@ def publish_model(
 
 
 def checked_reports(folder: Path, about: About | MelStageAbout, results: Path) -> Reports:
-    """The reports that `about` names, if they are about `folder`."""
+    """Return the reports that `about` names, after a check that they are about `folder`."""
     reports = Reports(results, about.results)
     default = DEFAULT_CHECKPOINT if isinstance(about, About) else MEL_STAGE_CHECKPOINT
     reports.check_model(folder, default, ROOT)
@@ -112,14 +112,15 @@ def checked_reports(folder: Path, about: About | MelStageAbout, results: Path) -
 
 
 def card_text(about: About | MelStageAbout, *arguments) -> str:
-    """The card by the template that `about` is for."""
+    """Return the text of the card, made from the template for this kind of `about`."""
     if isinstance(about, About):
         return render(about, *arguments)
     return render_mel_stage(about, *arguments)
 
 
 def assets(repo_id: str, revision: str, about: About | MelStageAbout) -> dict[str, str]:
-    """Addresses of pictures, relative, and of sounds, absolute, since HTML in a card is shown as it stands."""
+    """Return the addresses of pictures and sounds. Pictures are relative. Sounds are absolute, because HTML in a card
+    is shown unchanged."""
     from huggingface_hub import constants
 
     if isinstance(about, MelStageAbout):
@@ -135,7 +136,7 @@ def assets(repo_id: str, revision: str, about: About | MelStageAbout) -> dict[st
 
 
 def sample_files(pipeline, work: Path) -> dict[str, Path]:
-    """Samples, enhanced by `pipeline`, and pictures, by their path in the repository."""
+    """Make samples, enhanced by `pipeline`, and pictures. Returns them by their path in the repository."""
     import soundfile
 
     from samples.make_picture import draw
@@ -157,7 +158,7 @@ def sample_files(pipeline, work: Path) -> dict[str, Path]:
 
 
 def report_files(about: About | MelStageAbout, results: Path) -> dict[str, Path]:
-    """Reports and their picture, by their path in the repository."""
+    """Return the reports and their picture by their path in the repository."""
     files = {f"results/{name}{end}": results / f"{name}{end}" for name in about.results for end in (".json", ".md")}
     drawn = about.schedulers if isinstance(about, About) else about.report
     if drawn:
@@ -166,7 +167,7 @@ def report_files(about: About | MelStageAbout, results: Path) -> dict[str, Path]
 
 
 def whole_config(path: Path, work: Path) -> Path:
-    """The file of a run's config: `path`, or, if that extends another file, one in `work` that holds both."""
+    """Return a file with a run's whole config: `path`, or, if it extends another file, one in `work` with both."""
     if "extends" not in (yaml.safe_load(path.read_text(encoding="utf-8")) or {}):
         return path
     whole = work / "training_config.yaml"
@@ -175,7 +176,7 @@ def whole_config(path: Path, work: Path) -> Path:
 
 
 def refresh_card(folder: Path, about: About | MelStageAbout, results: Path) -> Path:
-    """Write the card of a checkpoint in this repository, with links into the repository; gives its path."""
+    """Write the card of a checkpoint in this repository, with links into the repository, and return its path."""
 
     def link(path: Path) -> str:
         return os.path.relpath(existing(path), folder.resolve()).replace(os.sep, "/")
@@ -194,7 +195,7 @@ def refresh_card(folder: Path, about: About | MelStageAbout, results: Path) -> P
 
 
 def existing(path: Path) -> Path:
-    """`path`, if it is a file."""
+    """Return `path` if it is a file."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     return path

@@ -1,4 +1,4 @@
-"""Publish the modules for Hugging Face Evaluate as Spaces, one each, loaded by `evaluate.load("user/pesq")`.
+"""Publish each module for Hugging Face Evaluate as a Space. `evaluate.load("user/pesq")` then loads it.
 
 python model_cards/publish_metrics.py user
 python model_cards/publish_metrics.py user --only pesq --dry-run runs/metrics
@@ -23,7 +23,7 @@ MODULES = ("pesq", "estoi", "si_sdr", "composite")
 
 
 def stage_metric(name: str, user: str, folder: Path) -> Path:
-    """Put a module, its card, its page and what it needs into an empty or missing `folder`: the layout of a Space."""
+    """Put the files of a Space into an empty or missing `folder`: a module, its card, its page and what it needs."""
     import evaluate
     import jinja2
 
@@ -42,7 +42,7 @@ def stage_metric(name: str, user: str, folder: Path) -> Path:
 
 
 def tested_version(package: str) -> str:
-    """The version of a package that this repository is tested with."""
+    """Return the version of a package that this repository is tested with."""
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     (version,) = re.findall(rf"^{re.escape(package)}==(.+)$", text, flags=re.MULTILINE)
     return version

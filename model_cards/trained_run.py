@@ -1,5 +1,5 @@
-"""What `training/train.py` does with `--push_to_hub`: before the run it refuses what cannot be published; after it, it
-measures the model, describes it and publishes it."""
+"""The steps of `training/train.py --push_to_hub`. Before the run it refuses a model that could not be published. After
+the run it measures the model, describes it and publishes it."""
 
 import dataclasses
 from pathlib import Path
@@ -12,11 +12,12 @@ from training.evaluation import evaluate
 
 
 def check_push(config: TrainingConfig, repo_id: str) -> About:
-    """The facts for the card of a run, once it is sure that it can be published.
+    """Check that a run can be published, and return the facts for its card.
 
     Raises:
-        ValueError: if the config names no `model_card` or `validation_pairs`, for a wrong name, and without a token.
-        OSError: if the Hub does not take the token or stays out of reach.
+        ValueError: if the config names no `model_card` or `validation_pairs`, if a name is wrong, or if there is no
+            token.
+        OSError: if the Hub does not accept the token or cannot be reached.
     """
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HTTPError
@@ -50,16 +51,16 @@ def push(
     minutes: float,
     private: bool | None,
 ) -> str:
-    """Measure the averaged weights on all validation pairs, and publish them; gives the repository's address.
+    """Measure the averaged weights on all validation pairs, publish them, and return the repository's address.
 
     Args:
-        config: Of the run.
-        config_path: Its file.
-        about: From [`check_push`].
-        repo_id: `user/name`.
-        steps: Optimiser steps made.
-        minutes: Time they took.
-        private: Make a new repository private.
+        config: Configuration of the run.
+        config_path: Path of the config file.
+        about: Facts from [`check_push`].
+        repo_id: Name of the repository, `user/name`.
+        steps: Number of optimiser steps made.
+        minutes: Minutes that the steps took.
+        private: Whether a new repository is private.
     """
     folder, results = Path(config.output_dir) / "pipeline", Path(config.output_dir) / "results"
     pairs = ["--pairs", config.pairs_path, "--split", config.validation_split]

@@ -31,15 +31,15 @@ FOLDER = Path(__file__).parent
 
 
 def setting(name: str) -> str | None:
-    """A variable of the environment, else what `deploy.py` wrote beside this file."""
+    """Return a variable of the environment, else the value that `deploy.py` wrote beside this file."""
     written = FOLDER / "settings.json"
     settings = json.loads(written.read_text(encoding="utf-8")) if written.exists() else {}
     return os.environ.get(name) or settings.get(name)
 
 
 def theme() -> gr.themes.Base:
-    """Paper, ink and one accent, with fonts of the visitor's system, so nothing is fetched; `page.css` does the
-    rest."""
+    """Return a theme of paper, ink and one accent. It uses fonts of the visitor's system, so nothing is fetched;
+    `page.css` does the rest."""
     base = gr.themes.Base(
         primary_hue="orange",
         neutral_hue="stone",
@@ -79,14 +79,14 @@ def theme() -> gr.themes.Base:
 
 
 def large_model() -> str | None:
-    """Where the large model is: the setting LARGE_MODEL_ID, else the folder of the code's repository, if it is
-    there."""
+    """Return the place of the large model: the setting LARGE_MODEL_ID, else the folder in the code's repository if it
+    exists."""
     beside = FOLDER.parent / "checkpoints" / "large"
     return setting("LARGE_MODEL_ID") or (str(beside) if (beside / "model_index.json").is_file() else None)
 
 
 def own_hosts() -> set[str]:
-    """Names under which the server may be asked."""
+    """Return the host names by which the server may be addressed."""
     names = [setting("SPACE_HOST") or "", *(setting("ALLOWED_HOSTS") or "").split(",")]
     return {name.strip().lower() for name in names if name.strip()}
 
@@ -96,7 +96,7 @@ def own_text(name: str) -> str:
 
 
 def serve(folder: Path) -> None:
-    """Run the page until the process is told to end; temporary files go to `folder`."""
+    """Run the page until the process is told to end. Temporary files go to `folder`."""
     model, code_url = setting("MODEL_ID"), setting("CODE_URL")
     try:
         limits = Limits.from_environment()
@@ -108,14 +108,14 @@ def serve(folder: Path) -> None:
     models.measure()
     tame_gradio(folder)
     demo = build_page(handlers, limits, FOLDER, model, code_url)
-    # nothing computes but what has waited in the queue
+    # all computing goes through the queue
     demo.queue(max_size=limits.max_queue, default_concurrency_limit=limits.concurrent_runs, api_open=False)
     queue = demo._queue = FairQueue.replace(demo._queue, limits.max_queue_per_visitor)
     listeners = Listeners(limits.stop_unheard_after_seconds)
 
     @asynccontextmanager
     async def guarded(app):
-        """The guard in front of all that Gradio puts in front of its own; started with the server."""
+        """Put the guard in front of all of Gradio's middleware when the server starts."""
         options = {"calls": Calls(demo), "disk": disk, "listeners": listeners, "hosts": own_hosts()}
         app.middleware_stack = Guard(app.middleware_stack, max_body=(limits.max_file_mb + 1) * 10**6, **options)
         dropping = asyncio.create_task(queue.keep_dropping(listeners, handlers.stop_session))
@@ -128,17 +128,17 @@ def serve(folder: Path) -> None:
         allowed_paths=[str(FOLDER / "examples")],
         max_file_size=limits.max_file_mb * 10**6,
         app_kwargs={"lifespan": guarded},
-        # every thread that has computed keeps memory; six for short answers
+        # six threads for short answers; no more, because every thread that has computed keeps memory
         max_threads=limits.concurrent_runs + limits.max_live + 6,
-        state_session_capacity=100,  # some kilobytes each; a live session ends with its visitor
+        state_session_capacity=100,  # a state takes some kilobytes; a live session ends with its visitor
         ssr_mode=False,
-        footer_links=["settings"],  # the API has a tab of its own, on phones too
+        footer_links=["settings"],  # the API has its own tab, also on phones
     )
 
 
 def private_folder() -> tempfile.TemporaryDirectory:
-    """A new folder for the files of visitors, in GRADIO_TEMP_DIR if that is set. All below it is deleted, by age and in
-    the end, so it is never a folder that anybody else uses."""
+    """Make a new folder for the files of visitors, in GRADIO_TEMP_DIR if that is set. Everything in it is deleted, by
+    age and at the end, so it is never a folder that anybody else uses."""
     parent = os.environ.get("GRADIO_TEMP_DIR") or None
     try:
         if parent:
@@ -150,12 +150,12 @@ def private_folder() -> tempfile.TemporaryDirectory:
 
 
 def main() -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that the files below are deleted
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # exiting deletes the temporary files below
     with private_folder() as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "0")
-        os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")  # Gradio sums all of them up after every run
-        if setting("SPACE_HOST"):  # the proxies of Spaces, which say who asks
+        os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")  # Gradio sums up all events after every run
+        if setting("SPACE_HOST"):  # trust the proxies of Spaces, which tell the visitor's address
             os.environ.setdefault("FORWARDED_ALLOW_IPS", "127.0.0.1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16")
         serve(Path(folder))
 

@@ -1,4 +1,4 @@
-"""What a call of a function may look like: checked before Gradio reads it, and its values before a component does."""
+"""Checks a call of a function before Gradio reads it, and its values before a component reads them."""
 
 import inspect
 import json
@@ -8,14 +8,14 @@ import reprlib
 import gradio as gr
 from gradio.blocks import Block
 
-MAX_BODY = 2**16  # bytes of a call: names and numbers
+MAX_BODY = 2**16  # bytes of a call, which holds only names and numbers
 MAX_SOUND = 2**19  # bytes of a piece of live sound
 SESSION = r"[\w-]{1,64}"
 PREFIX = "/gradio_api"
 
 
 class CallError(ValueError):
-    """A call that is not understood; the message is a sentence for whoever made it."""
+    """A call that is not understood. The message is a sentence for the person who made the call."""
 
 
 class Calls:
@@ -40,10 +40,10 @@ class Calls:
                 self.names[function.api_name] = list(function.input_parameter_names or parameters(function))
 
     def checked(self, path: str, body: bytes) -> bytes:
-        """The body that Gradio gets in place of `body`: what it needs and nothing else.
+        """Return the body that Gradio gets instead of `body`. It holds only what Gradio needs.
 
         Raises:
-            CallError: if it is not a call of one of our functions.
+            CallError: if `body` is not a call of one of our functions.
         """
         path = path.removeprefix(PREFIX).rstrip("/")
         if path.startswith("/stream/") and path.endswith("/close"):
@@ -90,8 +90,8 @@ def parameters(function) -> list[str]:
 def read_object(body: bytes) -> dict:
     try:
         call = json.loads(body)
-        json.dumps(call, ensure_ascii=False).encode()  # not half a pair of surrogates, which nobody can answer
-    except (ValueError, RecursionError) as error:  # of Unicode too
+        json.dumps(call, ensure_ascii=False).encode()  # fails for a lone surrogate, which no answer can hold
+    except (ValueError, RecursionError) as error:  # also Unicode errors
         raise CallError("The body of the request is no JSON.") from error
     if not isinstance(call, dict):
         raise CallError("The body of the request must be a JSON object.")
@@ -106,12 +106,12 @@ def text_of(call: dict, name: str) -> str:
 
 
 def shown(value) -> str:
-    """`value` in a sentence: short, in one line."""
+    """Return `value` as short text in one line, for a sentence."""
     return reprlib.repr(value)
 
 
 class Page(gr.Blocks):
-    """`gr.Blocks` that refuses wrong values in one sentence, and writes nothing about them into the log."""
+    """A `gr.Blocks` that refuses wrong values in one sentence and does not log them."""
 
     async def preprocess_data(self, block_fn, inputs, state, explicit_call=False):
         if len(inputs) != len(block_fn.inputs) and not block_fn.cancels:
@@ -123,7 +123,7 @@ class Page(gr.Blocks):
             return await super().preprocess_data(block_fn, inputs, state, explicit_call)
         except gr.Error as error:
             raise refusal(" ".join(str(error.message).split())) from None
-        except Exception:  # types are right, so it is the recording
+        except Exception:  # the types are right, so the recording is at fault
             raise refusal("The recording was not found: upload it, and send what the upload has answered.") from None
 
 
@@ -132,9 +132,9 @@ def refusal(text: str) -> gr.Error:
 
 
 def problem_of(block: Block, value) -> str | None:
-    """What is wrong with the type of a component's `value`, `None` if nothing is."""
+    """Return what is wrong with the type of a component's `value`, or `None` if nothing is wrong."""
     if value is None:
-        return None  # an empty field; what does without it says so
+        return None  # an empty field; the handler that needs a value reports it
     if isinstance(block, gr.Audio):
         path = value.get("path") if isinstance(value, dict) else None
         return None if isinstance(path, str) and "\0" not in path else "must be a file that was uploaded"
@@ -156,9 +156,10 @@ def problem_of(block: Block, value) -> str | None:
 
 
 def problem_of_number(block: gr.Number | gr.Slider, value) -> str | None:
-    """[`problem_of`] a number, which Gradio would round to a whole one or refuse without the name of its argument."""
+    """Do the same as [`problem_of`] for a number. Gradio would round it to a whole number, or refuse it without naming
+    the argument."""
     lowest, highest, whole = block.minimum, block.maximum, block.precision == 0
-    right = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e18  # NaN is not below
+    right = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e18  # false for NaN
     right = right and not (whole and value != int(value))
     right = right and (lowest is None or lowest <= value) and (highest is None or value <= highest)
     if right:

@@ -1,4 +1,4 @@
-"""What the page compares: presets, and all combinations of schedulers, steps and estimates."""
+"""Makes the settings that the page compares: presets, and all combinations of schedulers, steps and estimates."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,11 +16,11 @@ def comparisons(
     seed: int,
     limits: Limits,
 ) -> dict[str, Settings]:
-    """Settings to compare by their names. What gives the same result stands there once: one step is the same with every
-    scheduler.
+    """Return the settings to compare, by their names. Settings with the same result are listed once: one step gives the
+    same with every scheduler.
 
     Raises:
-        RequestError: if there are fewer than two or more than `limits` allow, or one is beyond them.
+        RequestError: if there are fewer than two settings or more than `limits` allow, or if one exceeds the limits.
     """
     named: dict[str, Settings] = {}
     chosen = [*_presets(presets or [], seed), *_combinations(schedulers or [], steps or [], estimates or [], seed)]

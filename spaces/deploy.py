@@ -3,8 +3,8 @@
     python spaces/deploy.py user/space [--model user/model] [--code-url URL] [--private] [--pypi]
     python spaces/deploy.py user/space --dry-run FOLDER
 
-The token is that of `hf auth login` or of HF_TOKEN. Until the package is on PyPI it goes along as a wheel, which the
-Space installs by its address: building a Space sees no other file than requirements.txt.
+The token is that of `hf auth login` or of HF_TOKEN. Until the package is on PyPI, it is uploaded as a wheel.
+The Space installs the wheel by its address, because the build of a Space sees no file except requirements.txt.
 """
 
 import argparse
@@ -43,7 +43,7 @@ PICTURE = ROOT / "docs" / "demo.png"
 
 
 def stage(target: Path, repo_id: str, *, model: str | None, code_url: str | None, pypi: bool, endpoint: str) -> None:
-    """Write into `target` what the Space `repo_id` on `endpoint` consists of.
+    """Write the files of the Space `repo_id` on `endpoint` into `target`.
 
     Raises:
         RuntimeError: if the wheel cannot be built.
@@ -70,7 +70,7 @@ def stage(target: Path, repo_id: str, *, model: str | None, code_url: str | None
 
 
 def build_wheel(target: Path) -> str:
-    """Build the package into `target`; returns the name of the wheel."""
+    """Build the package into `target` and return the name of the wheel."""
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(target), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True)
     wheels = list(target.glob("*.whl"))

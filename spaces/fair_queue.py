@@ -1,4 +1,4 @@
-"""The queue of runs: visitors take turns, and what nobody waits for any more is dropped."""
+"""The queue of runs. Visitors take turns, and a run that nobody waits for any more is dropped."""
 
 import asyncio
 import math
@@ -12,15 +12,15 @@ from visitors import Listeners, visitor_of
 
 
 class FairQueue(Queue):
-    """Gradio's queue, in which every visitor may wait with a few requests only, the visitor who has waited longest
-    since the last turn is next, and one visitor never takes all places where there are several."""
+    """Gradio's queue with fair turns. A visitor may have only a few waiting requests. The next turn goes to the visitor
+    whose last turn was longest ago. If there are several places, one visitor never takes all of them."""
 
-    max_waiting = 4  # of one visitor
-    turns: dict[str, float]  # when a visitor's last run was started; the oldest first
+    max_waiting = 4  # requests of one visitor
+    turns: dict[str, float]  # start of each visitor's last run; the oldest first
 
     @classmethod
     def replace(cls, queue: Queue, max_waiting: int) -> "FairQueue":
-        """A queue as `queue`, which nothing has entered yet."""
+        """Return a queue with the settings of `queue`, which must still be empty."""
         fair = cls(
             live_updates=queue.live_updates,
             concurrency_count=queue.max_thread_count,
@@ -34,7 +34,7 @@ class FairQueue(Queue):
 
     async def push(self, body, request, username):
         if (refused := self.live_refusal(body, request)) is not None:
-            return False, refused, "error"  # a full queue has a sentence of Gradio's own
+            return False, refused, "error"  # for a full queue Gradio has its own sentence
         for event in self.live():
             if event.session_hash == body.session_hash and event.fn._id == body.fn_index:
                 self.close(event)  # a page has one session at a time
@@ -44,11 +44,12 @@ class FairQueue(Queue):
         return await super().push(body, request, username)
 
     def live_refusal(self, body, request) -> str | None:
-        """Why a live session cannot begin now: nobody speaks into a microphone while waiting for a place."""
+        """Return why a live session cannot begin now, or `None` if it can. A live session does not wait in the queue,
+        because nobody speaks into a microphone while waiting for a place."""
         function = self.blocks.fns.get(body.fn_index)
         if function is None or function.connection != "stream":
             return None
-        busy = [event for event in self.live() if event.session_hash != body.session_hash]  # those of this page end
+        busy = [event for event in self.live() if event.session_hash != body.session_hash]  # this page's own will end
         visitor, places = visitor_of(request.client), cast(int, function.concurrency_limit)
         if sum(visitor_of(event.request.client) == visitor for event in busy) >= max(1, places - 1):
             return "You have a live session already; stop it first, in another tab of the browser perhaps."
@@ -57,7 +58,7 @@ class FairQueue(Queue):
         return None
 
     def live(self) -> list[Event]:
-        """Live sessions that go on or are about to begin."""
+        """Return the live sessions that are running or about to begin."""
         return [event for event in self.running() + self.waiting() if event.streaming and not event.closed]
 
     def waiting(self) -> list[Event]:
@@ -80,7 +81,7 @@ class FairQueue(Queue):
         return None
 
     def next_event(self, queue: EventQueue) -> Event | None:
-        """What of `queue` is to be run next, if there is a place for it."""
+        """Return the event of `queue` that is to run next, or `None` if there is no place for it."""
         places = queue.concurrency_limit
         assert places is not None  # the page sets a limit for all its events
         if not queue.queue or queue.current_concurrency >= places:
@@ -97,7 +98,8 @@ class FairQueue(Queue):
         return event if turn(event)[0] < max(1, places - 1) else None
 
     async def keep_dropping(self, listeners: Listeners, stop: Callable[[str], None]) -> None:
-        """Every second take out what waits though nobody listens, and call `stop` with the session of such runs."""
+        """Every second, remove waiting events to which nobody listens, and call `stop` with the session of each run to
+        which nobody listens."""
         while True:
             await asyncio.sleep(1)
             for event in self.waiting():
@@ -112,12 +114,12 @@ class FairQueue(Queue):
 
     @staticmethod
     def close(event: Event) -> None:
-        """End a streaming event, as a page does that closes it."""
+        """End a streaming event in the same way as a page that closes it."""
         event.run_time, event.closed = math.inf, True
         event.signal.set()
 
     def forget(self, listeners: Listeners) -> None:
-        """Let go of what Gradio keeps for ever: messages of calls that have ended, and names of calls without
+        """Delete data that Gradio would keep for ever: messages of calls that have ended, and names of calls without
         messages."""
         messages, events = self.pending_messages_per_session, self.pending_event_ids_session
         for session in [name for name in messages if not events.get(name) and listeners.gone(name, 0.0)]:

@@ -1,4 +1,4 @@
-"""Recordings of visitors: the part that a preview hears, and the file that is given back."""
+"""Recordings of visitors: the part for a preview, and the file with the result."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,7 +18,7 @@ VIDEOS = (".mp4", ".m4v", ".mov", ".3gp", ".3g2")
 
 
 def preview_of(recording: AudioFile, check: Callable[[], None]) -> tuple[AudioFile, float]:
-    """The part of `recording` with most speech, and the second at which it begins."""
+    """Return the part of `recording` with most speech, and the second at which it begins."""
     part = busiest_part(recording.audio, recording.sampling_rate, PREVIEW_SECONDS, check)
     audio = np.ascontiguousarray(recording.audio[:, part])
     if not audio.any():
@@ -27,8 +27,8 @@ def preview_of(recording: AudioFile, check: Callable[[], None]) -> tuple[AudioFi
 
 
 def save(source: Path, recording: AudioFile, run: Run, folder: Path, check: Callable[[], None]) -> Path:
-    """Write the result in the format of the upload, the sound of a video as M4A, or as WAV where that cannot be
-    written."""
+    """Write the result in the format of the upload; the sound of a video becomes M4A. If that format cannot be written,
+    the result becomes WAV."""
     rate, (num_channels, num_samples) = recording.sampling_rate, run.audio.shape
     ending = source.suffix.lower()
     for suffix in (".m4a" if ending in VIDEOS else ending, ".wav"):

@@ -1,7 +1,7 @@
-"""What is refused before Gradio looks at it: requests for another host, for what the page does not need, that are too
-large or too many, and those that would make the server fetch something. Gradio takes an address wherever it takes a
-file; here whatever is enhanced must be uploaded, so that nobody uses the server to reach other hosts, those of its own
-network among them, or to load what no limit has measured."""
+"""Refuses requests before Gradio sees them: requests for another host, for things that the page does not need, too
+large or too many requests, and requests that would make the server fetch something. Gradio accepts an address wherever
+it accepts a file. Here every recording must be uploaded. So nobody can use the server to reach other hosts, such as
+those of its own network, or to load files that no limit has measured."""
 
 import ipaddress
 import re
@@ -34,20 +34,20 @@ SOUND = re.compile(rf"{PREFIX}/stream/{SESSION}")
 UPLOAD = f"{PREFIX}/upload"
 HEARD = re.compile(rf"{PREFIX}/call/(?:v2/)?enhance/({SESSION})")
 MAX_HEADERS = 2**14  # bytes
-MAX_OPEN = 100  # requests of one visitor that are not answered to their end; a page has two or three
+MAX_OPEN = 100  # unfinished requests of one visitor; a page has two or three
 MAX_OPEN_IN_ALL = 1000
 
 
 class NoFetching(httpx.AsyncBaseTransport):
-    """In place of the network, for the files that Gradio would fetch."""
+    """Replaces the network for files that Gradio would fetch, and refuses every request."""
 
     async def handle_async_request(self, request: httpx.Request):
-        """Raise `gr.Error` with a sentence for the person who sent an address."""
+        """Raise `gr.Error` with a sentence for the visitor who sent an address."""
         raise gr.Error("Addresses are not fetched here: upload the recording itself.", print_exception=False)
 
 
 class OneFile(route_utils.GradioMultiPartParser):
-    """Gradio's reader of uploads, for one file with a name."""
+    """Gradio's reader of uploads, which accepts only one file with a name."""
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options | {"max_files": 1, "max_fields": 0})
@@ -61,15 +61,15 @@ class OneFile(route_utils.GradioMultiPartParser):
 
 
 def tame_gradio(folder: Path) -> None:
-    """Make Gradio refuse every address in the values of a request, take one file in an upload, and write below `folder`
-    what it would write where GRADIO_TEMP_DIR led when it was imported."""
+    """Make Gradio refuse every address in the values of a request and accept only one file in an upload. Also make it
+    write its temporary files below `folder`; it would use the GRADIO_TEMP_DIR of the time when it was imported."""
     processing_utils.async_transport = NoFetching()
     route_utils.GradioMultiPartParser = OneFile
     routes.DEFAULT_TEMP_DIR = str(folder)
 
 
 class Refused(Exception):
-    """A request that is not answered: status and sentence."""
+    """A refused request, with the status and the sentence of the answer."""
 
     def __init__(self, status: int, text: str):
         super().__init__(text)
@@ -77,15 +77,15 @@ class Refused(Exception):
 
 
 class Guard:
-    """ASGI middleware.
+    """ASGI middleware that checks every request.
 
     Args:
-        app: What is guarded.
-        max_body: Bytes that the body of an upload may have.
-        hosts: Names under which the server may be asked, besides numbers and `localhost`; `*` for any.
-        calls: What functions may be called, and how.
-        disk: What may be uploaded.
-        listeners: Told who waits for results.
+        app: Application to guard.
+        max_body: Most bytes in the body of an upload.
+        hosts: Names by which the server may be addressed, besides numbers and `localhost`; `*` for any.
+        calls: Check of calls of functions.
+        disk: Count of the space that uploads may take.
+        listeners: Record of who waits for results.
     """
 
     def __init__(self, app, *, max_body: int, hosts: Collection[str], calls: Calls, disk: Disk, listeners: Listeners):
@@ -97,7 +97,7 @@ class Guard:
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
-            return  # no web sockets
+            return  # web sockets are not served
         visitor, started = visitor_of(Request(scope).client), False
 
         async def sent(event: dict) -> None:
@@ -115,7 +115,7 @@ class Guard:
             if not started:
                 await answer(scope, refused)(scope, receive, send)
         except Exception as error:
-            if not isinstance(error.__cause__, HTTPException):  # Gradio's "not found" once an answer has begun
+            if not isinstance(error.__cause__, HTTPException):  # Gradio's "not found" after the answer began
                 log(scope, error)
             if started:
                 await send({"type": "http.response.body", "body": b""})
@@ -127,7 +127,7 @@ class Guard:
                 del self.open[visitor]
 
     def check(self, scope, visitor: str) -> None:
-        """Raise [`Refused`] for what is no request of the page or of a program, by all but its body."""
+        """Raise [`Refused`] for a request that neither the page nor a program makes. The body is not checked here."""
         if self.open[visitor] > MAX_OPEN or self.open.total() > MAX_OPEN_IN_ALL:
             raise Refused(429, "Too many requests are open; close some pages.")
         if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADERS:
@@ -140,16 +140,17 @@ class Guard:
         if not reading and not (method == "POST" and (path == UPLOAD or CALLED.fullmatch(path))):
             raise Refused(403, "Not served here.")
         if path in ("/", "/config", "/config/", UPLOAD) and scope["query_string"]:
-            scope["query_string"] = b""  # of the page's own script; Gradio would look for files or keep it
+            scope["query_string"] = b""  # it is for the page's own script; Gradio would look for files or keep it
 
     def check_host(self, scope) -> None:
-        """Refuse names that are not ours: a page of another site whose name is made to lead here (DNS rebinding) would
-        be taken for ours by a browser, and read what only its visitor may. Numbers cannot be made to lead elsewhere."""
+        """Refuse host names that are not ours. Another site could make its name lead here (DNS rebinding). A browser
+        would then take that site's page for ours, and the page could read what only its visitor may read. A number
+        cannot be made to lead elsewhere."""
         asked = [value.decode("latin-1") for name, value in scope["headers"] if name in (b"host", b"x-forwarded-host")]
         if not asked or not all(self.is_ours(name) for name in asked):
             raise Refused(403, "This name is not one of this server's; its owner can add it to ALLOWED_HOSTS.")
         origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
-        # a published demo may be used by other pages, as every API; one at home is not for them
+        # other pages may use a published demo, like any API, but not a demo on somebody's own machine
         if (
             scope["method"] == "POST"
             and is_number(asked[0])
@@ -164,7 +165,7 @@ class Guard:
         return "*" in self.hosts or is_number(host) or hostname(host) in self.hosts
 
     async def prepared(self, scope, receive, visitor: str, stack: ExitStack):
-        """What Gradio gets in place of `receive`; `stack` gets what must be ended with the request."""
+        """Return Gradio's replacement for `receive`, and put contexts that end with the request into `stack`."""
         scope["headers"] = [
             (name, value)
             for name, value in scope["headers"]
@@ -201,19 +202,19 @@ class Guard:
 
 
 def is_path(path: str) -> bool:
-    """Whether a file system may be asked for it: no part is longer than a name can be, and none has control
-    characters."""
+    """Return whether a file system can be asked for `path`: no part is longer than a file's name can be, and no part
+    has control characters."""
     return not re.search(r"[\x00-\x1f\x7f]", path) and all(len(part.encode()) < 256 for part in path.split("/"))
 
 
 def log(scope, error: Exception) -> None:
-    """A line about what a request should not have been able to do."""
+    """Log a line about an error that no request should be able to cause."""
     request = f"{scope['method']} {ascii(scope['path'])[:200]}"
     print(f"{request}: {type(error).__name__}: {ascii(str(error))[:200]}", file=sys.stderr)
 
 
 def hostname(host: str) -> str:
-    """The name in a `Host` or what follows `//` in an address, without its port; empty if there is none."""
+    """Return the name without its port in a `Host` or in the part of an address after `//`; empty if there is none."""
     try:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
@@ -221,7 +222,7 @@ def hostname(host: str) -> str:
 
 
 def is_number(host: str) -> bool:
-    """Whether a `Host` is `localhost` or a number, not a name that somebody could make lead here."""
+    """Return whether a `Host` is `localhost` or a number, and not a name that somebody could make lead here."""
     name = hostname(host)
     try:
         ipaddress.ip_address(name)
@@ -231,7 +232,7 @@ def is_number(host: str) -> bool:
 
 
 def listened_to(scope) -> str | None:
-    """The session, or the call, whose results the request waits for."""
+    """Return the session or the call whose results the request waits for."""
     if scope["path"] == f"{PREFIX}/queue/data":
         session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
         if not re.fullmatch(SESSION, session):
@@ -242,14 +243,14 @@ def listened_to(scope) -> str | None:
 
 
 def answer(scope, refused: Refused):
-    """The sentence in the form in which Gradio's page and clients look for it."""
+    """Return the refusal as a response in the form that Gradio's page and clients expect."""
     if scope["path"] == UPLOAD or scope["method"] != "POST":
         return PlainTextResponse(str(refused), refused.status)
     return JSONResponse({"detail": str(refused)}, refused.status)
 
 
 async def whole(receive, max_body: int) -> bytes:
-    """The body of a request."""
+    """Read the whole body of a request."""
     body, more = b"", True
     while more:
         event = await receive()
@@ -263,7 +264,7 @@ async def whole(receive, max_body: int) -> bytes:
 
 
 def replayed(body: bytes, receive):
-    """`receive` for a body that has been read."""
+    """Return a `receive` for a body that has already been read."""
     events = iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def next_event() -> dict:
@@ -273,8 +274,8 @@ def replayed(body: bytes, receive):
 
 
 def counted(receive, charge, max_body: int):
-    """`receive` that counts into `charge`; for a body whose length nobody has told as if the client had gone once it is
-    too long."""
+    """Return a `receive` that counts the bytes in `charge`. If a body of unknown length becomes too long, `receive`
+    behaves as if the client had disconnected."""
     charge.size = 0
 
     async def next_event() -> dict:

@@ -1,4 +1,4 @@
-"""What the server does for each event of the page and of the API."""
+"""Answers to the events of the page and of the API."""
 
 import functools
 import importlib
@@ -29,7 +29,7 @@ NO_LIMIT_DB = 60  # the right end of the page's slider
 
 
 def zero_gpu(function):
-    """`function` with a GPU of its own for each call on Hugging Face's ZeroGPU, as it is elsewhere."""
+    """Give each call of `function` a GPU on Hugging Face's ZeroGPU. Elsewhere `function` stays unchanged."""
     try:
         decorate = getattr(importlib.import_module("spaces"), "GPU", None)
     except ImportError:
@@ -38,7 +38,7 @@ def zero_gpu(function):
 
 
 def frees_memory(function):
-    """`function`, after which the memory that it took is free for others, not kept for the next call."""
+    """Wrap `function` so that its memory is given back after each call, and not kept for the next one."""
 
     @functools.wraps(function)
     def wrapped(*arguments, **keywords):
@@ -51,13 +51,13 @@ def frees_memory(function):
 
 
 class Handlers:
-    """Answers to events, around models that all visitors share.
+    """Answers events with models that all visitors share.
 
     Args:
-        models: What enhances.
-        limits: What is accepted.
-        folder: Where Gradio keeps temporary files; what is written below it is served to those who know its name.
-        disk: What visitors may write.
+        models: Models that enhance.
+        limits: Limits of what is accepted.
+        folder: Gradio's folder of temporary files. A file in it is served to anybody who knows its name.
+        disk: Count of what visitors write.
     """
 
     def __init__(self, models: Models, limits: Limits, folder: Path, disk: Disk):
@@ -67,7 +67,7 @@ class Handlers:
         self.models = models
         self.live = LiveHandlers(models, limits)
         self._on_gpu = zero_gpu(self._run)
-        self.running: dict[Path, str | None] = {}  # session of every run, by the path that stops it
+        self.running: dict[Path, str | None] = {}  # session of each run, by the path of its stop file
         folder.mkdir(parents=True, exist_ok=True)
         threading.Thread(target=self.keep_deleting, daemon=True).start()
 
@@ -75,7 +75,7 @@ class Handlers:
     def show_enhanced(
         self, path, model, scheduler, steps, estimates, seed, limit_db, mix, preview, client, request: gr.Request
     ):
-        """Values of status, player, facts and download."""
+        """Return the values of status, player, facts and download."""
         try:
             with self.stoppable(request) as stop_file, self.new_folder(request) as folder:
                 settings = self.settings(scheduler, steps, estimates, seed, limit_db, mix)
@@ -101,7 +101,7 @@ class Handlers:
 
     @frees_memory
     def show_comparison(self, path, model, presets, schedulers, steps, estimates, seed, client, request: gr.Request):
-        """Values of status, player and table."""
+        """Return the values of status, player and table."""
         try:
             with self.stoppable(request) as stop_file, self.new_folder(request) as folder:
                 all_settings = comparisons(presets, schedulers, steps, estimates, _whole(seed), self.limits)
@@ -130,7 +130,8 @@ class Handlers:
     def enhance(
         self, audio, scheduler, num_inference_steps, num_estimates, seed, attenuation_limit_db, mix, request: gr.Request
     ):
-        """The API: `(enhanced file, facts)`; raises `gr.Error` with a sentence for what cannot be served."""
+        """Answer a call of the API with `(enhanced file, facts)`. Raises `gr.Error` with a sentence if it cannot be
+        served."""
         try:
             with self.stoppable(request) as stop_file, self.new_folder(request) as folder:
                 settings = self.settings(scheduler, num_inference_steps, num_estimates, seed, attenuation_limit_db, mix)
@@ -155,34 +156,34 @@ class Handlers:
         }
 
     def speeds(self) -> str:
-        """Seconds of computing for a second of sound and an evaluation of the network, by models, as JSON for the
-        page."""
+        """Return, as JSON for the page, each model's seconds of computing for one evaluation of the network on a second
+        of sound."""
         return json.dumps(self.models.speeds)
 
     def stop(self, request: gr.Request) -> None:
-        """The visitor pressed cancel or closed the page."""
+        """Stop the visitor's runs after they pressed cancel or closed the page."""
         self.stop_session(request.session_hash)
 
     def stop_session(self, session: str | None) -> None:
-        """End every run of `session`, also the live one."""
+        """End every run of `session`, also a live one."""
         self.live.stop_session(session)
         for path, running in list(self.running.items()):
             if running == session:
                 path.touch()
 
     def cancel(self, request: gr.Request):
-        """[`stop`], and what the page shows then: status, button to start, button to cancel."""
+        """Call [`stop`] and return what the page then shows: status, start button, cancel button."""
         self.stop(request)
         return message("hint", STOPPED), gr.Button(interactive=True), gr.Button(interactive=False)
 
     def run_checked(self, recording: AudioFile, model: str | None, settings: Settings, stop_file: Path) -> Run:
-        """[`run`] a whole recording, if that is no more work than a request may ask for."""
+        """Call [`run`] with a whole recording if a request may ask for so much work."""
         rate = recording.sampling_rate
         self.models.get(model).check_work(recording.audio.shape[1] / rate, [settings], self.limits)
         return self.run(recording.audio, rate, model, settings, stop_file, "Enhancing", (0, 1))
 
     def run(self, audio, sampling_rate: int, model: str | None, *arguments) -> Run:
-        """`_run`, on ZeroGPU in a process of its own; raises the reason it gives."""
+        """Call `_run`, on ZeroGPU in a separate process, and raise the exception that it returns."""
         result = self._on_gpu(audio, sampling_rate, model, *arguments)
         if isinstance(result, Exception):
             raise result
@@ -199,10 +200,10 @@ class Handlers:
         desc: str,
         part: tuple[int, int],
     ) -> Run | Exception:
-        """Enhance as `part` (index, of how many) of a request, with progress in the page, until `stop_file` exists.
+        """Enhance `part` (index, number of parts) of a request with progress in the page, until `stop_file` exists.
 
-        For ZeroGPU's sake a process of its own must do: it shares files, not memory, with the one that serves the page,
-        and exceptions do not get through, so the reason for no result is returned.
+        On ZeroGPU this runs in a separate process, which shares files with the page's process but no memory. Exceptions
+        do not get through, so the reason for a missing result is returned.
         """
         progress, started = gr.Progress(), time.monotonic()
         index, parts = part
@@ -220,7 +221,7 @@ class Handlers:
 
     @contextmanager
     def stoppable(self, request: gr.Request):
-        """Path whose existence means that this run of the visitor shall stop; gone afterwards."""
+        """Yield the path of a stop file: the visitor's run stops as soon as it exists. It is removed afterwards."""
         path = self.folder / f"{uuid4().hex}.stop"
         self.running[path] = request.session_hash
         try:
@@ -231,11 +232,12 @@ class Handlers:
 
     @contextmanager
     def new_folder(self, request: gr.Request):
-        """A folder with a name that cannot be guessed, for results, which count as files of the visitor. It is to be
-        made when there is something to put into it: what is empty for long is deleted.
+        """Yield the path of a folder for results, with a name that cannot be guessed. The results count as files of the
+        visitor. The caller makes the folder when there is something to put into it, because folders that are empty for
+        long are deleted.
 
         Raises:
-            RequestError: if there is no room for more, or the disk is full.
+            RequestError: if there is no room for more files, or the disk is full.
         """
         folder = self.folder / uuid4().hex
         with self.disk.reserve(visitor_of(request.client), 0) as charge:
@@ -248,8 +250,8 @@ class Handlers:
                 charge.size = sum(path.stat().st_size for path in folder.glob("*"))
 
     def keep_deleting(self) -> None:
-        """Gradio deletes the files it has given out; this also those of runs that were stopped, and of broken
-        uploads."""
+        """Delete old files again and again, also those of stopped runs and broken uploads. Gradio itself deletes only
+        the files that it has given out."""
         age = self.limits.delete_after_seconds
         while True:
             time.sleep(min(age, 60))
@@ -263,7 +265,7 @@ class Handlers:
 
 
 def stop_check(stop_file: Path) -> Callable[[], None]:
-    """A `check` (see [`go_on`]) that ends the request as soon as `stop_file` exists."""
+    """Return a `check` (see [`go_on`]) that ends the request as soon as `stop_file` exists."""
 
     def check() -> None:
         if stop_file.exists():
@@ -273,10 +275,10 @@ def stop_check(stop_file: Path) -> Callable[[], None]:
 
 
 def refusal(reason: Exception) -> str:
-    """The message for a request that was not served."""
+    """Return the message for a request that was not served."""
     return message("hint" if isinstance(reason, Stopped) else "error", str(reason))
 
 
 def _whole(value) -> Any:
-    """The whole number that a slider sent as a float; anything else is left to the check of the settings."""
+    """Convert a whole number that a slider sent as a float. Any other value is left to the check of the settings."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

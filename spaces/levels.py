@@ -1,4 +1,4 @@
-"""How loud a recording is, and what enhancing did to that."""
+"""Measures how loud a recording is, and how enhancing changed its loudness."""
 
 from collections.abc import Callable
 
@@ -13,8 +13,8 @@ _FRAMES_AT_ONCE = 256
 
 
 def frame_powers(audio: np.ndarray, sampling_rate: int, check: Callable[[], None] = go_on) -> torch.Tensor:
-    """Mean power of every 32 ms frame of `audio` `(channels, samples)`, over all channels, the last one perhaps
-    shorter.
+    """Return the mean power over all channels of every 32 ms frame of `audio` `(channels, samples)`. The last frame may
+    be shorter.
 
     `check` is called before every few frames, see [`go_on`].
     """
@@ -28,15 +28,16 @@ def frame_powers(audio: np.ndarray, sampling_rate: int, check: Callable[[], None
 
 
 def active_levels(recordings: list[np.ndarray], sampling_rate: int, check: Callable[[], None] = go_on) -> list[float]:
-    """[`active_level`] of each of `recordings` `(channels, samples)`."""
+    """Return the [`active_level`] of each of `recordings` `(channels, samples)`."""
     return [float(level_of_power(frame_powers(item, sampling_rate, check))) for item in recordings]
 
 
 def level_change_db(
     noisy: np.ndarray, enhanced: np.ndarray, sampling_rate: int, check: Callable[[], None] = go_on
 ) -> tuple[float, float]:
-    """How much quieter pauses and speech became: change in dB of the mean power of the recording's quietest and loudest
-    tenth of 32 ms frames, each at most 0 where the model only turns down; `nan` for less than ten frames."""
+    """Return how much quieter pauses and speech became: the change in dB of the mean power of the recording's quietest
+    and loudest tenth of 32 ms frames. Both are at most 0 where the model only turns down, and `nan` for less than ten
+    frames."""
     before, after = (frame_powers(item, sampling_rate, check).numpy() for item in (noisy, enhanced))
     tenth = len(before) // 10
     if tenth == 0:
@@ -51,8 +52,8 @@ def level_change_db(
 
 
 def busiest_part(audio: np.ndarray, sampling_rate: int, seconds: float, check: Callable[[], None] = go_on) -> slice:
-    """The samples of the part of `audio` `(channels, samples)`, `seconds` long, with most speech (see [`busiest`]); all
-    of `audio` if it is shorter."""
+    """Return the samples of the part of `audio` `(channels, samples)` that has most speech (see [`busiest`]). The part
+    is `seconds` long, or all of `audio` if that is shorter."""
     length = round(seconds * sampling_rate)
     if audio.shape[1] <= length:
         return slice(0, audio.shape[1])

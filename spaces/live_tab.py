@@ -1,10 +1,10 @@
-"""The tab in which a visitor hears the own microphone enhanced while speaking.
+"""The tab in which visitors hear their own microphone enhanced while they speak.
 
 Gradio's streaming connection carries the sound: its event holds one place of the queue for the whole session. Gradio's
-own components do not serve here. Its microphone puts every piece into a file of its own, and a piece that comes while
-another one is computed replaces the one that waits; its player plays what a generator yields, in segments. So the
-page's script (`live.js`) sends the next piece when it has the answer to the last one, with all the sound that came
-meanwhile, and plays the answers itself.
+own components are not suitable. Its microphone writes every piece into a separate file, and a new piece replaces the
+piece that waits while another is computed. Its player plays the output of a generator in segments. So the page's script
+(`live.js`) sends the next piece when it has the answer to the last one, with all the sound that came meanwhile, and
+plays the answers itself.
 """
 
 from functools import partial
@@ -28,28 +28,28 @@ COMFORTABLE_LOAD = 0.5
 
 
 class LiveHandlers:
-    """Answers to the events of the tab.
+    """Answers the events of the tab.
 
     Args:
-        models: What enhances; visitors share the network, and nothing else.
-        limits: How long a session may take.
+        models: Models that enhance. Visitors share the network and nothing else.
+        limits: Limits, among them the length of a session.
     """
 
     def __init__(self, models: Models, limits: Limits):
         self.models, self.limits = models, limits
-        # by session; the page's state owns them
+        # visits by session; the page's state owns them
         self.visits: WeakValueDictionary[str, LiveVisit] = WeakValueDictionary()
 
     def latencies(self) -> tuple[dict[str, float], str]:
-        """Delay in milliseconds of every latency at the rate of most browsers, and the name of the one to begin with:
-        the shortest that leaves this machine enough room."""
+        """Return the delay in milliseconds of every latency at the rate of most browsers, and the name of the one to
+        begin with: the shortest that this machine computes with enough time to spare, or else the longest."""
         lives = {name: self.models.get(None).live(BROWSER_RATE, name) for name in LATENCIES}
         delays = {name: 1000 * live.latency / BROWSER_RATE for name, live in lives.items()}
         quick = [name for name, live in lives.items() if expected_load(live, name) < COMFORTABLE_LOAD]
         return delays, min(quick, key=delays.__getitem__) if quick else max(delays, key=delays.__getitem__)
 
     def hear(self, value, latency: str, visit: LiveVisit | None, request: gr.Request):
-        """The answer to a piece of sound (see [`LiveVisit.hear`]), and the visit, which belongs to this page alone."""
+        """Return the answer to a piece of sound (see [`LiveVisit.hear`]), and this page's own visit."""
         try:
             piece = read_piece(value)
             if visit is None:
@@ -60,14 +60,14 @@ class LiveHandlers:
             raise refusal(str(error)) from None
 
     def stop_session(self, session: str | None) -> None:
-        """The visitor has left."""
+        """End the session of a visitor who has left."""
         visit = self.visits.get(str(session))
         if visit is not None:
             visit.end()
 
 
 def live_tab(handlers: LiveHandlers, limits: Limits, folder: Path) -> None:
-    """What the tab consists of, and its events; `folder` holds the script."""
+    """Build the tab and its events. `folder` holds the script."""
     delays, quickest = handlers.latencies()
     choices = [(f"{name.capitalize()}: {delay:.0f} ms\n{PURPOSES[name]}", name) for name, delay in delays.items()]
     gr.HTML(texts.live_intro(), elem_classes="small", apply_default_css=False)

@@ -15,15 +15,16 @@ from speech_enhance.live.timing import LATENCIES
 
 MAX_PIECE_SECONDS = 1.0
 MAX_AHEAD_SECONDS = 5.0
-"""Sound that may come faster than it lasts: what a stalled connection delivers at once."""
+"""Length of sound that may come faster than it lasts. A stalled connection delivers it at once."""
 WATCHED_SECONDS = 1.0
-"""Sound after which the load of a session is known."""
+"""Length of sound after which the load of a session is known."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """The next sound of the microphone: `audio (channels, samples)`, float32; the first piece begins a session, the
-    last one ends it, and both may be empty. The answer has the `number` of its piece, so that no two are equal."""
+    """The next sound of the microphone: `audio (channels, samples)`, float32. The first piece begins a session, the
+    last piece ends it, and both may be empty. The answer has the `number` of its piece, so that no two answers are
+    equal."""
 
     audio: np.ndarray
     sampling_rate: int
@@ -38,11 +39,11 @@ class Piece:
 
 
 def read_piece(value) -> Piece:
-    """The piece that the page's script sends: `audio`, 16-bit samples of all channels in turn in base64, with `rate`,
-    `channels`, `number` and the marks `bypass`, `first` and `last`.
+    """Read a piece that the page's script sends. Its `audio` holds interleaved 16-bit samples of all channels in
+    base64. It also has `rate`, `channels`, `number` and the marks `bypass`, `first` and `last`.
 
     Raises:
-        RequestError: for anything else.
+        RequestError: if `value` has any other form.
     """
     if not isinstance(value, dict):
         raise RequestError("Live sound is sent by the page's own script.")
@@ -67,13 +68,14 @@ def read_piece(value) -> Piece:
 
 
 def write_samples(audio: np.ndarray) -> str:
-    """`audio (channels, samples)` as [`read_piece`] reads it."""
+    """Encode `audio (channels, samples)` in the form that [`read_piece`] reads."""
     samples = np.round(np.clip(audio.T, -1, 1) * 32767).astype("<i2")
     return base64.b64encode(samples.tobytes()).decode()
 
 
 def expected_load(live: LiveEnhancer, latency: str, num_channels: int = 1) -> float:
-    """Computing time over the length of the sound that this machine needs now; also warms up the network."""
+    """Measure the computing time that this machine now needs, divided by the length of the sound. This also warms up
+    the network."""
     return 1000 * live.seconds_of_call(num_channels) / LATENCIES[latency].interval_ms
 
 
@@ -82,11 +84,11 @@ def _shown(value) -> str:
 
 
 class LiveVisit:
-    """A visitor's live sessions, one after the other. Nothing of the sound is kept longer than the enhancer needs it.
+    """A visitor's live sessions, one after the other. No sound is kept longer than the enhancer needs it.
 
     Args:
-        make_live: Gives the [`LiveEnhancer`] for a sampling rate and the name of a latency.
-        limits: `live_seconds` is how long a session may take.
+        make_live: Function that returns the [`LiveEnhancer`] for a sampling rate and the name of a latency.
+        limits: Limits, of which `live_seconds` is the longest time of a session.
     """
 
     def __init__(self, make_live: Callable[[int, str], LiveEnhancer], limits: Limits):
@@ -105,23 +107,23 @@ class LiveVisit:
         self._num_overloads, self._rest_until = 0, 0.0
 
     def end(self) -> None:
-        """End the session, and let go of all that belongs to it."""
+        """End the session and delete all that belongs to it."""
         self.ended, self._form, self._passage = True, None, None
 
     def hear(self, piece: Piece, latency: str) -> dict:
-        """Take in the next piece; returns what the page's script needs.
+        """Take in the next piece and return the data that the page's script needs.
 
         Returns:
-            `number`: That of the piece.
-            `audio`: as many enhanced samples, in the form that [`read_piece`] reads.
-            `delay_ms`: Time by which they are later, always the same; the way to the page and back is not in it.
-            `server_ms`: Time from when this piece was taken in to when its answer was ready.
-            `load`: Computing time over the length of the sound, of the last second.
-            `slow`: Whether the original goes out since the server was too slow.
-            `end`: A sentence if the session is over, else empty.
+            `number`: Number of the piece.
+            `audio`: Enhanced samples, as many as came in, in the form that [`read_piece`] reads.
+            `delay_ms`: Constant delay of these samples, without the way to the page and back.
+            `server_ms`: Time from the arrival of this piece until its answer was ready.
+            `load`: Computing time divided by the length of the sound, over the last second.
+            `slow`: Whether the original goes out because the server was too slow.
+            `end`: Sentence if the session is over, else an empty text.
 
         Raises:
-            RequestError: for sound that comes much faster than it lasts, or without a session.
+            RequestError: if sound comes much faster than it lasts, or if there is no session.
         """
         came = time.monotonic()
         self._count_ahead(piece, came)
@@ -137,7 +139,7 @@ class LiveVisit:
         output = passage.process(piece.audio, piece.bypass) if piece.audio.size else piece.audio
         took = time.monotonic() - came
         self._watch(passage, piece.seconds, took)
-        if self.ended:  # the visitor has left meanwhile
+        if self.ended:  # the visitor left meanwhile
             self.end()
         return {
             "number": piece.number,
@@ -150,7 +152,7 @@ class LiveVisit:
         }
 
     def _reason_to_end(self, piece: Piece, came: float) -> str:
-        """A sentence if the session is over with this piece, else an empty one."""
+        """Return a sentence if this piece ends the session, else an empty text."""
         if piece.last:
             return "Stopped."
         if not self.ended and came - self.started > self._limits.live_seconds:
@@ -158,7 +160,7 @@ class LiveVisit:
         return ""
 
     def _count_ahead(self, piece: Piece, came: float) -> None:
-        """Refuse to compute much more than a microphone can give."""
+        """Refuse much more sound than a microphone can give in the time that has passed."""
         self._ahead = max(self._ahead - (came - self._last_came), 0.0) + piece.seconds
         self._last_came = came
         if self._ahead > MAX_AHEAD_SECONDS:
@@ -166,7 +168,8 @@ class LiveVisit:
             raise RequestError("More sound came than time has passed; press Start to begin anew.")
 
     def _find_passage(self, piece: Piece, latency: str) -> tuple[Passage, float]:
-        """What the sound goes through, a new one where its form has changed, and its delay in seconds."""
+        """Return the passage for the sound and its delay in seconds. If the form of the sound has changed, the passage
+        is new."""
         form = piece.sampling_rate, len(piece.audio), latency
         if self._form != form or self._passage is None:
             live = self._make_live(piece.sampling_rate, latency)
@@ -178,7 +181,7 @@ class LiveVisit:
         return self._passage, self._delay
 
     def _watch(self, passage: Passage, seconds: float, took: float) -> None:
-        """Let the network rest when it is too slow, and try again later."""
+        """Stop the network for a while when it is too slow, and try again later."""
         if not seconds:
             return
         weight = min(seconds, 1.0)
@@ -191,7 +194,7 @@ class LiveVisit:
             self._rest(passage)
 
     def _rest(self, passage: Passage) -> None:
-        """Pass the original on for some seconds, longer every time."""
+        """Pass the original on for some seconds, which get longer every time."""
         passage.rest()
         self._num_overloads += 1
         self._rest_until = self._seconds + RETRY_SECONDS * min(2 ** (self._num_overloads - 1), 16)

@@ -2,8 +2,9 @@
 
     python spaces/load_test.py --output training/results/demo
 
-Starts a server of its own and stops it. Every visitor sends another recording and must get that one back enhanced; a
-wrong answer is a failure. So is memory of the server that grows, measured when no request is under way.
+The test starts its own server and stops it at the end. Every visitor sends a different recording and must get the same
+recording back enhanced; a wrong answer is a failure. It is also a failure if the server's memory grows, which is
+measured while no request is under way.
 """
 
 import argparse
@@ -27,12 +28,12 @@ FOLDER = Path(__file__).resolve().parent
 sys.path.append(str(FOLDER.parent))
 
 
-PARTS = 10  # after each, memory is read
+PARTS = 10  # memory is read after each part
 MAX_GROWTH = 10.0  # MB per 100 requests
 
 
 class Load:
-    """Counts of a run: seconds of every answer and failures with their reason."""
+    """Counts of a run: the seconds of every answer, and the failures with their reasons."""
 
     def __init__(self, num_requests: int):
         self.left = num_requests
@@ -41,14 +42,14 @@ class Load:
         self.lock = threading.Lock()
 
     def take(self) -> bool:
-        """Whether there is one more request to make."""
+        """Return whether there is one more request to make, and count it."""
         with self.lock:
             self.left -= 1
             return self.left >= 0
 
 
 def visitor(url: str, number: int, load: Load, folder: Path) -> None:
-    """Send requests one after the other until all are made."""
+    """Send requests one after the other until all have been sent."""
     from gradio_client import Client, handle_file
 
     noisy, rate = soundfile.read(FOLDER.parent / "samples" / "noisy.wav", dtype="float32")
@@ -63,7 +64,7 @@ def visitor(url: str, number: int, load: Load, folder: Path) -> None:
             enhanced, _ = soundfile.read(path, dtype="float32")
             wrong = len(enhanced) != len(noisy) or not 0.7 < np.corrcoef(enhanced, noisy)[0, 1] < 0.999
             reason = "not the own recording, enhanced" if wrong else None
-        except Exception as error:  # whatever it is, it is counted
+        except Exception as error:  # any error is counted
             reason = f"{type(error).__name__}: {error}"
         with load.lock:
             load.seconds.append(time.perf_counter() - started)
@@ -73,7 +74,7 @@ def visitor(url: str, number: int, load: Load, folder: Path) -> None:
 
 
 def run(url: str, num_requests: int, num_visitors: int, folder: Path) -> Load:
-    """Make `num_requests` by `num_visitors` at once."""
+    """Make `num_requests` requests with `num_visitors` visitors at once."""
     load = Load(num_requests)
     threads = [threading.Thread(target=visitor, args=(url, number, load, folder)) for number in range(num_visitors)]
     for thread in threads:
@@ -84,12 +85,13 @@ def run(url: str, num_requests: int, num_visitors: int, folder: Path) -> Load:
 
 
 def start(folder: Path) -> tuple[str, subprocess.Popen]:
-    """A server on a free port, its temporary files in `folder`; returns its address and process once it answers."""
+    """Start a server on a free port, with its temporary files in `folder`. Returns its address and process as soon as
+    it answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     environment = os.environ | {"GRADIO_SERVER_PORT": port, "GRADIO_TEMP_DIR": str(folder / "files")}
-    # all visitors have one address here: two of three places are theirs, and the disk is to hold what all of them write
+    # all visitors have one address here: they get two of three places, and the disk must hold the files of all
     environment |= {"CONCURRENT_RUNS": "3", "MAX_QUEUE": "64", "MAX_QUEUE_PER_VISITOR": "64", "MAX_VISITOR_MB": "4000"}
     process = subprocess.Popen([sys.executable, FOLDER / "app.py"], env=environment, stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
@@ -106,13 +108,14 @@ def start(folder: Path) -> tuple[str, subprocess.Popen]:
 
 
 def growth(memory: list[float], requests: float) -> float:
-    """MB per 100 requests, by a straight line through `memory` in MB, read after every so many `requests`."""
+    """Return the growth in MB per 100 requests: the slope of a straight line through `memory` in MB, which was read
+    each time after this number of `requests`."""
     return 100 * float(np.polyfit(np.arange(len(memory)) * requests, memory, 1)[0])
 
 
 def measure(url: str, server: psutil.Process, num_requests: int, num_visitors: int, folder: Path):
-    """Make all requests, in [`PARTS`]; returns what became of them, seconds in all, and memory of the server in MB
-    before and after every part, when no request is under way."""
+    """Make all requests in [`PARTS`]. Returns the counts, the total seconds, and the server's memory in MB before and
+    after every part, read while no request is under way."""
     run(url, 2 * num_visitors, num_visitors, folder)  # warm-up
     total, memory = Load(0), [server.memory_info().rss / 1e6]
     started = time.perf_counter()
@@ -126,7 +129,7 @@ def measure(url: str, server: psutil.Process, num_requests: int, num_visitors: i
 
 
 def describe(load: Load, elapsed: float, memory: list[float], num_visitors: int) -> tuple[dict, str]:
-    """The report as JSON values and as text."""
+    """Return the report as JSON values and as text."""
     num_requests = len(load.seconds)
     cores = f"{len(os.sched_getaffinity(0))} of {os.cpu_count()} cores for server and visitors"
     results = {

@@ -3,7 +3,7 @@
     python spaces/make_examples.py          # the recordings; needs the program `espeak-ng`
     python spaces/make_examples.py --ready  # what the page plays before anybody has run anything: one of them, enhanced
 
-The second is made with the bundled model: repeat it when that changes.
+The second command uses the bundled model; repeat it when that model changes.
 """
 
 import json
@@ -25,20 +25,20 @@ STREET_RATE = 44100
 
 
 def mix(clean: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
-    """`clean` in `noise` at `snr_db` over the active samples, peak 0.9."""
+    """Mix `clean` with `noise` at `snr_db` over the active samples. The peak is 0.9."""
     active = np.abs(clean) > 0.01
     noisy = clean + noise / noise.std() * np.sqrt(np.mean(clean[active] ** 2)) * 10 ** (-snr_db / 20)
     return noisy / np.abs(noisy).max() * 0.9
 
 
 def hiss(num_samples: int, rng: np.random.Generator, slope: float) -> np.ndarray:
-    """Noise whose magnitude falls with frequency to the power of `slope`."""
+    """Make noise whose magnitude falls with frequency to the power of `slope`."""
     spectrum = np.fft.rfft(rng.standard_normal(num_samples))
     return np.fft.irfft(spectrum * np.maximum(np.arange(len(spectrum)), 50.0) ** -slope, num_samples)
 
 
 def street(rng: np.random.Generator) -> np.ndarray:
-    """Stereo at 44.1 kHz: a voice left of the middle, traffic that passes from right to left."""
+    """Make a stereo example at 44.1 kHz: a voice left of the middle, and traffic that passes from right to left."""
     voice = soxr.resample(
         speak("The bus to the station leaves in five minutes, please wait at the corner."), SAMPLING_RATE, STREET_RATE
     )
@@ -55,7 +55,7 @@ def street(rng: np.random.Generator) -> np.ndarray:
 
 
 def telephone(rng: np.random.Generator) -> np.ndarray:
-    """8 kHz: a voice on a hissing line with hum."""
+    """Make an example at 8 kHz: a voice on a hissing telephone line with hum."""
     voice = soxr.resample(
         speak("Hello, this is a message for the workshop. Please call me back after lunch."), SAMPLING_RATE, 8000
     )

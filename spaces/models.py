@@ -10,19 +10,19 @@ from serving import Enhancer, RequestError, Run, Settings
 from speech_enhance.jobs.file import UserError
 
 FIRST, LARGE = "standard", "large"
-MEASURED_SECONDS = 6.0  # of sound; a few windows of the network
+MEASURED_SECONDS = 6.0  # seconds of sound, a few windows of the network
 
 
 class Models:
-    """Models by their names. The first is loaded at once; another when it is first asked for, so that it takes memory
-    only where somebody uses it. Each is loaded once, for all visitors.
+    """Models by their names. The first model is loaded at once. Another model is loaded when it is first asked for, so
+    it takes memory only if somebody uses it. Each model is loaded once for all visitors.
 
     Args:
-        model: Folder or Hub id of the first, `None` for the bundled one.
-        large: That of the large one, `None` if there is none.
+        model: Folder or Hub id of the first model, `None` for the bundled one.
+        large: Folder or Hub id of the large model, `None` if there is none.
 
     Raises:
-        UserError: if the first cannot be loaded.
+        UserError: if the first model cannot be loaded.
     """
 
     def __init__(self, model: str | None, large: str | None = None):
@@ -32,10 +32,10 @@ class Models:
         self.lock = threading.Lock()
 
     def get(self, name: str | None) -> Enhancer:
-        """The model called `name`; `None` is the first.
+        """Return the model called `name`; `None` means the first model.
 
         Raises:
-            RequestError: if it cannot be loaded.
+            RequestError: if the model cannot be loaded.
         """
         name = name or FIRST
         with self.lock:
@@ -48,17 +48,17 @@ class Models:
             return self.loaded[name]
 
     def measure(self) -> None:
-        """Time the first model. On ZeroGPU there is no GPU yet, so the first run of a visitor tells."""
+        """Measure the speed of the first model. On ZeroGPU there is no GPU yet, so a visitor's first run gives it."""
         if os.environ.get("SPACES_ZERO_GPU"):
             return
         rate = 16000
         audio = np.random.default_rng(0).normal(0, 0.1, (1, round(MEASURED_SECONDS * rate))).astype(np.float32)
-        for length in (rate, audio.shape[1]):  # the first run of all is slower
+        for length in (rate, audio.shape[1]):  # the very first run is slower
             run = self.loaded[FIRST].enhance(audio[:, :length], rate, Settings("ddim", 1, 1))
         self.note(FIRST, MEASURED_SECONDS, run)
 
     def note(self, name: str | None, seconds: float, run: Run) -> None:
-        """Learn from a `run` over `seconds` of sound; runs of less than a window tell nothing."""
+        """Update a model's speed from a `run` over `seconds` of sound. Runs of less than a window are ignored."""
         if seconds >= MEASURED_SECONDS / 2:
             speed = run.seconds / (seconds * run.evaluations)
             before = self.speeds.get(name or FIRST, speed)

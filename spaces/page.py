@@ -1,4 +1,4 @@
-"""The page: what a visitor sees, and which handler answers which event."""
+"""The page: its components, and the handler for each event."""
 
 import json
 import os
@@ -23,7 +23,7 @@ EXAMPLES = {
     "street": "Street\ntraffic, stereo",
     "telephone": "Telephone\nhiss and hum",
 }
-PLAIN: dict[str, Any] = {"apply_default_css": False}  # the styles of HTML are those of page.css alone
+PLAIN: dict[str, Any] = {"apply_default_css": False}  # only page.css styles HTML components
 STEPS = [1, 2, 4, 8, 16]
 ESTIMATES = [1, 3, 6, 12]
 PURPOSES = {"fast": "quickest", "balanced": "for most", "best": "slowest"}  # shown until there is a recording
@@ -33,12 +33,12 @@ COMPARE_HINT = "Choose what to compare, then press Compare."
 
 
 def tell_client(selector: str) -> str:
-    """Script after which the last input of a handler is what the browser says of itself."""
+    """Return a script that replaces the last input of a handler by what the browser says about itself."""
     return f"(...values) => [...values.slice(0, -1), window.speechPage.client({selector!r})]"
 
 
 def build_page(handlers: Handlers, limits: Limits, folder: Path, model: str | None, code_url: str | None) -> gr.Blocks:
-    """The `gr.Blocks` of the demo; `folder` holds its script and examples, `model` and `code_url` are linked."""
+    """Build the `gr.Blocks` of the demo. `folder` holds its script and examples; `model` and `code_url` are linked."""
     age = limits.delete_after_seconds
     with Page(
         title="Speech enhancement by diffusion", analytics_enabled=False, delete_cache=(min(age, 60), age)
@@ -63,7 +63,7 @@ def build_page(handlers: Handlers, limits: Limits, folder: Path, model: str | No
                     table = gr.HTML("", elem_id="facts", **PLAIN)
                 with gr.Tab("Compare", id="compare"):
                     compare_tab(handlers, limits, script, audio, chosen[0], client)
-                if not os.environ.get("SPACES_ZERO_GPU"):  # where a GPU is lent for single calls
+                if not os.environ.get("SPACES_ZERO_GPU"):  # ZeroGPU lends a GPU only for single calls
                     with gr.Tab("Live", id="live-tab"):
                         live_tab(handlers.live, limits, folder)
                 with gr.Tab("API", id="api"):
@@ -87,7 +87,7 @@ def build_page(handlers: Handlers, limits: Limits, folder: Path, model: str | No
 
 
 def recording_input(limits: Limits) -> tuple[gr.Audio, dict[str, gr.Button]]:
-    """Where a recording comes from: a file, the microphone, or an example."""
+    """Build the input for a recording: a file, the microphone, or an example."""
     audio = gr.Audio(
         label="Original",
         sources=["upload", "microphone"],
@@ -105,8 +105,8 @@ def recording_input(limits: Limits) -> tuple[gr.Audio, dict[str, gr.Button]]:
 
 
 def enhance_controls(handlers: Handlers, limits: Limits, audio: gr.Audio, demo: gr.Blocks):
-    """Settings of one run, as inputs of the handler from the model to the preview; then status, download,
-    start, cancel, speeds."""
+    """Build the controls of one run. Returns the inputs of the handler from the model to the preview, then status,
+    download, start, cancel and speeds."""
     titles = {name: name.capitalize() for name in PRESETS}
     preset = gr.Radio(
         [(title, name) for name, title in titles.items()], value=DEFAULT, label="Preset", elem_id="preset"
@@ -156,7 +156,7 @@ def enhance_controls(handlers: Handlers, limits: Limits, audio: gr.Audio, demo: 
 
 
 def program_interface(handlers: Handlers, inputs: list) -> None:
-    """The run as a function for programs."""
+    """Offer the run as a function for programs."""
     gr.Button(visible=False).click(
         handlers.enhance,
         inputs,
@@ -172,7 +172,7 @@ def program_interface(handlers: Handlers, inputs: list) -> None:
 
 
 def preset_controls(limits: Limits) -> tuple[gr.Dropdown, gr.Slider, gr.Slider]:
-    """Scheduler, steps and estimates, as the default preset has them."""
+    """Build the controls for scheduler, steps and estimates, set as in the default preset."""
     chosen = Settings()
     with gr.Row():
         scheduler = gr.Dropdown(
@@ -195,7 +195,7 @@ def preset_controls(limits: Limits) -> tuple[gr.Dropdown, gr.Slider, gr.Slider]:
 def compare_tab(
     handlers: Handlers, limits: Limits, script: str, audio: gr.Audio, model: gr.Radio, client: gr.Textbox
 ) -> None:
-    """Choice of settings; their results to hear, to see and in a table."""
+    """Build the tab that compares settings. Visitors hear and see the results, and read them in a table."""
     gr.HTML(
         "<p>Everything that a preset is made of can be compared: the scheduler, which decides at which noise "
         "levels the "
@@ -230,8 +230,8 @@ def compare_tab(
 def wire(
     trigger, event: dict, outputs: list, start: gr.Button, cancel: gr.Button, handlers: Handlers, shown: tuple = ()
 ) -> None:
-    """`trigger` runs `event` with a progress bar over the first of `outputs`; `cancel` stops it. `shown` are tabs, of
-    which the first is opened, and where the speeds are kept that a run has taught."""
+    """Make `trigger` run `event` with a progress bar over the first of `outputs`, and make `cancel` stop it. `shown` is
+    empty or holds the tabs, of which the one to listen is opened, and the component that keeps the measured speeds."""
     quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
     status = outputs[0]
     tabs, speeds = [shown[0]] if shown else [], [shown[1]] if shown else []
@@ -256,8 +256,8 @@ def wire(
         show_progress_on=status,
         trigger_mode="once",
     )
-    for ended in (run.then, run.failure):  # after a refusal Gradio follows only the second, else only the first
+    for ended in (run.then, run.failure):  # after a refusal Gradio calls only the second, otherwise only the first
         ended(end, None, [start, cancel, *speeds], **quiet)
     run.failure(None, None, status, js="() => window.speechPage.refusal()", api_visibility="private")
-    # a run that waits in the queue is taken out of it, one that computes is stopped
+    # a waiting run is taken out of the queue; a computing run is stopped
     cancel.click(handlers.cancel, None, [status, start, cancel], cancels=[run], **quiet)

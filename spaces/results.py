@@ -1,4 +1,4 @@
-"""What the page shows of a result: the player's files and picture, tables, sentences."""
+"""Makes what the page shows of a result: the player's files and picture, tables, sentences."""
 
 import html
 import json
@@ -20,21 +20,21 @@ from speech_enhance.pictures.strips import Strip
 
 PREVIEW_RATE_RANGE = 8000, 48000
 MAX_BOOST = 4.0
-REMOVED = "Removed"  # the version that is what was taken away
-LANE_COLUMNS = 300  # of a waveform
-PICTURE_COLUMNS = 600  # at least, as many as a page has pixels at most
-DARK_GROUND = "#211d1a"  # of the page's blocks
-NARROW = 600  # pixels; below, pictures stand above each other and letters are larger
+REMOVED = "Removed"  # name of the version that holds the removed sound
+LANE_COLUMNS = 300  # columns of a waveform
+PICTURE_COLUMNS = 600  # minimum number of columns; a page is at most as many pixels wide
+DARK_GROUND = "#211d1a"  # colour of the page's blocks
+NARROW = 600  # pixels; on a narrower page, pictures stand above each other and letters are larger
 
 
 def message(kind: str, text: str) -> str:
-    """A sentence as HTML; `kind` is `hint`, `done` or `error`."""
+    """Return a sentence as HTML; `kind` is `hint`, `done` or `error`."""
     role = "alert" if kind == "error" else "status"
     return f'<p class="message {kind}" role="{role}">{html.escape(text)}</p>'
 
 
 def table(rows: list[list[str]], heading: list[str] | None = None) -> str:
-    """HTML table; without a heading the first column holds the names of the rows."""
+    """Return an HTML table. Without a heading, the first column holds the names of the rows."""
     lines, names = [], [html.escape(cell) for cell in heading or []]
     if heading:
         lines.append("".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in heading))
@@ -52,7 +52,7 @@ def decibel(value: float) -> str:
 
 
 def facts(recording: AudioFile, run: Run, settings: Settings, check: Callable[[], None]) -> str:
-    """Table of a run for the page; `check` as in [`player`]."""
+    """Return the table of a run for the page; `check` is as in [`player`]."""
     seconds = recording.audio.shape[1] / recording.sampling_rate
     pauses, speech = level_change_db(recording.audio, run.audio, recording.sampling_rate, check)
     channels = {1: "mono", 2: "stereo"}.get(len(recording.audio), f"{len(recording.audio)} channels")
@@ -69,8 +69,8 @@ def facts(recording: AudioFile, run: Run, settings: Settings, check: Callable[[]
 
 
 def comparison(audio: np.ndarray, sampling_rate: int, runs: dict[str, Run]) -> str:
-    """Table of several runs on the same `audio` `(channels, samples)`, by their names. On a phone every row is a card,
-    in which each cell says what it is."""
+    """Return the table of several runs, by their names, on the same `audio` `(channels, samples)`. On a phone every row
+    is a card, and each cell has a label."""
     rows = []
     for name, run in runs.items():
         speed = audio.shape[1] / sampling_rate / run.seconds
@@ -88,7 +88,7 @@ def comparison(audio: np.ndarray, sampling_rate: int, runs: dict[str, Run]) -> s
 
 
 def parse_client(text: str | None) -> tuple[int, bool]:
-    """`(width in pixels, dark)` of the visitor's page, as its script tells them: "980,dark"."""
+    """Read `(width in pixels, dark)` of the visitor's page from the text of its script, such as "980,dark"."""
     width, _, mode = (text or "").partition(",")
     return (min(max(int(width), 320), 1100) if width.isdecimal() and len(width) < 6 else 1000), mode == "dark"
 
@@ -102,11 +102,11 @@ def player(
     columns: int,
     check: Callable[[], None],
 ) -> dict:
-    """Value of the player: `versions` `(channels, samples)` by name, the original first, at equal loudness; what was
-    [`REMOVED`] is as loud as it is in the original.
+    """Return the value of the player: `versions` `(channels, samples)` by name, the original first, at equal loudness.
+    The [`REMOVED`] sound is as loud as in the original.
 
-    Writes their files into `folder`, and a picture with so many `columns`, drawn for the page of `client` (see
-    [`parse_client`]); `check` may end that, see [`go_on`].
+    The files of the versions are written into `folder`, and so is a picture with this number of `columns`, drawn for
+    the page of `client` (see [`parse_client`]). `check` may end the work, see [`go_on`].
     """
     original, *others = versions
     others = [name for name in others if name != REMOVED]
@@ -135,12 +135,12 @@ def player(
 
 
 def ready_value(folder: Path) -> dict | None:
-    """Value of the player for the ready-made result in `folder`, see `make_examples.py`; the files are served from
-    where they are, as nobody's recording is among them. `None` if there is none."""
+    """Return the value of the player for the ready-made result in `folder` (see `make_examples.py`), or `None` if there
+    is none. The files are served from that folder, because it holds no visitor's recording."""
     if not (folder / "value.json").is_file():
         return None
     value = json.loads((folder / "value.json").read_text(encoding="utf-8"))
-    with suppress(ValueError):  # another drive
+    with suppress(ValueError):  # the files are on another drive
         folder = Path(os.path.relpath(folder))
     address = f"gradio_api/file={quote(folder.as_posix())}"
     for track in value["tracks"]:
@@ -151,15 +151,15 @@ def ready_value(folder: Path) -> dict | None:
 
 
 def peaks(strip: Strip, scale: float) -> list[int]:
-    """Largest magnitude in each column of a waveform, in per cent of full scale."""
+    """Return the largest magnitude in each column of a waveform, in per cent of full scale."""
     magnitude = scale * np.abs(strip.envelope).max(axis=0)
     edges = np.linspace(0, len(magnitude), min(LANE_COLUMNS, len(magnitude)), endpoint=False, dtype=int)
     return [min(round(100 * float(value)), 100) for value in np.maximum.reduceat(magnitude, edges)]
 
 
 def draw(strips: dict[str, Strip], names: list[str], path: Path, client: str | None, columns: int) -> dict:
-    """Draw the spectrograms of `names`, the original first, into `path`; returns `span`, the shares of the picture's
-    width at which its time begins and ends, if all of it stands above each other, else `None`."""
+    """Draw the spectrograms of `names`, the original first, into `path`. Returns `span`: the places, as shares of the
+    picture's width, at which the time axis begins and ends. `span` is `None` if there are several columns."""
     width, dark = parse_client(client)
     narrow = width < NARROW
     columns = 1 if narrow else columns
@@ -180,7 +180,7 @@ def draw(strips: dict[str, Strip], names: list[str], path: Path, client: str | N
     if columns == 1:  # the page draws the waveforms
         wave = next(axis for axis in figure.axes if axis.get_label() == "waveform")
         grid = wave.get_gridspec()
-        assert grid is not None  # the picture is made of one
+        assert grid is not None  # every such picture is laid out in a grid
         grid.set_height_ratios([1e-6 if row == 0 else 1 for row in range(1 + len(shown))])
         wave.remove()
         for axis in shown[:-1]:
@@ -194,8 +194,8 @@ def draw(strips: dict[str, Strip], names: list[str], path: Path, client: str | N
 
 
 def loudness_scales(versions: dict[str, np.ndarray], sampling_rate: int, check: Callable[[], None]) -> dict[str, float]:
-    """Factors that bring every version to the active level of the first, all lowered together if one would clip. What
-    was [`REMOVED`] gets the factor of the first."""
+    """Return factors that bring every version to the active level of the first. All are lowered together if one version
+    would clip. The [`REMOVED`] sound gets the factor of the first."""
     first, *_ = versions
     levels = dict(zip(versions, active_levels(list(versions.values()), sampling_rate, check), strict=True))
     scales = {name: min(levels[first] / level, MAX_BOOST) if level > 1e-6 else 1.0 for name, level in levels.items()}
@@ -206,8 +206,8 @@ def loudness_scales(versions: dict[str, np.ndarray], sampling_rate: int, check: 
 
 
 def write_preview(path: Path, audio: np.ndarray, scale: float, sampling_rate: int, check: Callable[[], None]) -> None:
-    """`scale` times `audio` `(channels, samples)` in a file every browser plays: FLAC of 16 bits, at most two channels
-    and 48 kHz."""
+    """Write `scale` times `audio` `(channels, samples)` into a file that every browser plays: FLAC with 16 bits, at
+    most two channels and at most 48 kHz."""
     from speech_enhance.audio.resampling import Resampler, num_resampled
 
     rate = min(max(sampling_rate, PREVIEW_RATE_RANGE[0]), PREVIEW_RATE_RANGE[1])
@@ -222,5 +222,6 @@ def write_preview(path: Path, audio: np.ndarray, scale: float, sampling_rate: in
 
 
 def _file(path: Path) -> dict:
-    """The form in which Gradio recognises a file inside a value, moves it to where it serves from, and adds its URL."""
+    """Return a file in the form that Gradio recognises inside a value. Gradio then moves the file to the folder that it
+    serves, and adds the URL."""
     return {"path": str(path), "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}

@@ -1,6 +1,6 @@
-"""What a server around the model needs: limits, checks before anything is decoded, one model for all requests.
+"""Serves requests with one model: checks against limits before anything is decoded, and enhancing.
 
-Nothing here knows how requests arrive; `spaces/app.py` puts a web page in front of it.
+This module does not depend on how requests arrive; `spaces/app.py` puts a web page in front of it.
 """
 
 import copy
@@ -25,21 +25,21 @@ from speech_enhance.models.schedulers import make_scheduler
 if TYPE_CHECKING:
     from speech_enhance.live.enhancer import LiveEnhancer
 
-WINDOW_BATCH_SIZE = 2  # a request can be stopped after every step of so many windows: some 50 ms on a CPU
+WINDOW_BATCH_SIZE = 2  # a request can be stopped after every step of this many windows, some 50 ms on a CPU
 FULL_SCALE_RATE = 96000
 
 
 class Stopped(Exception):
-    """The person who made the request does not want it any more."""
+    """Raised when the person who made a request does not want it any more."""
 
 
 def go_on() -> None:
-    """The `check` of a request that nobody stops. Everything that may take longer than a fraction of a second calls its
-    `check` again and again; what that raises, such as [`Stopped`], ends the request."""
+    """Do nothing: the `check` of a request that nobody stops. A function that may take longer than a fraction of a
+    second calls its `check` again and again. An error that `check` raises, such as [`Stopped`], ends the request."""
 
 
 def checked_blocks(audio: np.ndarray, sampling_rate: int, check: Callable[[], None]) -> Iterator[np.ndarray]:
-    """`audio` `(channels, samples)` in blocks of seconds, with a `check` before each."""
+    """Yield `audio` `(channels, samples)` in blocks of some seconds, and call `check` before each block."""
     from speech_enhance.pipelines.survey import array_blocks
 
     for block in array_blocks(audio, sampling_rate):
@@ -49,7 +49,7 @@ def checked_blocks(audio: np.ndarray, sampling_rate: int, check: Callable[[], No
 
 @dataclass(frozen=True)
 class Run:
-    """A finished request: audio `(channels, samples)`, evaluations of the network per window, and seconds it took."""
+    """A finished request: audio `(channels, samples)`, evaluations of the network per window, and computing seconds."""
 
     audio: np.ndarray
     evaluations: int
@@ -57,10 +57,10 @@ class Run:
 
 
 def delete_old_files(folder: Path, seconds: float) -> None:
-    """Delete every file below `folder` that got there more than `seconds` ago, then the folders that are empty as
-    long."""
+    """Delete every file below `folder` that was put there more than `seconds` ago. Then delete the folders that have
+    been empty for that time."""
     now = time.time()
-    for parent, folders, files in os.walk(folder, topdown=False):  # which follows no links
+    for parent, folders, files in os.walk(folder, topdown=False):  # os.walk follows no links
         for name in files + folders:
             path = Path(parent, name)
             with suppress(OSError):
@@ -69,18 +69,18 @@ def delete_old_files(folder: Path, seconds: float) -> None:
 
 
 def return_memory() -> None:
-    """Give memory that is free inside the process back to the system, where the C library can (glibc): it keeps pieces
-    of the large arrays of past requests, so that a server would grow for hours although no object is left."""
+    """Give free memory of the process back to the system, if the C library can do that (glibc). Otherwise the library
+    keeps pieces of the large arrays of past requests, and a server grows for hours although no object is left."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim:
         trim(0)
 
 
 def open_upload(path: str | os.PathLike | None, limits: Limits, check: Callable[[], None] = go_on) -> AudioFile:
-    """Decode an uploaded file, after its size and header were found to be within `limits`.
+    """Decode an uploaded file after checking that its size and header are within `limits`.
 
     Raises:
-        RequestError: a sentence that names the file, not its place on the server.
+        RequestError: if the file is refused. The sentence names the file, but not its place on the server.
     """
     if not path:
         raise RequestError(
@@ -94,7 +94,7 @@ def open_upload(path: str | os.PathLike | None, limits: Limits, check: Callable[
 
     def after_block(num_samples: int) -> None:
         check()
-        check_length(reader, num_samples, limits)  # a header need not tell the length
+        check_length(reader, num_samples, limits)  # a header may not tell the length
 
     try:
         reader = check_header(path, limits)
@@ -107,23 +107,23 @@ def open_upload(path: str | os.PathLike | None, limits: Limits, check: Callable[
 
 
 def formats() -> str:
-    """The formats that [`open_upload`] reads on this machine, in words."""
+    """Return, in words, the formats that [`open_upload`] reads on this machine."""
     return "WAV, FLAC, Ogg, Opus, MP3, AIFF and M4A" if ffmpeg.installed() else "WAV, FLAC, Ogg, Opus, MP3 and AIFF"
 
 
 def _is_mp4(path: Path) -> bool:
-    """Whether a file is of the MP4 family, such as a phone's voice memo (M4A). Only these are given to ffmpeg, which
-    would read more formats than the page promises."""
+    """Return whether a file is of the MP4 family, such as a phone's voice memo (M4A). Only these files are given to
+    ffmpeg, because ffmpeg would read more formats than the page promises."""
     with open(path, "rb") as file:
         return file.read(8)[4:] == b"ftyp" and ffmpeg.installed()
 
 
 def check_header(path: Path, limits: Limits) -> AudioReader:
-    """Open a file; raise [`RequestError`] for one that is no audio or beyond `limits`, judged by its size and header
-    alone.
+    """Open a file. Its size and header alone decide whether it is accepted.
 
     Raises:
-        AudioFileError: for other files that cannot be read.
+        RequestError: if the file is not audio or exceeds `limits`.
+        AudioFileError: if the file cannot be read for another reason.
     """
     import soundfile
 
@@ -152,7 +152,7 @@ def check_header(path: Path, limits: Limits) -> AudioReader:
 
 
 def check_length(reader: AudioReader, num_samples: int, limits: Limits) -> None:
-    """Raise [`RequestError`] for a recording of more samples than `limits` allow."""
+    """Raise [`RequestError`] for a recording with more samples than `limits` allow."""
     name, seconds = f"“{reader.path.name}”", num_samples / reader.sampling_rate
     if seconds > limits.max_seconds:
         raise RequestError(
@@ -164,14 +164,14 @@ def check_length(reader: AudioReader, num_samples: int, limits: Limits) -> None:
 
 
 class Enhancer:
-    """One model in memory for all requests; each has its own scheduler, so any number may run at the same time.
+    """One model in memory for all requests. Each request has its own scheduler, so any number may run at the same time.
 
     Args:
-        model: Pipeline folder or Hub id; `None` is the bundled checkpoint.
-        device: Such as `cuda`; `None` takes a GPU if there is one.
+        model: Pipeline folder or Hub id; `None` means the bundled checkpoint.
+        device: Name of the device, such as `cuda`; `None` means a GPU if there is one.
 
     Raises:
-        UserError: if the model cannot be loaded, with a line that says why.
+        UserError: if the model cannot be loaded. The message says why in one line.
     """
 
     def __init__(self, model: str | None = None, device: str | None = None):
@@ -188,14 +188,14 @@ class Enhancer:
         on_step: Callable[[int, int], None] | None = None,
         check: Callable[[], None] = go_on,
     ) -> Run:
-        """Enhance `(channels, samples)`.
+        """Enhance a recording.
 
         Args:
-            audio: float32, full scale ±1.
+            audio: Recording `(channels, samples)`, float32, full scale ±1.
             sampling_rate: Samples per second.
-            settings: What to do.
-            on_step: Called as `on_step(done, total)` after every step of every batch of windows.
-            check: Called after every such step and every block of audio, see [`go_on`].
+            settings: Settings of the request.
+            on_step: Function that is called as `on_step(done, total)` after every step of every batch of windows.
+            check: Function that is called after every such step and every block of audio, see [`go_on`].
 
         Raises:
             RequestError: for settings that this model does not have.
@@ -227,15 +227,15 @@ class Enhancer:
                 callback_on_step_end_tensor_inputs=[],
             )
             enhanced = np.concatenate(list(blocks), axis=1)
-        except ValueError as error:  # what a model does not do, such as removing reverberation
+        except ValueError as error:  # the model lacks a feature, such as removing reverberation
             raise RequestError(f"This cannot be enhanced: {error}.") from error
         return Run(enhanced, steps * settings.num_estimates, time.perf_counter() - started)
 
     def live(self, sampling_rate: int, latency: str) -> "LiveEnhancer":
-        """An enhancer of live sound, which runs at the same time as any number of others.
+        """Return an enhancer of live sound, which can run at the same time as any number of others.
 
         Raises:
-            RequestError: if this model or its scheduler cannot.
+            RequestError: if this model or its scheduler cannot enhance live sound.
         """
         pipeline = copy.copy(self.pipeline)
         pipeline.scheduler = copy.deepcopy(self.pipeline.scheduler)
@@ -245,8 +245,8 @@ class Enhancer:
             raise RequestError(f"This model cannot enhance live sound: {error}.") from error
 
     def check_work(self, seconds: float, all_settings: list[Settings], limits: Limits) -> None:
-        """Raise [`RequestError`] if a recording of so many `seconds` with each of `all_settings` asks for more
-        computing than `limits.max_work`."""
+        """Raise [`RequestError`] if a recording of this many `seconds`, enhanced with each of `all_settings`, needs
+        more computing than `limits.max_work`."""
         evaluations = sum(self._num_steps(settings) * settings.num_estimates for settings in all_settings)
         if seconds * evaluations > limits.max_work:
             raise RequestError(
@@ -256,7 +256,7 @@ class Enhancer:
             )
 
     def _num_steps(self, settings: Settings) -> int:
-        """Evaluations of the network for one estimate, which may be more than steps."""
+        """Return the evaluations of the network for one estimate, which may be more than the number of steps."""
         scheduler = make_scheduler(settings.scheduler, self.pipeline.scheduler.config)
         try:
             scheduler.set_timesteps(settings.num_inference_steps)
@@ -274,7 +274,7 @@ class Enhancer:
 
 
 def _duration(seconds: float, other: float | None = None) -> str:
-    """A length in words, with as many digits as tell it from `other` seconds."""
+    """Return a length in words, with enough digits to distinguish it from `other` seconds."""
     for digits in range(6):
         rounded = round(seconds, digits)
         if rounded < 120:

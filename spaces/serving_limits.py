@@ -1,4 +1,4 @@
-"""What a server accepts of a request: its limits, and the settings that stay within them."""
+"""Limits of the requests that a server accepts, and the settings of a request."""
 
 import os
 import reprlib
@@ -9,32 +9,33 @@ from speech_enhance.models.schedulers import PRESETS, SCHEDULERS
 
 
 class RequestError(ValueError):
-    """A request that cannot be served; the message is a sentence for the person who made it."""
+    """A request that cannot be served. The message is a sentence for the person who made it."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one server accepts; each field is read from the environment variable of its name in capitals.
+    """Limits of one server. Each field is read from the environment variable with its name in capitals.
 
     Args:
-        max_seconds: Longest recording.
+        max_seconds: Longest recording, in seconds.
         max_file_mb: Largest file, in units of 10⁶ bytes.
-        max_channels: Most channels.
-        max_steps: Most steps of a scheduler.
-        max_estimates: Most estimates to average.
-        max_work: Most seconds of sound that one request may have the network evaluate: those of the recording times its
-            evaluations, which are steps times estimates, or more with a scheduler that evaluates twice in a step.
-        max_comparisons: Most settings in one comparison.
-        compare_seconds: What a comparison hears of a recording.
-        concurrent_runs: Requests computed at the same time.
-        max_queue: Requests that may wait; further ones are turned away.
-        max_queue_per_visitor: Requests of one visitor that may wait.
-        max_live: Live sessions at the same time; further visitors are turned away.
-        live_seconds: Longest live session.
-        stop_unheard_after_seconds: Time without anybody who waits for its result after which a request is stopped.
-        max_total_mb: What the files of all visitors may take on the disk, in units of 10⁶ bytes.
-        max_visitor_mb: What those of one visitor may take.
-        delete_after_seconds: Age at which every file of a visitor is deleted.
+        max_channels: Maximum number of channels.
+        max_steps: Maximum number of steps of a scheduler.
+        max_estimates: Maximum number of estimates to average.
+        max_work: Maximum seconds of sound that the network evaluates for one request: the length of the recording times
+            the number of evaluations. The evaluations are steps times estimates, or more with a scheduler that
+            evaluates twice in a step.
+        max_comparisons: Maximum number of settings in one comparison.
+        compare_seconds: Seconds of a recording that a comparison uses.
+        concurrent_runs: Number of requests computed at the same time.
+        max_queue: Number of requests that may wait; further requests are refused.
+        max_queue_per_visitor: Number of requests of one visitor that may wait.
+        max_live: Number of live sessions at the same time; further visitors are refused.
+        live_seconds: Longest live session, in seconds.
+        stop_unheard_after_seconds: Seconds after which a request is stopped if nobody waits for its result.
+        max_total_mb: Space on the disk for the files of all visitors, in units of 10⁶ bytes.
+        max_visitor_mb: Space on the disk for the files of one visitor, in units of 10⁶ bytes.
+        delete_after_seconds: Age in seconds at which every file of a visitor is deleted.
     """
 
     max_seconds: int = 300
@@ -57,7 +58,11 @@ class Limits:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Limits":
-        """Raises `ValueError` for a variable that is no whole number above 0, named with its value."""
+        """Read the limits from the environment.
+
+        Raises:
+            ValueError: if a variable is not a whole number above 0. The message gives its name and value.
+        """
         values = {}
         for field in fields(cls):
             text = environment.get(field.name.upper(), str(field.default))
@@ -69,7 +74,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to enhance; see the arguments of [`SpeechEnhancementPipeline`] of the same names."""
+    """Settings of a request. The arguments of [`SpeechEnhancementPipeline`] with the same names explain them."""
 
     scheduler: str = PRESETS["balanced"].scheduler
     num_inference_steps: int = PRESETS["balanced"].num_inference_steps
@@ -79,7 +84,7 @@ class Settings:
     mix: float = 1.0
 
     def check(self, limits: Limits) -> None:
-        """Raise [`RequestError`] for what the server does not do."""
+        """Raise [`RequestError`] for settings that the server does not accept."""
         if not isinstance(self.scheduler, str) or self.scheduler not in SCHEDULERS:
             raise RequestError(f"There is no scheduler {_shown(self.scheduler)}; choose from {', '.join(SCHEDULERS)}.")
         ranges = {
@@ -98,5 +103,5 @@ class Settings:
 
 
 def _shown(value) -> str:
-    """`value` in a sentence: short, in one line."""
+    """Return `value` as short text in one line, for a sentence."""
     return reprlib.repr(value)

@@ -1,4 +1,4 @@
-"""What the page says: to a visitor who has never heard of diffusion, and to one who wants to call it from a program."""
+"""Texts of the page, for visitors who have never heard of diffusion and for those who call it from a program."""
 
 import html
 import re
@@ -38,7 +38,7 @@ class="small">noise</text></g></svg>"""
 
 
 def intro(model: str | None, code_url: str | None, space: str | None) -> str:
-    """Head of the page. `space` is the name of the Space that it runs as."""
+    """Return the head of the page. `space` is the name of the Space in which the page runs."""
     links = ['<button type="button" class="hear" data-hear>▶ Hear an example</button>']
     card = card_url(model, code_url)
     if card:
@@ -54,7 +54,7 @@ stay.</p> </div><nav>{"".join(links)}</nav>"""
 
 
 def card_url(model: str | None, code_url: str | None) -> str | None:
-    """Address of the model card, if there is one on the web."""
+    """Return the address of the model card, if there is one on the web."""
     if model and is_hub_id(model) and not Path(model).exists():
         return f"https://huggingface.co/{model}"
     if not model and code_url and code_url.startswith("https://"):
@@ -79,7 +79,7 @@ def length(seconds: int) -> str:
 
 
 def intake(limits: Limits) -> str:
-    """Where the page's script says what is wrong with a file that a visitor has chosen."""
+    """Return the element in which the page's script says what is wrong with a file that a visitor has chosen."""
     return f"""<p id="intake-message" class="message error" role="alert" hidden data-formats="{formats()}"
 data-megabytes="{limits.max_file_mb}"></p>"""
 
@@ -91,7 +91,7 @@ add theirs, which is shown while it runs.</p>"""
 
 
 def live_controls() -> str:
-    """What the script of the live tab works with."""
+    """Return the elements that the script of the live tab uses."""
     return """<section class="live" aria-label="Live">
 <div class="bar"><button type="button" class="live-start">Start</button>
 <label><input type="checkbox" class="live-bypass"> Hear the original</label></div>
@@ -129,7 +129,7 @@ command line of the package has no such limits.</p>
 
 
 def snippets() -> str:
-    """Calls of the API to copy; the page's script writes the server's address into them."""
+    """Return calls of the API to copy. The page's script writes the server's address into them."""
     parts = ["<p>The page is an API too. Replace <code>noisy.wav</code> by your file.</p>"]
     for key, name, code in (("python", "Python: pip install gradio_client", PYTHON), ("curl", "Shell: curl", CURL)):
         parts.append(

@@ -1,4 +1,4 @@
-"""Visitors and what they take: bytes on the disk, open requests, and runs that somebody waits for."""
+"""Visitors and their use of the server: bytes on the disk, open requests, and runs that somebody waits for."""
 
 import ipaddress
 import threading
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from serving import Limits, RequestError
 
-SMALLEST_CHARGE = 2**16  # bytes; a small file takes a folder and an entry of every list too
+SMALLEST_CHARGE = 2**16  # bytes; even a small file also takes a folder and an entry in every list
 
 
 def visitor_of(client) -> str:
-    """The name of a visitor: the address of `client` (the `client` of a request), of IPv6 the /64 network, which is
-    what one household has."""
+    """Return the name of a visitor: the address of `client` (the `client` of a request). For IPv6 the name is the /64
+    network, because one household has such a network."""
     try:
         address = ipaddress.ip_address(client.host.partition("%")[0])
     except (AttributeError, ValueError):
@@ -29,7 +29,7 @@ def visitor_of(client) -> str:
 
 @dataclass
 class Charge:
-    """Bytes that a visitor has on the disk, or may be about to have."""
+    """Bytes that a visitor has on the disk or has reserved."""
 
     visitor: str
     size: int
@@ -37,26 +37,27 @@ class Charge:
 
 
 class Disk:
-    """Bytes that the visitors' files take, counted when they are written; a file counts until it is deleted by its age.
+    """Counts the bytes of the visitors' files. A file counts from when it is written until its age deletes it.
 
     Args:
-        limits: `max_total_mb` for all visitors, `max_visitor_mb` for each, `delete_after_seconds`.
+        limits: Limits, of which `max_total_mb` applies to all visitors together and `max_visitor_mb` to each;
+            `delete_after_seconds` is the age.
     """
 
     def __init__(self, limits: Limits):
         self.total, self.share = limits.max_total_mb, limits.max_visitor_mb
         age = limits.delete_after_seconds
-        self.seconds = age + min(age, 60)  # files are looked at so often
-        self.charges: deque[Charge] = deque()  # of files that are written; the oldest first
+        self.seconds = age + min(age, 60)  # plus the time between two looks for old files
+        self.charges: deque[Charge] = deque()  # charges of written files; the oldest first
         self.taken: Counter[str] = Counter()
         self.lock = threading.Lock()
 
     @contextmanager
     def reserve(self, visitor: str, size: int) -> Iterator[Charge]:
-        """Reserve `size` bytes. Within the context `charge.size` may be set to what was really written.
+        """Reserve `size` bytes. Within the context, `charge.size` may be set to the bytes that were really written.
 
         Raises:
-            RequestError: if that is more than there is left, for the visitor or in all.
+            RequestError: if fewer bytes than that are left, for the visitor or in total.
         """
         charge = Charge(visitor, max(size, SMALLEST_CHARGE))
         with self.lock:
@@ -89,16 +90,16 @@ class Disk:
 
 
 class Listeners:
-    """Who waits for answers: sessions, and calls of programs, with an open request for their results.
+    """Records who waits for answers: sessions, and calls of programs, that have an open request for their results.
 
     Args:
-        patience: Seconds without such a request after which nobody waits any more.
+        patience: Seconds without such a request after which a session counts as gone.
     """
 
     def __init__(self, patience: float):
         self.patience = patience
         self.open: Counter[str] = Counter()
-        self.left: dict[str, float] = {}  # when the last request of a session ended; the oldest first
+        self.left: dict[str, float] = {}  # time at which each session's last request ended; the oldest first
 
     @contextmanager
     def listening(self, session: str) -> Iterator[None]:
@@ -115,6 +116,7 @@ class Listeners:
                     del self.left[next(iter(self.left))]
 
     def gone(self, session: str, since: float) -> bool:
-        """Whether nobody has waited for `session` for too long, counted from the time `since` at the earliest."""
+        """Return whether nobody has waited for `session` for longer than the patience, counted from `since` at the
+        earliest."""
         quiet = time.monotonic() - max(since, self.left.get(session, 0.0))
         return session not in self.open and quiet > self.patience

@@ -40,13 +40,13 @@ _EXPORTS = {
     "write_audio": "audio.writer",
 }
 
-# Modules that the published metrics import from here.
+# The published metrics import these modules from here.
 _MODULES = {name: f".metrics.{name}" for name in ("dnsmos", "file_metric", "perceptual_ratings", "word_errors")}
 
-# Diffusers loads a component of ours by looking for its own base classes *as attributes of this module*.
+# When Diffusers loads one of our components, it looks for its own base classes *as attributes of this module*.
 _DIFFUSERS_BASES = ("ModelMixin", "SchedulerMixin")
 
-__all__ = sorted(_EXPORTS)  # pyright: ignore[reportUnsupportedDunderAll] - it sees the names below
+__all__ = sorted(_EXPORTS)  # pyright: ignore[reportUnsupportedDunderAll] - pyright sees the names below
 
 if TYPE_CHECKING:  # the same names as above, in the form that a typed package exports
     from .audio.files import AudioFileError as AudioFileError

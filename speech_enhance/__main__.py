@@ -1,4 +1,4 @@
-"""`python -m speech_enhance` is `speech-enhance`."""
+"""`python -m speech_enhance` runs the command `speech-enhance`."""
 
 import sys
 

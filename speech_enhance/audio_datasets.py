@@ -1,3 +1,3 @@
-"""The former place of [`load_audio_dataset`], which stays importable from here."""
+"""[`load_audio_dataset`] was in this module once and can still be imported from it."""
 
 from .audio.datasets import load_audio_dataset as load_audio_dataset

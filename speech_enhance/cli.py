@@ -1,4 +1,4 @@
-"""The command `speech-enhance INPUT... OUTPUT`, and the way to `speech-enhance live`."""
+"""The command `speech-enhance INPUT... OUTPUT`, which also starts `speech-enhance live`."""
 
 import argparse
 import importlib.util
@@ -20,8 +20,8 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 done, 1 some files of a folder failed, 2 wrong input, 130 interrupted,
-    141 the reader of stdout has left."""
+    """Run the command and return its exit code: 0 for done, 1 if some files of a folder failed, 2 for wrong input, 130
+    if it was interrupted, 141 if the reader of stdout has left."""
 
     def work() -> int:
         given = list(sys.argv[1:] if arguments is None else arguments)
@@ -36,8 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The options, with `input`, a list, and `output`. They may stand between the inputs; after `--` all are names of
-    files."""
+    """Parse the options, among them the list `input` and the string `output`. Options may stand between the inputs;
+    everything after `--` is the name of a file."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     end = arguments.index("--") if "--" in arguments else len(arguments)
     parser = build_parser()
@@ -90,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """The options that files and live sound share."""
+    """Add the options that files and live sound share."""
     parser.add_argument("--seed", type=number(int, 0, 2**63 - 1), default=0, metavar="N", help="default: 0")
     parser.add_argument("--model", metavar="FOLDER_OR_ID", help="pipeline folder or Hub id (default: the bundled one)")
     parser.add_argument(
@@ -105,7 +105,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
-    """The options that [`pipeline_choice`] reads."""
+    """Add the options that [`pipeline_choice`] reads."""
     parser.add_argument(
         "--preset",
         choices=PRESETS,
@@ -138,7 +138,7 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
 
 
 def pipeline_choice(options: argparse.Namespace, device: str | None = None) -> PipelineChoice:
-    """What the options say, on `device` unless they name another."""
+    """Return the choice that the options describe. It uses `device` unless the options name another."""
     return PipelineChoice(
         options.model,
         options.device or device,
@@ -155,7 +155,7 @@ def pipeline_choice(options: argparse.Namespace, device: str | None = None) -> P
 
 
 def number(kind: type, lowest: float, highest: float):
-    """An argument's type: a number in a range."""
+    """Return an argument type that accepts numbers in a range."""
 
     def parse(text: str):
         try:

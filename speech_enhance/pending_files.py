@@ -11,19 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.ENOTTY)
-"""What file systems answer that cannot sync a file; other errors say that its content did not reach the disk."""
+"""Errors of file systems that cannot sync a file. Any other error means that the content did not reach the disk."""
 
 
 class PendingFile:
-    """A new file beside `path` that takes its place when the `with` block ends well, and vanishes if it does not.
+    """A new file that replaces the file at `path` when the `with` block ends well, and vanishes if the block fails.
 
-    On Linux it has no name until then, so that not even a killed process leaves anything behind. Elsewhere, and on file
-    systems without such files, it is a hidden file beside, which a killed process cannot remove. A file system that
-    refuses permissions, syncing or hard links, as network shares and memory cards do, gets the file without them.
+    On Linux the new file has no name until then, so even a killed process leaves nothing behind. On other systems, and
+    on file systems without nameless files, it is a hidden file in the same folder, and a killed process leaves it
+    there. Network shares and memory cards may refuse permissions, syncing or hard links; they get the file without
+    them.
 
     Args:
-        path: Where the file is to be; what is there before is replaced only by the finished one, whose permissions are
-            those of the old file, or the usual ones.
+        path: Path of the file. Only the finished file replaces an old one. It takes the old file's permissions, or the
+            usual ones if there was no file.
 
     Raises:
         OSError: if the folder cannot be written.
@@ -40,7 +41,7 @@ class PendingFile:
 
     @property
     def open_path(self) -> str:
-        """A path under which a program that this one starts can open the file."""
+        """Path by which a child process can open the file."""
         return str(self._partial) if self._partial else f"/proc/{os.getpid()}/fd/{self.descriptor}"
 
     def __exit__(self, kind, error, traceback) -> None:
@@ -51,7 +52,7 @@ class PendingFile:
                     if self._partial is None:
                         self._give_name()
             finally:
-                os.close(self.descriptor)  # before renaming: the last error may come here, and Windows asks for it
+                os.close(self.descriptor)  # before renaming: closing may raise the last error, and Windows requires it
             if kind is None and self._partial is not None:
                 os.replace(self._partial, self.path)
                 self._partial = None
@@ -60,8 +61,8 @@ class PendingFile:
                 self._partial.unlink(missing_ok=True)
 
     def _make_lasting(self) -> None:
-        """Give the file its permissions and bring its content to the disk, as far as the file system can."""
-        if hasattr(os, "fchmod"):  # not on every Windows
+        """Set the file's permissions and sync its content to the disk, as far as the file system can."""
+        if hasattr(os, "fchmod"):  # some versions of Windows lack it
             with contextlib.suppress(OSError):
                 os.fchmod(self.descriptor, _mode(self.path))
         try:
@@ -75,7 +76,7 @@ class PendingFile:
             return None
         try:
             return os.open(self.path.parent, os.O_TMPFILE | os.O_RDWR, 0o600)
-        except OSError:  # not every file system can; if nothing can be written here, the other way says so
+        except OSError:  # the file system may not support it; if the folder is not writable, `_open_named` raises
             return None
 
     def _open_named(self) -> int:
@@ -87,12 +88,12 @@ class PendingFile:
         partial = self.path.with_name(f".speech-enhance.{secrets.token_hex(6)}.partial")
         try:
             folder = os.open(self.path.parent, os.O_PATH)
-            try:  # a folder's descriptor makes Python use linkat, which follows the link in /proc
+            try:  # with a folder's descriptor, Python uses linkat, which follows the link in /proc
                 os.link(f"/proc/self/fd/{self.descriptor}", partial.name, dst_dir_fd=folder)
             finally:
                 os.close(folder)
             self._partial = partial
-        except OSError:  # no hard links here
+        except OSError:  # the file system has no hard links
             self._copy_into_named()
 
     def _copy_into_named(self) -> None:
@@ -104,18 +105,18 @@ class PendingFile:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write a text file, in UTF-8, by a [`PendingFile`]."""
+    """Write a text file in UTF-8 through a [`PendingFile`]."""
     with PendingFile(path) as pending, open(pending.descriptor, "w", encoding="utf-8", closefd=False) as file:
         file.write(text)
 
 
 @contextlib.contextmanager
 def pending_folder(path: Path) -> Iterator[Path]:
-    """A new hidden folder beside `path` that gets its name when the `with` block ends well, and vanishes if it does
-    not. A killed process leaves it behind, see [`remove_abandoned`].
+    """Yield a new hidden folder beside `path`. It is renamed to `path` when the `with` block ends well, and vanishes if
+    the block fails. A killed process leaves the hidden folder behind, see [`remove_abandoned`].
 
     Raises:
-        FileExistsError: if there is something at `path` when the block ends; it stays.
+        FileExistsError: if something is at `path` when the block ends. What is there stays.
         OSError: if the folder cannot be written.
     """
     partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
@@ -133,13 +134,14 @@ def pending_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_abandoned(path: Path) -> None:
-    """Remove what killed processes have left of a [`pending_folder`] for `path`. No other may be at it."""
+    """Remove hidden folders of [`pending_folder`] for `path` that killed processes left behind. No other process may be
+    writing to `path` meanwhile."""
     for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _mode(path: Path) -> int:
-    """Permissions of the file at `path`, or those that a new one gets."""
+    """Return the permissions of the file at `path`, or those of a new file if there is none."""
     if path.exists():
         return path.stat().st_mode & 0o777
     mask = os.umask(0)

@@ -1,3 +1,3 @@
-"""The former place of [`draw_comparison`], which stays importable from here."""
+"""[`draw_comparison`] was in this module once and can still be imported from it."""
 
 from .pictures.plotting import draw_comparison as draw_comparison

@@ -1,4 +1,4 @@
-"""The page of a metric's Space: two recordings in, scores out. The same file serves every metric."""
+"""The page of a metric's Space, which shows the scores of two recordings. The same file serves every metric."""
 
 import math
 from pathlib import Path
@@ -13,7 +13,7 @@ METRIC = cast(Any, evaluate.load(str(SCRIPT)))  # the metric has more than its b
 
 
 def score(prediction: str | None, reference: str | None) -> dict[str, float | str]:
-    """Scores of one recording by name; what is undefined or infinite as a word, since JSON has no such numbers."""
+    """Return the scores of one recording by name. JSON has no undefined or infinite numbers, so they become words."""
     if not prediction or not reference:
         raise gradio.Error("Give both recordings.")
     try:

@@ -1,15 +1,15 @@
-"""A Hugging Face dataset of audio enhanced into another, by any number of processes on any number of machines.
+"""Enhance a Hugging Face dataset of audio into another, with any number of processes on any number of machines.
 
     python -m speech_enhance.corpus DATASET OUTPUT                                          # one process
     accelerate launch --multi_gpu --num_processes 8 -m speech_enhance.corpus DATASET OUTPUT # the GPUs of one machine
     ACCELERATE_USE_CPU=true torchrun --nproc-per-node 2 -m speech_enhance.corpus DATASET OUTPUT
 
-DATASET is a Parquet file or pattern, a folder of audio or Parquet files or the name of a dataset on the Hub. The corpus
-is cut into shards, whose number and rows do not depend on the processes. A shard is one unit of work: it appears in
-`OUTPUT/data` whole or not at all, and what is there is not done again. Stopped in any way, the same command goes on,
-with any number of processes.
+DATASET is a Parquet file or pattern, a folder of audio or Parquet files, or the name of a dataset on the Hub. The
+corpus is cut into shards, whose number and rows do not depend on the processes. A shard is one unit of work: it appears
+in `OUTPUT/data` whole or not at all, and a finished shard is not computed again. After a stop of any kind, the same
+command continues the work, with any number of processes.
 
-`load_dataset("OUTPUT")` reads the result; Datasets decodes its sound with torchcodec. Without that,
+`load_dataset("OUTPUT")` reads the result; Datasets decodes its sound with torchcodec. Without torchcodec,
 `.cast_column("audio", Audio(decode=False))` gives the bytes.
 """
 
@@ -39,8 +39,8 @@ ROWS_PER_SHARD = 1000
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 done, 1 the corpus is complete and some of its rows failed, 2 wrong
-    input, 130 interrupted."""
+    """Run the command and return its exit code: 0 for done, 1 if the corpus is complete but some rows failed, 2 for
+    wrong input, 130 if it was interrupted."""
     return run_command(lambda: run(build_parser().parse_args(arguments)), "interrupted; the same command goes on")
 
 
@@ -72,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do this process's part of the work; returns the exit code."""
+    """Do this process's part of the work and return the exit code."""
     check_apart(options)
     process = Process.find(options.device)
     corpus = Corpus.load(options)
@@ -109,10 +109,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def check_apart(options: argparse.Namespace) -> None:
-    """Refuse an output whose shards the dataset would take for its own.
+    """Refuse an output folder whose shards the dataset would take for its own files.
 
     Raises:
-        UserError: if it lies in the dataset.
+        UserError: if the output lies in the dataset.
     """
     dataset, folder = options.dataset, Path(options.output)
     shard = CorpusOutput(folder, shard_stem(options.split), 1, options.layout).shard_path(0)
@@ -125,7 +125,7 @@ def check_apart(options: argparse.Namespace) -> None:
 
 
 def shard_stem(split: str) -> str:
-    """Begin of the shards' names, by which Datasets knows the split."""
+    """Return the beginning of the shards' names, from which Datasets knows the split."""
     return re.split(r"\W", split)[0] or "train"
 
 
@@ -134,8 +134,8 @@ class Process:
     """One of the processes that a launcher has started.
 
     Args:
-        rank, world: Its number, and how many there are.
-        device: Of its own.
+        rank, world: Number of this process, and number of all processes.
+        device: Device of this process.
     """
 
     rank: int
@@ -144,18 +144,18 @@ class Process:
 
     @classmethod
     def find(cls, device: str | None) -> "Process":
-        """This process, on the device of its own that Accelerate finds for it, or on `device`."""
+        """Return this process, on `device` or else on the device that Accelerate assigns to it."""
         import torch
         from accelerate import PartialState
 
         by_launcher = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
         state = PartialState(cpu=by_launcher or device == "cpu")
         local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        if local_processes > 1 and torch.device(str(state.device)).type == "cpu":  # torchrun allows each one thread
+        if local_processes > 1 and torch.device(str(state.device)).type == "cpu":  # torchrun gives each only one thread
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_processes))
         found = cls(state.process_index, state.num_processes, str(state.device))
         if state.num_processes > 1:
-            state.destroy_process_group()  # the processes have nothing to tell each other
+            state.destroy_process_group()  # the processes do not communicate
         return found
 
     @property
@@ -163,25 +163,26 @@ class Process:
         return f"process {self.rank + 1} of {self.world}"
 
     def share(self, num_shards: int) -> range:
-        """The shards that are this process's own."""
+        """Return this process's own shards."""
         return range(self.rank, num_shards, self.world)
 
     def order(self, num_shards: int) -> list[int]:
-        """All shards: its own, then those of the others, from the last on, since they begin with their first."""
+        """Return all shards: first its own, then the others from the last on, because the other processes
+        begin with their first."""
         own = self.share(num_shards)
         return [*own, *(shard for shard in reversed(range(num_shards)) if shard not in own)]
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The dataset that is to be enhanced, cut into shards.
+    """The dataset to enhance, cut into shards.
 
     Args:
-        dataset: With its sound undecoded, in Arrow's form.
-        options: Of the command.
-        num_shards: Parts of it.
-        num_rows: Of all, `None` if that is not known before.
-        roots: See [`RowEnhancer`].
+        dataset: Dataset in Arrow's form whose sound is not decoded.
+        options: Options of the command.
+        num_shards: Number of shards.
+        num_rows: Number of rows in the dataset, `None` if it is not known in advance.
+        roots: Folders as for [`RowEnhancer`].
     """
 
     dataset: Any
@@ -195,7 +196,7 @@ class Corpus:
         """Find the dataset.
 
         Raises:
-            UserError: if it cannot be loaded.
+            UserError: if the dataset cannot be loaded.
         """
         try:
             import datasets.config
@@ -205,12 +206,12 @@ class Corpus:
         except ImportError as error:
             raise UserError("a corpus needs Hugging Face Datasets: pip install datasets") from error
         datasets.disable_progress_bars()
-        datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what it logs is in the errors it raises
+        datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # its errors say the same as its log
         path, column = options.dataset, options.column
         try:
             dataset = load_audio_dataset(path, options.split, [column], options.name, options.streaming)
         except Exception as error:  # files, Hub and Arrow share no base class
-            generating = isinstance(error, datasets.exceptions.DatasetGenerationError)  # which says nothing itself
+            generating = isinstance(error, datasets.exceptions.DatasetGenerationError)  # its own text says nothing
             reason = first_line(error.__cause__ if generating and error.__cause__ else error)
             raise UserError(f"cannot load the dataset {path}: {reason}") from error
         if isinstance(dataset, datasets.IterableDataset):
@@ -231,13 +232,13 @@ class Corpus:
 
     @cached_property
     def columns(self) -> "OutputColumns":
-        """Columns of the output."""
+        """The columns of the output."""
         from .columns import OutputColumns
 
         return OutputColumns(self.dataset.features, self.options.column, self.options.layout)
 
     def facts(self) -> dict:
-        """What must be the same when a run goes on."""
+        """Facts that must be the same when a run continues."""
         names = ("dataset", "name", "split", "column", "layout", "audio_format", "streaming", "rows_per_shard")
         facts = {name: getattr(self.options, name) for name in names}
         if self.options.layout == "audiofolder":
@@ -249,7 +250,7 @@ class Corpus:
         return facts | {"rows": self.num_rows, "shards": self.num_shards, "columns": columns, "bytes": num_bytes}
 
     def rows(self, shard: int) -> Iterator[Row]:
-        """The rows of a shard, as they are stored."""
+        """Yield the rows of a shard as they are stored."""
         streamed = self.num_rows is None
         if streamed:
             first, part = 0, self.dataset.shard(self.num_shards, shard)
@@ -262,7 +263,7 @@ class Corpus:
             yield Row(row, entry, table.drop_columns([column]), shard if streamed else None)
 
     def _tables(self, part, shard: int) -> Iterator:
-        """The rows of `part` in Arrow's form, one by one."""
+        """Yield the rows of `part` in Arrow's form, one by one."""
         try:
             yield from part.iter(batch_size=1)
         except Exception as error:  # files, Hub and Arrow share no base class
@@ -271,5 +272,5 @@ class Corpus:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a launcher's: so that temporary files are removed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a launcher sends it; exiting removes temporary files
     sys.exit(main())

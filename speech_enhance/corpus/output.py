@@ -1,4 +1,4 @@
-"""Where an enhanced corpus goes: shards that appear whole or not at all, and what has been done of them."""
+"""Output folder of an enhanced corpus. Its shards appear whole or not at all."""
 
 import contextlib
 import errno
@@ -24,8 +24,8 @@ LAYOUTS = ("parquet", "audiofolder")
 
 @dataclass(frozen=True)
 class CorpusOutput:
-    """Where the shards of a corpus go: `data/` holds them, in the form that `load_dataset` reads, `reports/` a line for
-    each row, and `plan.json` what the corpus was begun with."""
+    """Output folder of a corpus. `data/` holds the shards in the form that `load_dataset` reads, `reports/` holds a
+    line for each row, and `plan.json` holds the facts that the corpus was begun with."""
 
     folder: Path
     stem: str
@@ -44,10 +44,10 @@ class CorpusOutput:
         return f"{shard:05d}-of-{self.num_shards:05d}"
 
     def begin(self, facts: dict) -> None:
-        """Make the folders, and note what the corpus is begun with.
+        """Make the folders and write down the facts that the corpus is begun with.
 
         Raises:
-            UserError: if it was begun with something else, or the folder cannot be written.
+            UserError: if the corpus was begun with other facts, or the folder cannot be written.
         """
         path = self.folder / "plan.json"
         try:
@@ -67,14 +67,15 @@ class CorpusOutput:
 
     @contextlib.contextmanager
     def claim(self, shard: int, own: bool) -> Iterator[bool]:
-        """Whether a shard is free for this process: no other that lives is at it. Where files cannot be locked, every
-        process keeps to its own; should two do the same all the same, one shard takes the place of its like."""
+        """Yield whether this process may write a shard, because no other running process is writing it. Where files
+        cannot be locked, every process writes only its own shards. If two processes still write the same shard, the
+        later one replaces the earlier; both are identical."""
         try:
             import fcntl
         except ImportError:
             yield own
             return
-        with open(self.folder / ".lock", "w") as file:  # a lock ends with its process, however that ends
+        with open(self.folder / ".lock", "w") as file:  # a lock ends when its process ends for any reason
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, shard)  # one byte for each shard
                 free = True
@@ -83,18 +84,18 @@ class CorpusOutput:
             yield free
 
     def write(self, shard: int, rows: Iterable[EnhancedRow], columns: "OutputColumns") -> list[dict]:
-        """Write a shard, which is taken for done once it is there, and before it its report.
+        """Write a shard. Its report is written first, because a shard counts as done as soon as it exists.
 
         Args:
-            shard: Which.
-            rows: Its rows.
+            shard: Number of the shard.
+            rows: Rows of the shard.
             columns: Columns of the output.
 
         Returns:
             The report.
 
         Raises:
-            UserError: if it cannot be written.
+            UserError: if the shard cannot be written.
         """
         from pyarrow import ArrowException
 
@@ -110,7 +111,7 @@ class CorpusOutput:
 
         try:
             if self.layout == "audiofolder":
-                # Another process may have been faster, with the same shard.
+                # Another process may have finished the same shard earlier.
                 with contextlib.suppress(FileExistsError), pending_folder(path) as folder:
                     tables = (columns.table(row, _store(row, folder)) for row in reported())
                     write_tables(folder / "metadata.parquet", tables, columns.schema)
@@ -122,17 +123,17 @@ class CorpusOutput:
         return report
 
     def num_missing(self) -> int:
-        """Shards that are not there yet."""
+        """Return the number of shards that do not exist yet."""
         return sum(not self.shard_path(shard).exists() for shard in range(self.num_shards))
 
     def conclude(self, num_rows: int | None) -> list[dict]:
-        """The report about all rows, once all shards are there; what killed processes have left is removed.
+        """Return the report about all rows when all shards exist, and remove what killed processes left behind.
 
         Args:
-            num_rows: Of the corpus, if that is known.
+            num_rows: Number of rows of the corpus, `None` if it is not known.
 
         Raises:
-            UserError: if a row is missing or there twice.
+            UserError: if a row is missing or occurs twice.
         """
         for partial in self.shard_path(0).parent.glob(".*.partial"):
             shutil.rmtree(partial, ignore_errors=True)
@@ -149,34 +150,34 @@ class CorpusOutput:
 
 
 def totals(report: list[dict]) -> str:
-    """The sum of a report in words."""
+    """Return the totals of a report in words."""
     failed = sum(line["status"] == "failed" for line in report)
     duration, seconds = (sum(line[name] for line in report) for name in ("duration", "seconds"))
     return f"{counted(len(report), 'row')}, {failed} failed, {duration:.1f} s of audio enhanced in {seconds:.1f} s"
 
 
 def write_lines(path: Path, lines: list[dict]) -> None:
-    """JSON lines, a file that appears whole or not at all."""
+    """Write a file of JSON lines, which appears whole or not at all."""
     write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def _same(name: str, begun, value) -> bool:
-    """Whether a run goes on with what it was begun with; a dataset may be named by another path to it."""
+    """Return whether a run continues with the same fact. A dataset may be named by another path to it."""
     if name == "dataset" and begun:
         return os.path.abspath(begun) == os.path.abspath(value)
     return begun == value
 
 
 def _entry(row: EnhancedRow) -> dict | None:
-    """What a Parquet file holds of a row's sound."""
+    """Return the entry for a row's sound in a Parquet file."""
     return row.sound and {"bytes": row.sound.read_bytes(), "path": f"{row.row.stem}{row.sound.suffix}"}
 
 
 def _store(row: EnhancedRow, folder: Path) -> str | None:
-    """Put a row's sound into `folder`; returns the file's name."""
+    """Copy a row's sound into `folder` and return the file's name."""
     if row.sound is None:
         return None
     name = f"{row.row.stem}{row.sound.suffix}"
-    shutil.copyfile(row.sound, folder / name)  # not its permissions, which some file systems refuse
+    shutil.copyfile(row.sound, folder / name)  # without permissions, which some file systems refuse
     row.sound.unlink()
     return name

@@ -1,4 +1,4 @@
-"""One shard of a corpus: rows in, enhanced rows and a line about each out."""
+"""Enhances the rows of one shard of a corpus, and reports a line about each row."""
 
 import contextlib
 import os
@@ -24,10 +24,10 @@ class Row:
     """A row of a corpus.
 
     Args:
-        number: Of the row in the corpus, or in its shard where the corpus is streamed.
-        entry: Its sound, `{"bytes": …, "path": …}`, or `None`.
-        columns: The other columns in Arrow's form, one row, which nothing here looks into.
-        shard: Number of its shard where the corpus is streamed, else `None`.
+        number: Number of the row in the corpus, or in its shard if the corpus is streamed.
+        entry: Sound of the row, `{"bytes": …, "path": …}`, or `None`.
+        columns: Other columns as one row in Arrow's form. Their content is not read here.
+        shard: Number of the row's shard if the corpus is streamed, else `None`.
     """
 
     number: int
@@ -37,23 +37,24 @@ class Row:
 
     @property
     def label(self) -> str:
-        """The row in words."""
+        """Name of the row for messages."""
         return f"row {self.number}" if self.shard is None else f"shard {self.shard}, row {self.number}"
 
     @property
     def stem(self) -> str:
-        """A name for its sound that no other row of the corpus has."""
+        """Name for the row's sound that is unique in the corpus."""
         return f"{self.number:09d}" if self.shard is None else f"{self.shard:05d}-{self.number:09d}"
 
 
 @dataclass(frozen=True)
 class EnhancedRow:
-    """A row and what became of it.
+    """A row and its result.
 
     Args:
         row: The row.
-        sound: File with the enhanced recording, which is there until the next row is asked for; `None` if it failed.
-        report: `row`, of a streamed corpus `shard`, `file` and the fields of a folder's report.
+        sound: File with the enhanced recording, which exists until the next row is asked for; `None` if the row failed.
+        report: Fields of the report: `row`, `shard` if the corpus is streamed, `file` and the fields of a folder's
+            report.
     """
 
     row: Row
@@ -63,13 +64,14 @@ class EnhancedRow:
 
 @dataclass(frozen=True)
 class RowEnhancer:
-    """Enhances rows of a corpus, short ones together.
+    """Enhances rows of a corpus. Short recordings share batches.
 
     Args:
-        choice: How to enhance.
-        loaded: What `choice.load()` gave.
-        audio_format: `wav`, `flac`, `ogg` or `mp3`; `None` for that of each row by its name, FLAC if it tells none.
-        roots: Folders out of which a row that holds no sound itself may name a file.
+        choice: Pipeline and settings to use.
+        loaded: Result of `choice.load()`.
+        audio_format: Format of the output, `wav`, `flac`, `ogg` or `mp3`. With `None`, each row keeps the format that
+            its file name tells, or becomes FLAC if the name tells none.
+        roots: Folders from which a row without sound of its own may name a file.
     """
 
     choice: PipelineChoice
@@ -78,7 +80,7 @@ class RowEnhancer:
     roots: tuple[Path, ...]
 
     def __call__(self, rows: Iterable[Row]) -> Iterator[EnhancedRow]:
-        """Every row of `rows` once, in order."""
+        """Yield every row of `rows` enhanced, once and in order."""
         for group in group_by_size(rows, self._stored_bytes):
             with tempfile.TemporaryDirectory(prefix="speech-enhance-") as folder:
                 yield from self._enhance(group, Path(folder))
@@ -95,7 +97,7 @@ class RowEnhancer:
         results = refused | dict(zip(places, results, strict=True))
         for row in group:
             fields = outcome_fields(results[row.number])
-            for path in places.get(row.number, ()):  # names that no one knows any more
+            for path in places.get(row.number, ()):  # an error names the row, not our temporary file
                 fields["error"] = fields["error"] and fields["error"].replace(str(path), row.label)
             shard = {} if row.shard is None else {"shard": row.shard}
             report = {"row": row.number, **shard, "file": (row.entry or {}).get("path"), **fields}
@@ -103,7 +105,8 @@ class RowEnhancer:
             yield EnhancedRow(row, sound, report)
 
     def _places(self, row: Row, folder: Path) -> tuple[Path, Path]:
-        """Where a row's recording is read and written; its own name is no place, only its known extensions count."""
+        """Return the paths from which a row's recording is read and to which it is written. Of the row's own file name,
+        only a known extension is used."""
         entry = row.entry or {}
         content, name = entry.get("bytes"), entry.get("path")
         extension = Path(name or "").suffix.lower()
@@ -119,7 +122,8 @@ class RowEnhancer:
         return source, target
 
     def _allowed(self, row: Row, name: str) -> Path:
-        """A hostile row could name any file of this machine, to find it enhanced in what is published."""
+        """Return the path of a named file if it lies in `roots`. Otherwise a hostile row could name any file of this
+        machine, and the file would be published with the corpus."""
         path = Path(os.path.abspath(name))
         if not any(path.is_relative_to(root) for root in self.roots):
             raise AudioFileError(f"{row.label}: holds no sound but the name of a file outside the dataset, {name!r}")

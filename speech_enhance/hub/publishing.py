@@ -1,4 +1,4 @@
-"""From a trained folder to a Hub repository: check, stage, upload. What the card says is `model_cards/`' business."""
+"""Publishes a trained folder as a Hub repository: check, stage, upload. `model_cards/` writes the card."""
 
 import json
 import re
@@ -28,19 +28,19 @@ def publish_pipeline(
     private: bool | None = None,
     token: str | None = None,
 ) -> str:
-    """Check a pipeline folder and publish it with its card: model, card and `files` in one commit on `revision`, the
-    same model with the code that loads it without this package in another, on [`code_revision`]. Doing it again
-    changes nothing.
+    """Check a pipeline folder and publish it with its card. One commit on `revision` holds model, card and `files`.
+    Another, on [`code_revision`], holds the same model with the code that loads it without this package. Publishing
+    again changes nothing.
 
     Args:
-        folder: What `save_pretrained` wrote.
-        repo_id: `user/name`; made if it does not exist.
+        folder: Folder that `save_pretrained` wrote.
+        repo_id: Name of the repository, `user/name`; made if it does not exist.
         card: Text of README.md; see [`check_card`].
         files: Further files by their path in the repository.
-        work: An empty or missing folder, where everything is put together before it is sent.
+        work: Empty or missing folder, where everything is put together before it is sent.
         revision: Branch; made if it does not exist.
-        private: Of a new repository; an existing public one is refused if `True`.
-        token: Of the Hub; by default the one of `HF_TOKEN` or `hf auth login`.
+        private: Whether a new repository is private. If `True`, an existing public repository is refused.
+        token: Token of the Hub; by default the one of `HF_TOKEN` or `hf auth login`.
 
     Returns:
         Address of the repository.
@@ -52,21 +52,21 @@ def publish_pipeline(
     check_pipeline(folder)
     model, code = stage_pipeline(folder, card, files, work)
     options = {"private": private, "token": token}
-    # The branch that people load by default comes last: if something fails before, they see nothing of it.
+    # The branch that people load by default comes last, so that they do not see a failure before it.
     upload(code, repo_id, f"Code of the pipeline at {revision}", revision=code_revision(revision), **options)
     return upload(model, repo_id, "Model, card, samples and configuration", revision=revision, **options)
 
 
 def code_revision(revision: str) -> str:
-    """Branch of the loader code that belongs to a branch of the model."""
+    """Return the branch of the loader code that belongs to a branch of the model."""
     return CODE_REVISION if revision == "main" else f"{revision}-{CODE_REVISION}"
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Refuse what is no `user/name`.
+    """Refuse a name that is not of the form `user/name`.
 
     Raises:
-        ValueError: saying what is wrong with it.
+        ValueError: if the name is wrong; the message says what is wrong with it.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
@@ -86,7 +86,7 @@ def check_pipeline(folder: str | Path):
         The loaded pipeline.
 
     Raises:
-        ValueError: if the folder holds a pickle, does not load, or gives anything but finite sound.
+        ValueError: if the folder holds a pickle, if it does not load, or if its output is not finite sound.
     """
     import numpy as np
 
@@ -100,7 +100,7 @@ def check_pipeline(folder: str | Path):
         raise ValueError(f"{folder} holds {', '.join(pickles)}: only safetensors are published")
     try:
         pipeline = SpeechEnhancementPipeline.from_pretrained(folder)
-    except Exception as error:  # the loaders of diffusers, safetensors and torch share no base class
+    except Exception as error:  # the errors of diffusers, safetensors and torch share no base class
         raise ValueError(f"{folder} does not load: {error}") from error
     pipeline.set_progress_bar_config(disable=True)
     rate = pipeline.config.sampling_rate
@@ -112,10 +112,10 @@ def check_pipeline(folder: str | Path):
 
 
 def check_card(card: str) -> None:
-    """Refuse a model card without evaluation results, or one that was not filled.
+    """Refuse a model card without evaluation results, or with unfilled fields.
 
     Raises:
-        ValueError: saying what is missing.
+        ValueError: if something is missing; the message says what.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
@@ -131,16 +131,16 @@ def check_card(card: str) -> None:
 
 
 def stage_pipeline(folder: str | Path, card: str, files: dict[str, Path], work: str | Path) -> tuple[Path, Path]:
-    """Put both branches together.
+    """Put together the files of both branches.
 
     Args:
-        folder: The pipeline.
+        folder: Folder of the pipeline.
         card: Text of README.md.
         files: Further files of the model's branch by their path in the repository.
-        work: An empty or missing folder.
+        work: Empty or missing folder.
 
     Returns:
-        `(model, code)`: the folders `work/model` and `work/code`, as the branches will hold them.
+        `(model, code)`: the folders `work/model` and `work/code` with the files of the two branches.
     """
     check_card(card)
     folder, work = Path(folder), Path(work)
@@ -176,10 +176,11 @@ def upload(
     token: str | None = None,
     wait: float = 1.0,
 ) -> str:
-    """Make `revision` of a repository hold exactly the files of `folder`, in one commit, or none if it does already.
+    """Make `revision` of a repository hold exactly the files of `folder`. This takes one commit, or none if the branch
+    already holds them.
 
-    A failing network is tried again [`RETRIES`] times, after `wait` seconds and then twice as many each time. The Hub
-    takes a commit whole or not at all.
+    If the network fails, the upload is tried again up to [`RETRIES`] times: first after `wait` seconds, then after
+    twice the time before. The Hub takes a commit whole or not at all.
 
     Returns:
         Address of the repository.
@@ -207,8 +208,8 @@ def upload(
 
 
 def _operations(api, where: dict, revision: str, folder: Path) -> list:
-    """Every file of `folder`, and the end of every file that is not there. One commit takes them all; the client's
-    `upload_folder` may make several."""
+    """Return operations that add every file of `folder` and delete every other file of the branch. One commit takes all
+    of them; the client's `upload_folder` may make several commits."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     ours = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
@@ -224,7 +225,7 @@ def _with_retries(send: Callable[[], str], wait: float) -> str:
     for attempt in range(RETRIES + 1):
         try:
             return send()
-        except HTTPError as error:  # of the transport, or HfHubHTTPError, an answer
+        except HTTPError as error:  # an error of the transport, or HfHubHTTPError for an answer of the Hub
             refused = isinstance(error, HfHubHTTPError) and error.response.status_code not in (429, 500, 502, 503, 504)
             if refused or attempt == RETRIES:
                 raise OSError(f"the Hub: {' '.join(str(error).split()) or type(error).__name__}") from error
@@ -234,7 +235,7 @@ def _with_retries(send: Callable[[], str], wait: float) -> str:
 
 
 def _copy_config(source: Path, target: Path) -> None:
-    """A configuration without the path of the folder that it was once loaded from."""
+    """Copy a configuration, but leave out the path of the folder that it was loaded from."""
     config = json.loads(source.read_text(encoding="utf-8"))
     config.pop("_name_or_path", None)
     target.write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,8 +1,9 @@
-"""The pipeline's code for those who have not installed this package: one file per class that Diffusers fetches from a
-repository, put together from the modules here by following their relative imports.
+"""Builds the pipeline's code for users who have not installed this package. Diffusers fetches one file per class from a
+repository; each file is put together from modules of this package by following their relative imports.
 
 Modules that end up in one file share its namespace. So no two of them may define the same name at top level, and none
-may use `__file__` or `from . import …`; the builder refuses by name (`tests/hub/test_remote_code.py` runs it).
+may use `__file__` or `from . import …`. The builder refuses both with the name (`tests/hub/test_remote_code.py` runs
+it).
 """
 
 import ast
@@ -10,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
-# What a repository has to hold, by the module that it is built from. Diffusers looks for a component's class in a file
-# named for the library that `model_index.json` names.
+# Files of a repository, each with the module that it is built from. Diffusers looks for a component's class in a file
+# with the name of the library in `model_index.json`.
 FILES = {"pipeline.py": "pipelines.speech_enhancement", "unet/speech_enhance.py": "models.unet"}
-# The network comes as a component, built from a file of its own: elsewhere its base class stands for it, of which
-# Diffusers then finds it to be an instance.
+# The network is a component with a file of its own. The pipeline file imports the network's base class instead, which
+# satisfies Diffusers' `isinstance` check.
 COMPONENTS = {"models.unet": {"ConditionalUNet2DModel": "from diffusers import UNet2DModel as ConditionalUNet2DModel"}}
 HEADER = '''"""Built from the package speech_enhance {version} by its hub/remote_code.py.
 
@@ -44,19 +45,19 @@ class _Module:
 
     @property
     def file(self) -> str:
-        """Path of the module in the package."""
+        """Path of the module's file in the package."""
         return f"{self.name.replace('.', '/')}.py"
 
     def relative_imports(self) -> list[tuple[ast.ImportFrom, str]]:
-        """All of them, those inside functions too, each with the name of the module that it is from."""
+        """Return all relative imports, also those inside functions, each with the name of the imported module."""
         found = [node for node in ast.walk(self.tree) if isinstance(node, ast.ImportFrom) and node.level]
         return [(node, self.origin(node)) for node in found]
 
     def origin(self, node: ast.ImportFrom) -> str:
-        """Name in the package of the module that a relative import is from.
+        """Return the name, within the package, of the module that a relative import names.
 
         Raises:
-            ValueError: if it is from a folder, or from above the package.
+            ValueError: if the import names a folder, or something outside the package.
         """
         parents = self.name.split(".")[: -node.level]
         if not node.module or node.level > self.name.count(".") + 1:
@@ -75,7 +76,7 @@ def write_remote_code(folder: str | Path) -> None:
 
 
 def build_remote_code() -> dict[str, str]:
-    """Text of the files by their path in a repository.
+    """Return the text of the files by their path in a repository.
 
     Raises:
         ValueError: if the modules do not fit into one file.
@@ -84,13 +85,13 @@ def build_remote_code() -> dict[str, str]:
 
 
 def merged_modules(entry: str) -> list[str]:
-    """Names of the modules in the file built from `entry`, each after those that it imports."""
+    """Return the names of the modules in the file built from `entry`, each after the modules that it imports."""
     order: list[str] = []
 
     def follow(name: str, above: tuple[str, ...]) -> None:
         for _, origin in _Module.read(name).relative_imports():
             if origin in above:
-                continue  # a circle, closed by an import inside a function
+                continue  # a circular import, made by an import inside a function
             if origin not in order and origin not in _components(entry):
                 follow(origin, (*above, origin))
         order.append(name)
@@ -118,7 +119,7 @@ def _merge(entry: str) -> str:
 
 
 def _body(module: _Module, components: dict[str, dict[str, str]], imports: dict[str, None]) -> str:
-    """A module without its imports, which go to `imports`; its docstring becomes a comment."""
+    """Return a module's text without its imports, which are added to `imports`. Its docstring becomes a comment."""
     lines: list[str | None] = list(module.source.splitlines())
     top_level = set(map(id, module.tree.body))
     for node in ast.walk(module.tree):
@@ -147,7 +148,7 @@ def _body(module: _Module, components: dict[str, dict[str, str]], imports: dict[
 
 
 def _replace(lines: list[str | None], node: ast.stmt, text: list[str]) -> None:
-    """Put `text` in the place of a statement, keeping the number of lines."""
+    """Replace a statement by `text` and keep the number of lines."""
     indent = " " * node.col_offset
     lines[node.lineno - 1] = "\n".join(indent + line for line in text) if text else None
     for index in range(node.lineno, node.end_lineno or node.lineno):
@@ -155,7 +156,7 @@ def _replace(lines: list[str | None], node: ast.stmt, text: list[str]) -> None:
 
 
 def _check_names(modules: list[_Module]) -> None:
-    """Refuse two meanings of one name at top level."""
+    """Refuse modules that give one top-level name two meanings."""
     meaning: dict[str, tuple[str, str]] = {}
     for module in modules:
         for name, what in _bound_names(module).items():
@@ -168,7 +169,8 @@ def _check_names(modules: list[_Module]) -> None:
 
 
 def _bound_names(module: _Module) -> dict[str, str]:
-    """Names that a module binds at top level, and to what; names of relative imports are those of other modules."""
+    """Return the names that a module binds at top level, each with what it is bound to. A name from a relative import
+    belongs to the imported module."""
     bound = {}
     for node in module.tree.body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):

@@ -1,5 +1,4 @@
-"""Several recordings enhanced together: windows of short files fill the network's batches, which one file alone would
-not."""
+"""Enhances several recordings together, because one short file alone does not fill the network's batches."""
 
 import dataclasses
 import itertools
@@ -15,22 +14,22 @@ from ..audio.files import AudioReader, open_audio
 from .file import FileReport, check_places, enhance_file, write_recording
 
 GROUP_FILES = 16
-GROUP_BYTES = 4 << 20  # as stored; a longer file fills batches by itself and is alone
+GROUP_BYTES = 4 << 20  # stored size; a larger file fills batches by itself and forms a group of its own
 
 Item = TypeVar("Item")
 Result = FileReport | Exception | None
 
 
 def group_by_size(items: Iterable[Item], size: Callable[[Item], int], most: int = GROUP_FILES) -> Iterator[list[Item]]:
-    """Neighbours in groups of at most `most` and of [`GROUP_BYTES`], which only an item that is alone may exceed.
+    """Group neighbours. A group has at most `most` items and [`GROUP_BYTES`]; a larger item forms a group of its own.
 
-    The groups depend on nothing but the items, their order and sizes: a run that goes on after another was stopped
-    has the same, and with them the same last bit of every sample.
+    The groups depend only on the items, their order and their sizes. So a run that continues a stopped one has the same
+    groups, and computes every sample with the same last bit.
 
     Args:
-        items: Recordings; they are taken as they are needed.
-        size: Gives the stored bytes of one.
-        most: Items in a group.
+        items: Recordings, which are read one by one as they are needed.
+        size: Function that returns the stored bytes of a recording.
+        most: Maximum number of items in a group.
     """
     group, total = [], 0
     for item in items:
@@ -51,20 +50,22 @@ def enhance_files(
     on_progress: Callable[[str, float, float], None] | None = None,
     **settings,
 ) -> list[Result]:
-    """Enhance recordings together, block by block; one that fails does not stop the others.
+    """Enhance recordings together, block by block. A recording that fails does not stop the others.
 
-    Each comes out as [`enhance_file`] gives it, to 1e-4: what shares a batch with it changes its rounding.
+    Each result equals that of [`enhance_file`] to 1e-4: the rest of the batch changes the rounding.
 
     Args:
         pipeline: A [`SpeechEnhancementPipeline`].
-        files: Pairs `(source, target)`. A recording whose target is `None` shares the batches, and nothing is written.
-        make_generator: Called for the generator of each recording, see [`SpeechEnhancementPipeline`].
-        on_progress: See [`enhance_file`]; the seconds are those of all recordings that are enhanced together.
-        settings: See [`~SpeechEnhancementPipeline.stream`].
+        files: Pairs `(source, target)`. A recording whose target is `None` takes part in the batches but is not
+            written.
+        make_generator: Function that makes the generator of each recording, see [`SpeechEnhancementPipeline`].
+        on_progress: Function as for [`enhance_file`]. The seconds are those of all recordings that are enhanced
+            together.
+        settings: Settings of [`~SpeechEnhancementPipeline.stream`].
 
     Returns:
-        For each its report, or the exception that stopped it, or `None` where there is no target. Of the time that all
-        took each has a share by length.
+        One entry for each recording: its report, the exception that stopped it, or `None` if it has no target. The
+        computing time is shared out in proportion to length.
 
     Raises:
         ValueError: for settings out of range.
@@ -79,7 +80,7 @@ def enhance_files(
         readers, streams = {}, {}
         for index in sorted(range(len(files)), key=lambda index: files[index][1] is None):
             if files[index][1] is None and not streams:
-                break  # nothing that is to be written can be read
+                break  # no recording that has a target can be read
             try:
                 readers[index], streams[index] = _open(pipeline, *files[index], request)
             except Exception as error:
@@ -93,13 +94,13 @@ def enhance_files(
         result = results[index]
         if isinstance(result, FileReport):
             results[index] = dataclasses.replace(result, seconds=pace * result.duration)
-        elif result is None:  # alone in its group, or the group failed: now it shows which of them it was
+        elif result is None:  # alone in its group, or the group failed: running each alone shows which one failed
             results[index] = _enhance_alone(pipeline, *files[index], make_generator, on_progress, settings)
     return results
 
 
 def _open(pipeline, source, target, request):
-    """A reader of a recording, and the recording surveyed (see [`~SpeechEnhancementPipeline.open_stream`])."""
+    """Return a recording's reader and its surveyed stream (see [`~SpeechEnhancementPipeline.open_stream`])."""
     from ..pipelines.settings import check_sampling_rate
 
     reader = open_audio(source)
@@ -113,7 +114,7 @@ def _open(pipeline, source, target, request):
 def _enhance_together(
     pipeline, files, readers: dict, streams: dict, make_generator, request, results, on_progress
 ) -> None:
-    """Put the reports of `streams` into `results`, until one of them fails."""
+    """Put the reports of `streams` into `results` until a stream fails."""
     import torch
 
     order = list(streams)
@@ -128,14 +129,14 @@ def _enhance_together(
                 if files[index][1] is not None:
                     audio = (block for _, block in outputs)
                     results[index] = write_recording(readers[index], files[index][1], audio)
-        except Exception:  # of whichever recording: those that are missing are enhanced one by one
+        except Exception:  # any recording may have failed: those without a result are enhanced one by one
             return
         finally:
             pipeline.maybe_free_model_hooks()
 
 
 def _watched(blocks: Iterable[tuple[int, np.ndarray]], readers: list[AudioReader], on_progress) -> Iterator:
-    """The blocks of several recordings as they come; tells the seconds that are done of all of them."""
+    """Yield the blocks of several recordings and report the seconds done of all of them."""
     done, total = 0.0, sum(reader.duration for reader in readers)
     for position, block in blocks:
         yield position, block

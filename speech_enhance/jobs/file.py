@@ -1,4 +1,4 @@
-"""A recording in one file enhanced into another, and which pipeline is to do it."""
+"""Enhances one file into another, and loads the pipeline that the command's options choose."""
 
 import contextlib
 import math
@@ -25,22 +25,21 @@ if TYPE_CHECKING:
 
 
 class UserError(Exception):
-    """Something the caller can mend; its message is the one line they see."""
+    """An error that the caller can mend. Its message is the only line that the caller sees."""
 
 
 @dataclass(frozen=True)
 class FileReport:
-    """What [`enhance_file`] did.
+    """Report of what [`enhance_file`] did.
 
     Args:
-        target: The new file.
+        target: Path of the new file.
         duration: Seconds of audio.
-        seconds: It took.
-        num_limited: Samples beyond full scale that had to be limited.
+        seconds: Seconds of computing time.
+        num_limited: Number of samples beyond full scale that had to be limited.
         lost_tags: Tags of the recording that the new file's format cannot hold.
-        notes: What else of the recording could not be read or kept, a sentence each.
-        start: Of a preview, the seconds from the recording's beginning at which it begins; `None` for a whole
-        recording.
+        notes: Sentences about anything else in the recording that could not be read or kept.
+        start: Seconds from the recording's beginning to the beginning of the preview; `None` for a whole recording.
     """
 
     target: Path
@@ -63,24 +62,24 @@ def enhance_file(
     preview_seconds: float | None = None,
     **settings: Any,
 ) -> FileReport:
-    """Enhance the recording `source` into `target`, block by block, in memory that does not grow with its length.
+    """Enhance the recording `source` into `target` block by block. Memory does not grow with the recording's length.
 
     Args:
         pipeline: A [`SpeechEnhancementPipeline`].
         source: Audio file, or video file with sound.
         target: File to write, which appears whole or not at all; its extension chooses the format.
-        generator: See [`SpeechEnhancementPipeline`].
-        on_progress: Called with `"looking for speech"`, `"measuring"` or `"enhancing"`, the seconds of audio done and
-            those of the file (`nan` if its header does not tell). Raise in it to stop.
-        picture: Where to draw what was done, see [`draw_comparison`]; a PNG, PDF or SVG file.
-        removed: Where to write what was taken away, the recording minus what became of it, sample by sample; an audio
-            file.
-        preview_seconds: Length of the part that is enhanced instead of all: the one with most speech (see
-            [`excerpt_with_speech`]).
-        settings: See [`~SpeechEnhancementPipeline.stream`].
+        generator: Generator as for [`SpeechEnhancementPipeline`].
+        on_progress: Function that is called with `"looking for speech"`, `"measuring"` or `"enhancing"`, the seconds of
+            audio done and the seconds of the whole file (`nan` if its header does not tell). If it raises, the work
+            stops.
+        picture: PNG, PDF or SVG file for a picture of before and after, see [`draw_comparison`].
+        removed: Audio file for the removed sound: the recording minus the enhanced recording, sample by sample.
+        preview_seconds: Length of the part that is enhanced instead of the whole recording. It is the part with most
+            speech (see [`excerpt_with_speech`]).
+        settings: Settings of [`~SpeechEnhancementPipeline.stream`].
 
     Raises:
-        AudioFileError: if a file cannot be read or written, with its name.
+        AudioFileError: if a file cannot be read or written. The message names the file.
         ValueError: for settings out of range.
     """
     started = time.perf_counter()
@@ -124,8 +123,8 @@ def _unless_interrupted(blocks: Iterable[np.ndarray], pipeline, target: str | os
 
 
 def write_recording(reader: AudioReader, target: str | os.PathLike, blocks: Iterable[np.ndarray]) -> FileReport:
-    """Write what became of a recording, blocks `(channels, samples)` at its rate, in its encoding and with its tags as
-    far as the format of `target` has them; see [`enhance_file`]."""
+    """Write enhanced blocks `(channels, samples)` at the recording's rate to `target`. The file keeps the recording's
+    encoding and tags as far as its format has them; see [`enhance_file`]."""
     started, num_samples, rate = time.perf_counter(), 0, reader.sampling_rate
     with _writer_like(reader, target) as writer:
         for block in blocks:
@@ -143,15 +142,16 @@ def _writer_like(reader: AudioReader, path: str | os.PathLike) -> AudioWriter:
 
 
 def check_places(source: str | os.PathLike, target: str | os.PathLike, **others: str | os.PathLike | None) -> None:
-    """Refuse files that would take each other's place, by whatever name or link.
+    """Refuse files that would overwrite each other, also under different names or through links.
 
     Args:
         source: The recording.
-        target: What it becomes.
-        others: Further files that are to be written, by what they are called in messages; `None` for one that is not.
+        target: The enhanced file.
+        others: Further files to write. Each keyword is the file's name in messages; `None` means that the file is not
+            written.
 
     Raises:
-        AudioFileError: if two are the same file, or one of `others` is something else than a file.
+        AudioFileError: if two are the same file, or one of `others` exists and is not a file.
     """
     if _same_place(source, target):
         raise AudioFileError(f"{target}: output and input are the same file")
@@ -174,7 +174,7 @@ def _same_place(first: str | os.PathLike, second: str | os.PathLike) -> bool:
 
 
 def draw_picture(before: Strip, after: Strip, path: Path) -> None:
-    """Draw a recording and what became of it into an image file, which appears whole or not at all."""
+    """Draw a recording before and after into an image file, which appears whole or not at all."""
     from ..pictures.plotting import draw_comparison
 
     figure = draw_comparison(before, after, before.sampling_rate)
@@ -190,16 +190,16 @@ BACKENDS = ("torch", "onnx")
 
 @dataclass(frozen=True)
 class PipelineChoice:
-    """A pipeline and how it is to be used, as the command's options say it; it can be sent to another process.
+    """The pipeline and settings that the command's options choose. A choice can be sent to another process.
 
     Args:
         model: Pipeline folder or Hub id; `None` for the bundled checkpoint.
-        device: `None` for a GPU if there is one.
-        preset: Name of one of [`PRESETS`]; the next three change parts of it.
+        device: Name of the device; `None` for a GPU if there is one.
+        preset: Name of one of [`PRESETS`]; the next three arguments replace parts of it.
         scheduler: Name of one of [`SCHEDULERS`].
-        num_inference_steps, num_estimates, seed, attenuation_limit_db, mix, independent_channels: See
+        num_inference_steps, num_estimates, seed, attenuation_limit_db, mix, independent_channels: Settings as for
             [`SpeechEnhancementPipeline`].
-        backend: What runs the network, one of [`BACKENDS`].
+        backend: Name of the library that runs the network, one of [`BACKENDS`].
     """
 
     model: str | None = None
@@ -215,16 +215,16 @@ class PipelineChoice:
     backend: str = "torch"
 
     def generator(self):
-        """A fresh generator of the seed."""
+        """Return a new generator with the seed."""
         import torch
 
         return torch.Generator().manual_seed(self.seed)
 
     def load(self):
-        """The pipeline, with its scheduler, and the settings of a request.
+        """Return the pipeline with its scheduler, and the settings of a request.
 
         Raises:
-            UserError: if there is no such model or device, or no ONNX Runtime where it is asked for.
+            UserError: if there is no such model or device, or if ONNX Runtime is asked for but not installed.
         """
         from ..models.schedulers import make_scheduler, preset_settings
 
@@ -245,7 +245,7 @@ class PipelineChoice:
 
 
 def load_pipeline(model: str | None = None, device: str | None = None):
-    """The pipeline of a folder or Hub id (`None`: the bundled checkpoint), on `device` (`None`: a GPU if any).
+    """Load the pipeline of a folder or Hub id (`None`: the bundled checkpoint) on `device` (`None`: a GPU if any).
 
     Raises:
         UserError: if there is no such model or device.
@@ -264,7 +264,7 @@ def load_pipeline(model: str | None = None, device: str | None = None):
         raise UserError(f"{name}: is no pipeline folder (it has no model_index.json)")
     try:
         pipeline = SpeechEnhancementPipeline.from_pretrained(name)
-    except Exception as error:  # the loaders of hub, safetensors and torch share no base class
+    except Exception as error:  # the errors of hub, safetensors and torch share no base class
         raise UserError(f"cannot load the model {name}: {first_line(error)}") from error
     finally:
         logging.enable_progress_bar()
@@ -273,13 +273,13 @@ def load_pipeline(model: str | None = None, device: str | None = None):
         pipeline.to(device)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise UserError(f"cannot use the device {device!r}: {first_line(error)}") from error
-    pipeline.set_progress_bar_config(disable=True)  # seconds of audio tell more than steps
+    pipeline.set_progress_bar_config(disable=True)  # a bar in seconds of audio says more than one in steps
     return pipeline
 
 
 def check_on_hub(name: str) -> None:
-    """Refuse a model that is no folder if the Hub does not have it either, or cannot be asked. What is in the cache
-    already counts as there.
+    """Refuse a model that is neither a folder nor on the Hub, or about which the Hub cannot be asked. A model that is
+    already in the cache is accepted.
 
     Raises:
         UserError: with the reason.
@@ -298,7 +298,7 @@ def check_on_hub(name: str) -> None:
         why = f"and the Hub refuses it: {first_line(error)}"
     except errors.OfflineModeIsEnabled:
         why = "and the Hub is not asked, since HF_HUB_OFFLINE is set"
-    except Exception:  # of httpx, which is not ours to import
+    except Exception:  # httpx's errors; this package does not depend on httpx itself
         why = "and the Hub cannot be reached"
     else:
         return
@@ -306,10 +306,10 @@ def check_on_hub(name: str) -> None:
 
 
 def use_onnx(pipeline) -> None:
-    """Have ONNX Runtime run the network, which takes some seconds to export.
+    """Have ONNX Runtime run the network. The export takes some seconds.
 
     Raises:
-        UserError: if it is not installed.
+        UserError: if ONNX Runtime is not installed.
     """
     from ..models.onnx_unet import OnnxUNet
 
@@ -321,5 +321,5 @@ def use_onnx(pipeline) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """Return an error's message in one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""All recordings under a folder, in any number of processes; what is done stays done."""
+"""Enhances all recordings under a folder in any number of processes. A new run keeps what an earlier one finished."""
 
 import contextlib
 import dataclasses
@@ -24,18 +24,18 @@ REPORT_NAME = "speech-enhance.jsonl"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file: a line of the report.
+    """The result for one file, which is a line of the report.
 
     Args:
-        file: Its path under the folder.
-        status: `"enhanced"` or `"failed"`.
-        error: Why it failed, in one line, or `None`.
+        file: Path of the file under the folder.
+        status: Result, `"enhanced"` or `"failed"`.
+        error: Reason of the failure in one line, or `None`.
         duration: Seconds of audio.
-        seconds: Computing time; of files that were enhanced together, its share by length.
+        seconds: Seconds of computing time. Files that were enhanced together share it in proportion to their length.
         real_time_factor: Seconds of computing per second of audio, `None` for a file that failed.
         source: Size and time of modification (ns) of the recording.
-        choice: How it was enhanced.
-        num_limited, lost_tags, notes: See [`FileReport`].
+        choice: Pipeline and settings that were used.
+        num_limited, lost_tags, notes: Fields of [`FileReport`].
     """
 
     file: str
@@ -52,7 +52,7 @@ class Outcome:
 
 
 def outcome_fields(result: Result) -> dict:
-    """What [`enhance_files`] gave for a recording, as the fields of a report."""
+    """Convert the result of [`enhance_files`] for one recording into fields of a report."""
     assert result is not None  # every file has a target
     if not isinstance(result, FileReport):
         fields = {"status": "failed", "error": first_line(result), "duration": 0.0, "seconds": 0.0}
@@ -71,15 +71,15 @@ def outcome_fields(result: Result) -> dict:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done of a folder; all paths are relative to it.
+    """The work to do in a folder. All paths are relative to the folder.
 
     Args:
         files: All recordings.
-        waiting: Those that are to be enhanced.
-        kept: Those that need not be: they were enhanced before in the same way, have not changed since, and what they
-            became is still there.
-        unreadable: Folders that could not be looked into, with the reason.
-        left_out: Files that are no recordings, or whose format cannot be written, and links to folders.
+        waiting: Recordings to enhance.
+        kept: Recordings that need no work: they were enhanced before in the same way, have not changed since, and
+            their enhanced files still exist.
+        unreadable: Folders that could not be read, with the reason.
+        left_out: Files that are not recordings or whose format cannot be written, and links to folders.
     """
 
     files: list[str]
@@ -91,15 +91,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class FolderJob:
-    """Enhance everything under `source` into the same places under `target`.
+    """Enhances every recording under `source` into the same place under `target`.
 
-    Files whose extension names a format that can be written count as recordings. A link to a file outside `source` is
-    not followed, and counts as one that failed. `speech-enhance.jsonl` in `target` gets a line for each file as it is
-    finished.
+    A file counts as a recording if its extension names a format that can be written. A link to a file outside `source`
+    is not followed and counts as a failed file. `speech-enhance.jsonl` in `target` gets a line for each finished file.
 
     Args:
-        source, target: Folders; `target` is made if need be.
-        choice: The pipeline.
+        source, target: Folders of the recordings and of the enhanced files; `target` is made if it does not exist.
+        choice: Pipeline and settings to use.
     """
 
     source: Path
@@ -111,10 +110,11 @@ class FolderJob:
         return self.target / REPORT_NAME
 
     def plan(self) -> Plan:
-        """See [`Plan`].
+        """Find out what there is to do, see [`Plan`].
 
         Raises:
-            UserError: if there are no recordings, or `target` or its report is of another kind.
+            UserError: if there are no recordings, if `target` is `source` or not a folder, or if its report is not a
+                regular file.
         """
         if os.path.exists(self.target) and not os.path.isdir(self.target):
             raise UserError(f"{self.target}: is no folder, and {self.source} is one")
@@ -134,18 +134,20 @@ class FolderJob:
     def run(
         self, plan: Plan, workers: int = 1, on_progress: Callable[[str, float, float], None] | None = None
     ) -> Iterator[Outcome]:
-        """Enhance what waits, in processes of their own if `workers` is above 1; each outcome as it comes.
+        """Enhance the waiting files and yield each outcome as it comes. Worker processes are started if `workers` is
+        above 1.
 
-        Short files share the network's batches, in groups (see [`group_by_size`]) of all files of the plan: one that is
-        missing is computed with the same neighbours as the first time, so it gets the same bytes.
+        Short files share the network's batches. The groups (see [`group_by_size`]) are formed from all files of the
+        plan, so a missing file is computed with the same neighbours as the first time and gets the same bytes.
 
         Args:
-            plan: What is to be done.
+            plan: Work to do.
             workers: Number of processes.
-            on_progress: Called by a single process while it enhances a file or a group, see [`enhance_files`].
+            on_progress: Function that is called while a file or a group is enhanced, see [`enhance_files`]; only used
+                with one process.
 
         Raises:
-            UserError: if the pipeline cannot be loaded, or the folder not be written; also if a process is killed.
+            UserError: if the pipeline cannot be loaded, the folder cannot be written, or a process is killed.
         """
         try:
             self.target.mkdir(parents=True, exist_ok=True)
@@ -181,7 +183,8 @@ class FolderJob:
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def _groups(self, plan: Plan, workers: int) -> list[list[tuple[str, bool]]]:
-        """Files that are enhanced together, and whether each is one that waits; groups where none does are left out."""
+        """Return groups of files to enhance together, each file with whether it waits. Groups without a waiting file
+        are left out."""
         waiting = set(plan.waiting)
         most = GROUP_FILES if workers == 1 else max(1, min(GROUP_FILES, len(plan.files) // (2 * workers)))
         groups = group_by_size(plan.files, lambda file: (self._facts(file) or [0])[0], most)
@@ -189,7 +192,7 @@ class FolderJob:
         return [group for group in marked if any(waits for _, waits in group)]
 
     def _enhance(self, group: list[tuple[str, bool]], loaded, on_progress=None) -> list[Outcome]:
-        """Enhance those of a group that wait, with the pipeline and settings `loaded`."""
+        """Enhance the waiting files of a group with the pipeline and settings `loaded`."""
         pipeline, settings = loaded
         outside = [file for file, waits in group if waits and self._leads_outside(file)]
         group = [(file, waits) for file, waits in group if file not in outside]
@@ -197,7 +200,7 @@ class FolderJob:
         places = [(self.source / file, self.target / file if waits else None) for file, waits in group]
         for _, target in places:
             if target is not None:
-                # a file may be where a folder is to be: writing says so, for the recordings it concerns
+                # a file may stand where the folder should be: writing then reports it for the recordings concerned
                 with contextlib.suppress(OSError):
                     target.parent.mkdir(parents=True, exist_ok=True)
         results = enhance_files(pipeline, places, self.choice.generator, on_progress, **settings)
@@ -216,8 +219,9 @@ class FolderJob:
         return Outcome(file, source=facts or [], choice=dataclasses.asdict(self.choice), **fields)
 
     def _files(self, unreadable: dict[str, str]) -> Iterator[tuple[str, bool]]:
-        """Files in order of folders and names, and whether each is a recording. Links to folders come among the others
-        and are not followed, so no loop is endless. Hidden files are no recordings: some systems keep notes in them."""
+        """Yield files in order of folders and names, each with whether it is a recording. Links to folders are yielded
+        as non-recordings and not followed, so that no loop is endless. Hidden files are not recordings: some systems
+        keep notes in them."""
         target, extensions = os.path.realpath(self.target), {*FORMATS, *ffmpeg.CONTAINERS}
 
         def on_error(error: OSError) -> None:
@@ -233,11 +237,11 @@ class FolderJob:
             yield from ((str(place / name), False) for name in links)
 
     def _leads_outside(self, file: str) -> bool:
-        """Whether `file` is, or lies behind, a link to another place than this folder."""
+        """Return whether `file` is a link that leads out of this folder, or lies behind such a link."""
         return not Path(os.path.realpath(self.source / file)).is_relative_to(os.path.realpath(self.source))
 
     def _facts(self, file: str) -> list[int]:
-        """Size and time of modification; nothing for a file that is not there."""
+        """Return size and time of modification, or an empty list if the file does not exist."""
         try:
             status = (self.source / file).stat()
         except OSError:
@@ -245,7 +249,7 @@ class FolderJob:
         return [status.st_size, status.st_mtime_ns]
 
     def _kept(self, files: list[str]) -> set[str]:
-        """Those of `files` of which the last line of the report says that they are done."""
+        """Return the members of `files` that are done according to their last line in the report."""
         choice, known = dataclasses.asdict(self.choice), set(files)
         facts = functools.cache(self._facts)
         done = {}
@@ -258,7 +262,7 @@ class FolderJob:
 
 
 def named(files: list[str], most: int = 5) -> str:
-    """How many files there are, and the first of them."""
+    """Return a text with the number of files and the names of the first ones."""
     more = ", …" if len(files) > most else ""
     return f"{counted(len(files))} ({', '.join(files[:most])}{more})"
 

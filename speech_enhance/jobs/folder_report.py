@@ -1,6 +1,6 @@
-"""The report of a folder job, `speech-enhance.jsonl`: a line for each file, read again when the job goes on.
+"""The report of a folder job, `speech-enhance.jsonl`. It has a line for each file and is read when a job continues.
 
-Others may have put it where it lies, so nothing about it is trusted: not its kind, not its size, not its lines.
+Somebody else may have put the file there, so its kind, its size and its lines are not trusted.
 """
 
 import contextlib
@@ -15,29 +15,29 @@ from ..audio.files import reason
 from .file import UserError
 
 LINE_BYTES = 2**18
-"""Every line is shorter: the longest path, as JSON spells it and named in an error too, takes a fifth of it."""
+"""Upper bound on a line's length. The longest path, escaped as JSON and repeated in an error, takes a fifth of it."""
 REPORT_BYTES, BYTES_PER_FILE = 2**21, 2**12
 _OPTIONS = os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 class FolderReport:
-    """A report that is read and added to, but only if it is a regular file and no link.
+    """A report that is read and extended, but only if it is a regular file and not a link.
 
     Args:
-        path: Of the report, which need not exist.
+        path: Path of the report, which need not exist.
     """
 
     def __init__(self, path: Path):
         self.path = path
 
     def outcomes(self, num_files: int) -> Iterator[dict]:
-        """The lines about files, in order. Any other line is passed over, such as one that was cut off.
+        """Yield the lines about files in order. Other lines, such as one that was cut off, are skipped.
 
         Args:
-            num_files: Recordings of the folder. A report may have 2 MB, and 4 kB more for each of them.
+            num_files: Number of recordings in the folder. A report may have 2 MB, and 4 kB more for each recording.
 
         Raises:
-            UserError: if the report is no regular file, cannot be read or is larger.
+            UserError: if the report is not a regular file, cannot be read or is larger.
         """
         if not os.path.lexists(self.path):
             return
@@ -46,10 +46,10 @@ class FolderReport:
             if size > most:
                 raise UserError(f"{self.path}: has {size} bytes, expected at most {most}; move it away")
             read = 0
-            for line in iter(partial(file.readline, LINE_BYTES), b""):  # a line that is too long comes in pieces
+            for line in iter(partial(file.readline, LINE_BYTES), b""):  # a line that is too long is read in pieces
                 read += len(line)
                 if read > most:
-                    return  # it grows while it is read
+                    return  # the file grows while it is read
                 if line.startswith(b"{") and (outcome := _outcome(line)):
                     yield outcome
 
@@ -57,7 +57,7 @@ class FolderReport:
         """Make the report if it does not exist.
 
         Raises:
-            UserError: if it is no regular file, has several names or cannot be written.
+            UserError: if it is not a regular file, has several names or cannot be written.
         """
         with self._opened(os.O_RDWR | os.O_CREAT):
             pass
@@ -66,20 +66,20 @@ class FolderReport:
         """Write a line at the end of the report.
 
         Raises:
-            UserError: as [`~FolderReport.check`], or if there is no space left.
+            UserError: as in [`~FolderReport.check`], or if there is no space left.
         """
-        line = json.dumps(outcome).encode() + b"\n"  # ASCII: a name may be no text at all
+        line = json.dumps(outcome).encode() + b"\n"  # ASCII, because a file's name may not be valid text
         with self._opened(os.O_RDWR | os.O_CREAT) as descriptor:
             if os.lseek(descriptor, 0, os.SEEK_END):
                 os.lseek(descriptor, -1, os.SEEK_END)
                 if os.read(descriptor, 1) != b"\n":
-                    line = b"\n" + line  # or it would be lost with the line before, which was cut off
+                    line = b"\n" + line  # the line before was cut off; without a break this one would be lost too
             if os.write(descriptor, line) < len(line):
                 raise UserError(f"{self.path}: cannot be written (no space left)")
 
     @contextlib.contextmanager
     def _opened(self, mode: int) -> Iterator[int]:
-        """A descriptor of the report, for which nobody is waited for."""
+        """Yield a descriptor of the report. Opening it never blocks."""
         try:
             if os.path.islink(self.path):
                 raise UserError(f"{self.path}: is a link, expected a report; remove it")
@@ -99,9 +99,9 @@ class FolderReport:
 
 
 def _outcome(line: bytes) -> dict | None:
-    """What a line says about a file, if it does."""
+    """Return what a line says about a file, or `None` if it says nothing about one."""
     try:
         outcome = json.loads(line.decode())
-    except (ValueError, RecursionError):  # no text, no JSON, or nested too deep
+    except (ValueError, RecursionError):  # not text, not JSON, or nested too deeply
         return None
     return outcome if isinstance(outcome, dict) and isinstance(outcome.get("file"), str) else None

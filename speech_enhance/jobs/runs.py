@@ -1,4 +1,4 @@
-"""What the command `speech-enhance` does for one recording, several, or a folder of them."""
+"""Runs the command `speech-enhance` for one recording, for several, or for a folder."""
 
 import argparse
 import contextlib
@@ -18,7 +18,7 @@ _ONE_FILE_OPTIONS = ("plot", "save_removed", "preview")
 
 
 def run(options: argparse.Namespace, choice: PipelineChoice) -> int:
-    """Do what the options ask for; returns the exit code."""
+    """Do what the options ask for and return the exit code."""
     folders = [path for path in options.input if os.path.isdir(path)]
     if len(options.input) == 1 and not folders:
         return run_file(options, choice)
@@ -46,7 +46,7 @@ def run_file(options: argparse.Namespace, choice: PipelineChoice) -> int:
             raise UserError(f"{target}: a preview is sound alone; give an output such as preview.wav")
         removed = check_output(options.save_removed) if options.save_removed else None
         check_places(source, target, picture=options.plot, removed=removed)
-        open_audio(source)  # a bad file is told before the model is loaded
+        open_audio(source)  # reports a bad file before the model is loaded
         say_loading(options.quiet)
         pipeline, settings = choice.load()
         extras = {"picture": options.plot, "removed": removed, "preview_seconds": options.preview}
@@ -56,7 +56,7 @@ def run_file(options: argparse.Namespace, choice: PipelineChoice) -> int:
 
 
 def run_files(options: argparse.Namespace, choice: PipelineChoice) -> int:
-    """Enhance several recordings into a folder, one after the other; exit code 1 if any failed."""
+    """Enhance several recordings into a folder, one after the other. The exit code is 1 if any failed."""
     if "-" in options.input:
         raise UserError("stdin has no name and cannot be one of several files")
     if options.workers > 1:
@@ -66,7 +66,7 @@ def run_files(options: argparse.Namespace, choice: PipelineChoice) -> int:
         raise UserError(f"{folder}: is no folder; the last name is where {len(options.input)} files are to go")
     names: dict[str, str] = {}
     for name in options.input:
-        key = os.path.basename(name).casefold()  # some systems do not tell a.wav from A.wav
+        key = os.path.basename(name).casefold()  # some systems treat a.wav and A.wav as one file
         if key in names:
             raise UserError(f"{names[key]} and {name} would both become {folder / os.path.basename(name)}")
         names[key] = name
@@ -94,10 +94,10 @@ def run_files(options: argparse.Namespace, choice: PipelineChoice) -> int:
 
 
 def place_for(name: str, output: str) -> str:
-    """Where a recording goes: `output`, or its own name in `output` if that is a folder.
+    """Return the path of the enhanced file: `output`, or the recording's own name in `output` if that is a folder.
 
     Raises:
-        UserError: for stdin and a folder.
+        UserError: if the input is stdin and `output` is a folder.
     """
     if not (os.path.isdir(output) or output.endswith(("/", os.sep))):
         return output
@@ -109,7 +109,7 @@ def place_for(name: str, output: str) -> str:
 def enhance_one(
     pipeline, name: str, source: Path, target: str | Path, choice: PipelineChoice, quiet: bool, settings: dict
 ) -> FileReport:
-    """[`enhance_file`] with a bar on a terminal; a wrong setting is an error of the caller of the recording `name`."""
+    """Run [`enhance_file`] with a progress bar on a terminal. A wrong setting becomes a [`UserError`] about `name`."""
     with ProgressBar(quiet) as progress:
         try:
             return enhance_file(pipeline, source, target, choice.generator(), progress, **settings)
@@ -120,7 +120,7 @@ def enhance_one(
 
 
 def run_folder(options: argparse.Namespace, choice: PipelineChoice) -> int:
-    """Enhance the recordings under a folder; exit code 1 if any failed."""
+    """Enhance the recordings under a folder. The exit code is 1 if any failed."""
     job = FolderJob(Path(options.input[0]), Path(options.output), choice)
     plan = job.plan()
     note = (lambda text: None) if options.quiet else say
@@ -155,7 +155,7 @@ def run_folder(options: argparse.Namespace, choice: PipelineChoice) -> int:
 
 
 def tell(report: FileReport, name: str, pipeline, settings: dict, quiet: bool = False, number: str = "") -> None:
-    """Say on stderr what was done, unless `quiet`, and what of the recording could not be kept."""
+    """Write to stderr what was done, unless `quiet`, and what could not be kept."""
     for loss in losses(report, report.target.suffix):
         show(f"{number}{name}: {loss}") if number else say(loss)
     if quiet:
@@ -173,12 +173,12 @@ def tell(report: FileReport, name: str, pipeline, settings: dict, quiet: bool = 
 
 
 def time_taken(report: FileReport | Outcome) -> str:
-    """How long a recording is and how long it took, in words."""
+    """Return a text with the length of a recording and its computing time."""
     return f"{report.duration:.1f} s of audio enhanced in {report.seconds:.1f} s"
 
 
 def losses(report: FileReport | Outcome, extension: str) -> list[str]:
-    """What of a recording could not be read or kept in a file of this extension, a sentence each."""
+    """Return sentences about what could not be read, or not be kept in a file with this extension."""
     sentences = list(report.notes)
     if report.num_limited:
         sentences.append(

@@ -1,4 +1,4 @@
-"""What a command has to do with stdin, stdout and stderr, any of which may be closed, full or without a reader."""
+"""A command's use of stdin, stdout and stderr. Each of them may be closed, full or without a reader."""
 
 import contextlib
 import os
@@ -13,23 +13,23 @@ from .file import UserError
 
 
 class ReaderLeft(Exception):
-    """The program that read our stdout has ended, as `head` does when it has enough."""
+    """Raised when the program that reads our stdout has ended, as `head` does when it has enough."""
 
 
 def run_command(work: Callable[[], int], interrupted: str) -> int:
-    """Do a command's work; returns its exit code: that of `work`, 2 for an error that the caller can mend, 130 if it is
-    interrupted, 141 if the reader of stdout has left.
+    """Do a command's work and return the exit code: that of `work`, 2 for an error that the caller can mend, 130 if it
+    is interrupted, 141 if the reader of stdout has left.
 
     Args:
-        work: The work.
-        interrupted: What to say if it is interrupted.
+        work: Function that does the work and returns an exit code.
+        interrupted: Message for an interrupted run.
     """
     _occupy_closed_streams()
     try:
         try:
             return work()
         finally:
-            if sys.stdout is not None:  # --help, too, may go where there is no room
+            if sys.stdout is not None:  # the output of --help may also go to a full disk
                 with _stdout_errors():
                     sys.stdout.flush()
     except (UserError, AudioFileError) as error:
@@ -43,12 +43,12 @@ def run_command(work: Callable[[], int], interrupted: str) -> int:
 
 
 def say(message: str) -> None:
-    """A line of ours on stderr."""
+    """Write a line that begins with the command's name to stderr."""
     show(f"speech-enhance: {message}")
 
 
 def show(line: str) -> None:
-    """A line on stderr, if that takes it."""
+    """Write a line to stderr, and ignore it if that fails."""
     try:
         print(one_line(line), file=sys.stderr)
     except OSError:
@@ -56,13 +56,13 @@ def show(line: str) -> None:
 
 
 def one_line(text: str) -> str:
-    """`text` with what is not printable, such as line breaks and terminal commands in a file's name, spelled out."""
+    """Return `text` with unprintable characters escaped, such as line breaks and terminal commands in a file's name."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 @contextlib.contextmanager
 def spooled_input() -> Iterator[Path]:
-    """A temporary file with all of stdin, which cannot be read twice."""
+    """Yield a temporary file with all of stdin, because stdin itself cannot be read twice."""
     if sys.stdin is None:
         raise UserError("stdin: is closed")
     with _temporary_folder("stdin") as folder:
@@ -84,7 +84,7 @@ def spooled_input() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def spooled_output(extension: str) -> Iterator[Path]:
-    """A temporary file that goes to stdout when it is complete."""
+    """Yield a temporary file, and copy it to stdout when it is complete."""
     if sys.stdout is None:
         raise UserError("stdout: is closed")
     with _temporary_folder("stdout") as folder:
@@ -109,7 +109,7 @@ def _stdin_blocks() -> Iterator[bytes]:
         try:
             block = sys.stdin.buffer.read(2**20)
             if block is None:
-                raise BlockingIOError("it is not ready")  # else the rest would be lost
+                raise BlockingIOError("it is not ready")  # otherwise the rest of the input would be lost
         except OSError as error:
             raise UserError(f"stdin: cannot be read ({reason(error)})") from error
         if not block:
@@ -119,7 +119,7 @@ def _stdin_blocks() -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def _stdout_errors() -> Iterator[None]:
-    """Turns what goes wrong with stdout into an error of ours."""
+    """Turn errors of stdout into our own."""
     try:
         yield
     except OSError as error:
@@ -130,7 +130,7 @@ def _stdout_errors() -> Iterator[None]:
 
 
 def _discard(stream) -> None:
-    """Have what `stream` still holds go nowhere: Python would try to write it once more when it ends."""
+    """Discard what `stream` still holds. Otherwise Python would try to write it again at its end."""
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
@@ -138,12 +138,12 @@ def _discard(stream) -> None:
 
 
 def _occupy_closed_streams() -> None:
-    """Open the null device where stdin, stdout or stderr is closed. Otherwise the next file that is opened, which may
-    be the output, gets its number, and with it what libraries print there."""
+    """Open the null device in place of a closed stdin, stdout or stderr. Otherwise the next opened file, perhaps the
+    output, gets the stream's number, and libraries print into it."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest free number
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - it is never closed

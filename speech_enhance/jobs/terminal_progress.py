@@ -1,4 +1,4 @@
-"""What a terminal shows while a recording is enhanced."""
+"""Progress on a terminal while a recording is enhanced."""
 
 import math
 import os
@@ -8,7 +8,7 @@ from .standard_streams import say
 
 
 class ProgressBar:
-    """Seconds of audio done and the time that is left, on a terminal; called by [`enhance_file`] and [`enhance_files`].
+    """Terminal bar of the seconds done and the time left, which [`enhance_file`] and [`enhance_files`] call.
 
     Args:
         quiet: Whether nothing is shown.
@@ -22,7 +22,7 @@ class ProgressBar:
         return self
 
     def clear(self) -> None:
-        """Take the bar away, so that a line can be written; the next call shows a new one."""
+        """Remove the bar so that a line can be written. The next call shows a new bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -40,7 +40,7 @@ class ProgressBar:
             form = "{desc}{percentage:3.0f}% |{bar}| {n:.0f} of {total:.0f} s of audio, {remaining} left"
             if total is None:
                 form = "{desc}{n:.0f} s of audio in {elapsed}"
-            known = os.get_terminal_size(sys.stderr.fileno()).columns  # 0 in some containers: tqdm would show nothing
+            known = os.get_terminal_size(sys.stderr.fileno()).columns  # 0 in some containers: tqdm then shows nothing
             ncols, nrows = (None, None) if known else (80, 24)
             self._bar = tqdm(total=total, bar_format=form, leave=False, ncols=ncols, nrows=nrows)
         if self._bar.desc.removesuffix(": ") != stage:
@@ -50,7 +50,7 @@ class ProgressBar:
 
 
 def say_loading(quiet: bool = False) -> None:
-    """Say on a terminal that the model is being loaded, which takes some seconds."""
+    """Write on a terminal that the model is being loaded, because that takes some seconds."""
     if not quiet and _on_terminal():
         say("loading the model …")
 

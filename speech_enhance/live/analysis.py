@@ -1,4 +1,4 @@
-"""Spectrum, mel and level of a sound that still goes on, each computed once, and the way back to sound."""
+"""Spectrum, mel and level of live sound, each computed once, and the inverse transform to sound."""
 
 import numpy as np
 import torch
@@ -19,14 +19,14 @@ from .level import LiveLevel
 
 
 class LiveAnalysis:
-    """What the model sees of a sound at its rate, as far as the sound has come.
+    """The model's input from the part of a sound that has arrived so far, at the model's rate.
 
-    The offset of each channel is taken off in the spectrum, where it is a multiple of the window's. So a mean that
-    moves makes no step in the sound.
+    The offset of each channel is subtracted in the spectrum, where it is a multiple of the window's spectrum. So a
+    changing mean makes no step in the sound.
 
     Args:
         num_channels: Channels of the sound.
-        views: Configurations of the mel; they differ in `frequency_warp` alone.
+        views: Configurations of the mel, which differ only in `frequency_warp`.
         device: Device of spectrum and mels.
     """
 
@@ -35,7 +35,7 @@ class LiveAnalysis:
         self._margin = self.config.n_fft // 2
         self._level = LiveLevel(self.config, num_channels)
         self.spectrum: SlidingBuffer[torch.Tensor] = SlidingBuffer()
-        """Complex `(channels, frequencies, frames)`, without the offset."""
+        """Complex spectrum `(channels, frequencies, frames)` without the offset."""
         # Linear mel (views, bands, frames) at the sound's own level
         self._magnitude: SlidingBuffer[torch.Tensor] = SlidingBuffer()
         self._waveform: SlidingBuffer[torch.Tensor] = SlidingBuffer(start=-self._margin)
@@ -44,11 +44,11 @@ class LiveAnalysis:
 
     @property
     def num_samples(self) -> int:
-        """Samples so far."""
+        """Number of samples so far."""
         return self._waveform.end
 
     def push(self, block: np.ndarray) -> None:
-        """Take in `(channels, samples)` more, at least one."""
+        """Take in the next `(channels, samples)`, at least one sample."""
         self._waveform.append(as_tensor(block).to(self._device))
         self._level.push(block)
         hop, first = self.config.hop_length, self.spectrum.end
@@ -64,13 +64,13 @@ class LiveAnalysis:
         self._waveform.forget(last * hop - self._margin)
 
     def mel(self, first: int, last: int, num_samples: int) -> torch.Tensor:
-        """Mel `(views, num_mel_bins, last - first)` at the model's level, by what the first `num_samples` tell of the
-        level."""
+        """Return the mel `(views, num_mel_bins, last - first)` at the model's level. The sound's level is that of
+        the first `num_samples`."""
         level = torch.tensor(self._level.level(num_samples), dtype=torch.float64)
         return compress(level_scale(level, self.config).float() * self._magnitude.get(first, last), self.config)
 
     def forget(self, frame: int, mel_frame: int, num_samples: int) -> None:
-        """Let go of spectra before `frame`, of mels before `mel_frame`, and of levels before the one after
+        """Drop spectra before `frame` and mels before `mel_frame`. Of the levels, drop those before the level after
         `num_samples`."""
         self.spectrum.forget(frame)
         self._magnitude.forget(mel_frame)
@@ -78,11 +78,11 @@ class LiveAnalysis:
 
 
 class LiveSynthesis:
-    """Sound of spectra that come frame by frame, each transformed back once: the inverse of [`LiveAnalysis`].
+    """Turns spectra that come frame by frame into sound, the inverse of [`LiveAnalysis`]. Each is transformed once.
 
     Args:
         num_channels: Channels of the sound.
-        config: The analysis.
+        config: Configuration of the analysis.
         device: Device of the spectra.
     """
 
@@ -95,7 +95,8 @@ class LiveSynthesis:
         )  # last row: squared windows
 
     def push(self, spectrum: torch.Tensor) -> np.ndarray:
-        """The samples `(channels, n)` that the frames of `spectrum (channels, frequencies, frames)` complete."""
+        """Return the samples `(channels, n)` that are complete with the frames of `spectrum (channels, frequencies,
+        frames)`."""
         hop, num_frames = self._config.hop_length, spectrum.shape[-1]
         frames = torch.fft.irfft(spectrum, n=self._config.n_fft, dim=1) * self._window[:, None]
         weights = self._window.square()[:, None].expand(1, -1, num_frames)
@@ -114,5 +115,5 @@ class LiveSynthesis:
 
 @full_precision
 def _mel_magnitude(magnitude: torch.Tensor, config: MelConfig) -> torch.Tensor:
-    """Linear mel `(1, num_mel_bins, frames)` of a linear magnitude `(1, frequencies, frames)`."""
+    """Convert a linear magnitude `(1, frequencies, frames)` into a linear mel `(1, num_mel_bins, frames)`."""
     return mel_filters(config, magnitude.device).T @ magnitude

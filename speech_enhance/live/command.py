@@ -11,10 +11,10 @@ from .devices import Devices, choose_devices, import_sounddevice, list_devices, 
 from .terminal import Keys, StatusLine
 
 MOST_SILENT_SECONDS = 5.0
-"""Time without a call of a device after which it counts as gone; PulseAudio's null sink sleeps for 2 s."""
+"""A device that makes no call for this time counts as gone. PulseAudio's null sink sleeps for 2 s."""
 LOOK_SECONDS = 0.1
 RESERVE_CALLS = 1.5
-"""Runs of the network whose time the output holds in stock."""
+"""Length of the output's reserve, in computing times of a run of the network."""
 
 
 def build_parser() -> OneLineParser:
@@ -45,7 +45,7 @@ def build_parser() -> OneLineParser:
 
 
 def run_live(arguments: list[str]) -> int:
-    """Do what the arguments after `live` ask for; returns the exit code."""
+    """Do what the arguments after `live` ask for and return the exit code."""
     options = build_parser().parse_args(arguments)
     sounddevice = import_sounddevice()
     if options.list_devices:
@@ -62,13 +62,13 @@ def run_live(arguments: list[str]) -> int:
         streams = open_streams(sounddevice, devices, session, options.buffer / 1000)
         say(f"from {devices.input_name!r} to {devices.output_name!r} at {devices.sampling_rate} Hz")
         error = run_session(session, streams, devices, writer, options.seconds)
-    if error:  # what was recorded until then is kept
+    if error:  # the recording up to this point is kept
         raise UserError(error)
     return 0
 
 
 def make_session(options, devices, record: bool):
-    """The session of a loaded model, whose reserve is measured by running it."""
+    """Load the model and make a session. The length of its reserve is measured by running the model."""
     from .session import LiveSession
 
     say("loading the model …")
@@ -86,10 +86,10 @@ def make_session(options, devices, record: bool):
 
 
 def run_session(session, streams: list, devices: Devices, writer, most_seconds: float | None) -> str:
-    """Run until the user ends it, the time is over, or something fails, and say how it was.
+    """Run until the user ends the session, the time is over, or something fails. Then report how it went.
 
     Returns:
-        What failed, in one line; empty if nothing did.
+        Reason of a failure in one line; empty if nothing failed.
     """
     extra = 0.0
     with Keys() as keys, StatusLine() as line:
@@ -121,7 +121,7 @@ def run_session(session, streams: list, devices: Devices, writer, most_seconds: 
 
 
 def watch_session(session, streams: list, devices: Devices, writer, most_seconds, keys: Keys, line: StatusLine) -> str:
-    """Show how it goes and obey the keys until the end; returns what failed, or nothing."""
+    """Show the status and obey the keys until the end. Returns the reason of a failure, or an empty text."""
     started, warned = time.monotonic(), 0
     while most_seconds is None or time.monotonic() - started < most_seconds:
         time.sleep(LOOK_SECONDS)
@@ -146,5 +146,5 @@ def watch_session(session, streams: list, devices: Devices, writer, most_seconds
 
 
 def sounddevice_error() -> type[Exception]:
-    """What `sounddevice` raises for a device that fails."""
+    """Return the class of error that `sounddevice` raises when a device fails."""
     return import_sounddevice().PortAudioError

@@ -1,4 +1,4 @@
-"""Sound devices by `sounddevice`: which there are, and what is wrong with one in one line."""
+"""Finds and opens sound devices with `sounddevice`. Each error is explained in one line."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ USUAL_RATES = (48000, 44100, 16000)
 
 @dataclass(frozen=True)
 class Devices:
-    """Where sound comes from and goes to.
+    """The input and output devices of the sound.
 
     Args:
         input, output: Numbers of the devices, as `sounddevice` counts them.
         input_name, output_name: Their names.
-        num_inputs, num_outputs: Channels that are used.
+        num_inputs, num_outputs: Numbers of channels that are used.
         sampling_rate: Samples per second.
     """
 
@@ -28,7 +28,7 @@ class Devices:
 
 
 def import_sounddevice():
-    """The module `sounddevice`.
+    """Import the module `sounddevice`.
 
     Raises:
         UserError: if the package or the library PortAudio is missing.
@@ -46,23 +46,24 @@ def import_sounddevice():
 
 
 def list_devices(sounddevice) -> str:
-    """The devices, one in a line."""
+    """Return a list of the devices as text, one device a line."""
     if not len(sounddevice.query_devices()):
         raise UserError("no sound device was found")
     return str(sounddevice.query_devices())
 
 
 def choose_devices(sounddevice, source: str | None, target: str | None, rate: int | None) -> Devices:
-    """The devices of these names or numbers; `None` is the system's default.
+    """Find devices by name or number; `None` means the system's default.
 
     Args:
         sounddevice: The module.
-        source: Input.
-        target: Output.
-        rate: Samples per second; `None` is the first that both devices take, the input's usual one before others.
+        source: Input device.
+        target: Output device.
+        rate: Samples per second. `None` means the first rate that both devices accept; the input's usual rate is tried
+            first.
 
     Raises:
-        UserError: if there is none, or it refuses the rate.
+        UserError: if there is no such device, or if it refuses the rate.
     """
     if not len(sounddevice.query_devices()):
         raise UserError("no sound device was found")
@@ -96,8 +97,8 @@ def choose_devices(sounddevice, source: str | None, target: str | None, rate: in
 
 
 def open_streams(sounddevice, devices: Devices, session, buffer_seconds: float) -> list:
-    """Streams from the input to [`~LiveSession.take`] and from [`~LiveSession.give`] to the output, not started yet.
-    They are two, since one of both devices stalls on some systems and needs both to be of the same kind.
+    """Open a stream from the input to [`~LiveSession.take`] and one from [`~LiveSession.give`] to the output. They are
+    not started yet. One common stream would stall on some systems and would need devices of the same kind.
 
     Raises:
         UserError: if a device cannot be opened.

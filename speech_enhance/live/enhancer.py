@@ -1,4 +1,4 @@
-"""Live sound: blocks go in as a microphone gives them, and come out enhanced a fixed time later."""
+"""Enhances live sound: each block from a microphone comes out enhanced after a fixed delay."""
 
 import time
 from typing import TYPE_CHECKING, Any
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from ..pipelines.speech_enhancement import SpeechEnhancementPipeline
 
 PIECE_SECONDS = 0.5
-"""A longer block is taken in parts of this length, so that memory does not grow with it."""
+"""Longer blocks are processed in parts of this length, so that memory does not grow with the block."""
 
 
 class LiveEnhancer:
-    """Enhances sound that still goes on, with [`~SpeechEnhancementPipeline.live`].
+    """Enhances live sound; made by [`~SpeechEnhancementPipeline.live`].
 
-    The network of the pipeline runs on a window that slides along, again after every interval. Its end lies a short
-    look-ahead behind the newest frames that go out. A [`CausalUNet2DModel`] is shown the new frames alone. Level,
-    offset and noise floor follow the past alone. The output does not depend on how the sound is split into blocks.
+    The network of the pipeline runs once in every interval, on a sliding window. The window ends a short look-ahead
+    after the newest frames that go out. A [`CausalUNet2DModel`] is shown only the new frames. Level, offset and noise
+    floor depend only on the past. The output does not depend on how the sound is split into blocks.
 
     Args:
         pipeline: A [`SpeechEnhancementPipeline`].
@@ -31,10 +31,10 @@ class LiveEnhancer:
         latency: Name of one of [`LATENCIES`], a [`LiveTiming`], or `None`, see
             [`~SpeechEnhancementPipeline.live`].
         seed: Seed of the noise that the sampling starts from.
-        settings: See [`~SpeechEnhancementPipeline.live`].
+        settings: Settings of [`~SpeechEnhancementPipeline.live`].
 
     Raises:
-        ValueError, TypeError: for an argument out of range, named with the value received.
+        ValueError, TypeError: for an argument out of range. The message names it and the value received.
     """
 
     def __init__(
@@ -64,40 +64,41 @@ class LiveEnhancer:
 
     @property
     def sampling_rate(self) -> int:
-        """Samples per second of what goes in and comes out."""
+        """Samples per second of input and output."""
         return self._frames.sampling_rate
 
     @property
     def latency(self) -> int:
-        """Samples by which the output is later than the input, always the same. What devices and their drivers add is
-        not among them."""
+        """Delay from input to output in samples, which never changes. The delay of devices and their drivers is not
+        included."""
         return self._frames.latency
 
     @property
     def limited(self) -> int:
-        """Instants since the beginning at which the output would have exceeded full scale and was turned down."""
+        """Number of instants since the beginning at which the output was turned down to stay within full scale."""
         return 0 if self._stream is None else self._stream.limiter.num_limited
 
     @property
     def num_calls(self) -> int:
-        """Runs of the network since the beginning."""
+        """Number of runs of the network since the beginning."""
         return 0 if self._stream is None else self._stream.num_calls
 
     @torch.no_grad()
     def process(self, block: np.ndarray) -> np.ndarray:
-        """Take in the next samples, and give back as many.
+        """Take in the next samples and return the same number of samples.
 
         Args:
             block: Floating-point samples, full scale ±1: `(samples,)` or `(channels, samples)`, any number of them,
                 also none. The first block with samples decides the number of channels.
 
         Returns:
-            float32 of the same shape: the enhanced sound, [`~LiveEnhancer.latency`] samples late, before it silence.
+            float32 of the same shape: the enhanced sound, [`~LiveEnhancer.latency`] samples late. Before it comes
+            silence.
 
         Raises:
             ValueError, TypeError: for a block of another form or number of channels, or with samples that are not
-                finite. It is then as if the block had not been given. Also if the network gives values that are not
-                finite; then [`~LiveEnhancer.reset`] begins anew.
+                finite. Such a block is ignored. Also if the network gives values that are not finite; after that,
+                [`~LiveEnhancer.reset`] begins a new sound.
         """
         samples = check_live_block(block, None if self._stream is None else self._stream.num_channels)
         if not samples.shape[1]:
@@ -109,8 +110,8 @@ class LiveEnhancer:
 
     @torch.no_grad()
     def flush(self) -> np.ndarray:
-        """End the sound: the last [`~LiveEnhancer.latency`] samples, of the form of the last block. The next block
-        begins another sound. Without any block before, there are no samples."""
+        """End the sound and return its last [`~LiveEnhancer.latency`] samples in the form of the last block. The next
+        block begins another sound. If no block came before, no samples are returned."""
         if self._stream is None:
             return np.zeros(0, np.float32)
         rest = self._push(self._stream, np.zeros((self._stream.num_channels, self.latency), np.float32))
@@ -118,12 +119,12 @@ class LiveEnhancer:
         return rest[0] if self._flat else rest
 
     def reset(self) -> None:
-        """Forget the sound so far; the next block begins another one, and may have another number of channels."""
+        """Forget the sound so far. The next block begins another sound and may have another number of channels."""
         self._stream = None
 
     def seconds_of_call(self, num_channels: int = 1) -> float:
-        """Time that a run of the network and all around it takes on this machine: the slower of two, after one to warm
-        up."""
+        """Measure the seconds that a run of the network and the work around it take on this machine. After one run to
+        warm up, the slower of two runs counts."""
         stream = LiveStream(self._pipeline, self._frames, self._settings, self._seed, num_channels)
         silence = np.zeros((num_channels, self.latency + 1), np.float32)
         seconds = []
@@ -141,10 +142,10 @@ class LiveEnhancer:
 
 
 def _live_settings(settings: dict[str, Any]) -> EnhancementSettings:
-    """The settings of a request; without a preset one step and one estimate.
+    """Return the settings of a request. Without a preset, they are one step and one estimate.
 
     Raises:
-        ValueError, TypeError: for what the live way does not have, or a value out of range.
+        ValueError, TypeError: for a setting that live sound does not have, or a value out of range.
     """
     known = [
         name

@@ -1,4 +1,4 @@
-"""What the live way knows of level and offset: the rules of [`running_level`] with the past alone."""
+"""Level and offset of live sound: the rules of [`running_level`], applied only to the past."""
 
 from collections import deque
 
@@ -19,21 +19,22 @@ from ..mel.running_level import (
 from ..mel.spectrogram import LEVEL_MEDIAN_FRAMES, MelConfig, level_frame, level_of_power
 
 START_STEP_DB = 3.0
-"""Largest change by one of the first active frames, which are to find the level."""
+"""Largest change of the level by one of the first active frames, from which the level is found."""
 FREE_FRAMES = 10
-"""Active frames that may raise the level at once: the first of all may be the faint beginning of a word."""
+"""Number of active frames that may raise the level at once. The very first may be the faint beginning of a word."""
 OFFSET_SECONDS = 2.0
-"""Time constant of the mean that is taken for an offset of the microphone."""
+"""Time constant of the mean that counts as the microphone's offset."""
 
 
 class ForwardLevel:
     """RMS of the active speech so far, frame by frame.
 
-    A frame is active by the rule of [`running_level`], whose spans lie in the past here. The first `FREE_FRAMES` raise
-    the level at once to the upper quartile of them all. Until there were `START_FRAMES`, each moves the level towards
-    their median by at most `START_STEP_DB`, and so do the first ones downwards. From then on the step is that of
-    [`running_level`], at most `MAX_STEP_DB`. In pauses and steady noise the level stays. Before the first active frame
-    it is [`level_of_power`] of the last 4 s.
+    The rule of [`running_level`] decides whether a frame is active; its spans lie in the past here. Each of the first
+    `FREE_FRAMES` active frames moves the level to the upper quartile of the active frames so far: upwards at once,
+    downwards by at most `START_STEP_DB`. Each further one of the first `START_FRAMES` moves the level towards the
+    median so far by at most `START_STEP_DB`. After them the step is that of [`running_level`], at most `MAX_STEP_DB`.
+    In pauses and steady noise the level stays. Before the first active frame it is [`level_of_power`] of the last 4
+    s.
     """
 
     def __init__(self):
@@ -43,13 +44,13 @@ class ForwardLevel:
         self._level_db: float | None = None
 
     def push(self, power: float) -> float:
-        """The level after one more frame of 32 ms.
+        """Return the level after one more frame of 32 ms.
 
         Args:
             power: Mean square of the frame.
 
         Returns:
-            RMS; 0 as long as all was digital silence.
+            RMS; 0 as long as the sound was only digital silence.
         """
         self._power.append(power)
         newest = list(self._power)[-LEVEL_MEDIAN_FRAMES:]
@@ -80,10 +81,10 @@ class ForwardLevel:
 
 
 class LiveLevel:
-    """Offset and level of a sound that still goes on, at the model's rate.
+    """Offset and level of live sound at the model's rate.
 
-    The offset of each channel is a slow mean by a one-pole, over all there was as long as that is less; the level is
-    [`ForwardLevel`] of what is left without it, over all channels.
+    The offset of each channel is a slow mean by a one-pole filter. While the sound is shorter than the time constant,
+    it is the mean of the whole sound. The level is [`ForwardLevel`] of all channels without their offsets.
 
     Args:
         config: The model's analysis.
@@ -92,7 +93,7 @@ class LiveLevel:
 
     def __init__(self, config: MelConfig, num_channels: int):
         self._hop, self._frame = config.hop_length, level_frame(config.sampling_rate)
-        self._reach = config.n_fft // (2 * config.hop_length)  # hops behind a frame's centre that it holds whole
+        self._reach = config.n_fft // (2 * config.hop_length)  # whole hops that a frame holds after its centre
         self._num_means = OFFSET_SECONDS * config.sampling_rate / config.hop_length
         self._num_channels, self._mean = num_channels, np.zeros(num_channels)
         self._audio: SlidingBuffer[np.ndarray] = SlidingBuffer()
@@ -101,7 +102,7 @@ class LiveLevel:
         self._forward_level = ForwardLevel()
 
     def push(self, block: np.ndarray) -> None:
-        """Take in `(channels, samples)` more, at least one."""
+        """Take in the next `(channels, samples)`, at least one sample."""
         self._audio.append(block.astype(np.float64))
         self._offset.append(self._new_offsets())
         first, last = self._level.end, self._audio.end // self._frame
@@ -110,22 +111,23 @@ class LiveLevel:
         self._audio.forget(min(self._offset.end * self._hop, last * self._frame))
 
     def offset(self, first: int, last: int) -> np.ndarray:
-        """Offsets `(channels, last - first)` of STFT frames, of whose samples all were pushed: as each frame ends."""
+        """Return offsets `(channels, last - first)` of STFT frames, each at the end of its frame. All samples of the
+        frames must have been pushed."""
         return self._offset.get(first + self._reach - 1, last + self._reach - 1)
 
     def level(self, num_samples: int) -> float:
-        """RMS of the active speech in the first `num_samples`; 0 if they are too few."""
+        """Return the RMS of the active speech in the first `num_samples`; 0 if there are too few samples."""
         place = num_samples // self._frame
         return float(self._level.get(place - 1, place)[0]) if place else 0.0
 
     def forget(self, frame: int, num_samples: int) -> None:
-        """Let go of the offsets of STFT frames before `frame`, and of levels that lie before `num_samples`."""
+        """Drop the offsets of STFT frames before `frame`, and the levels before `num_samples`."""
         needed = min(frame + self._reach - 1, self._audio.start // self._hop - 1)
         self._offset.forget(needed)
         self._level.forget(num_samples // self._frame - 1)
 
     def _new_offsets(self) -> np.ndarray:
-        """The mean of every channel `(channels, hops)` after each new hop."""
+        """Return the mean of every channel after each new hop, `(channels, hops)`."""
         first, last = self._offset.end, self._audio.end // self._hop
         hops = self._audio.get(first * self._hop, last * self._hop).reshape(self._num_channels, -1, self._hop)
         track = np.empty(hops.shape[:2])
@@ -135,7 +137,7 @@ class LiveLevel:
         return track
 
     def _power(self, place: int) -> float:
-        """Mean square over all channels of frame `place` of the level, without the offset."""
+        """Return the mean square of the level's frame number `place` over all channels, without the offset."""
         samples = self._audio.get(place * self._frame, (place + 1) * self._frame)
         hops = (place + 1) * self._frame // self._hop
         offset = self._offset.get(hops - 1, hops) if hops else 0.0

@@ -1,14 +1,14 @@
-"""Keeps sound within full scale where it would be cut off."""
+"""Limiter that keeps sound within full scale, so that no sample is cut off."""
 
 import numpy as np
 
 RELEASE_DB_PER_SECOND = 60.0
 TOLERANCE = 1e-4
-"""Above full scale, what rounding alone may make of a sound at full scale."""
+"""Amount above full scale that rounding alone may cause in a sound at full scale."""
 
 
 class Limiter:
-    """Turns all channels down at once where one exceeds full scale, and back up slowly.
+    """Turns all channels down at once when one exceeds full scale, and turns them back up slowly.
 
     Args:
         sampling_rate: Samples per second.
@@ -18,10 +18,10 @@ class Limiter:
         self._release = RELEASE_DB_PER_SECOND / sampling_rate
         self._reduction = 0.0
         self.num_limited = 0
-        """Instants at which some channel was above full scale so far."""
+        """Number of instants so far at which some channel was above full scale."""
 
     def push(self, block: np.ndarray) -> np.ndarray:
-        """`block (channels, samples)`, float32, within ±1."""
+        """Return `block (channels, samples)` as float32 within ±1."""
         peak = np.abs(block).max(axis=0)
         self.num_limited += int((peak > 1 + TOLERANCE).sum())
         if not block.shape[1] or (self._reduction == 0 and not (peak > 1).any()):

@@ -1,4 +1,4 @@
-"""The network of a live sound: what it is shown of it, call by call, and what it remembers."""
+"""Runs the network on live sound: chooses its input in each call, and keeps what it remembers."""
 
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,32 +16,32 @@ if TYPE_CHECKING:
 
 
 class LiveNetwork(Protocol):
-    """Answers for the frames that go out, `frames.interval` of them in every call."""
+    """Network that answers for the frames that go out, `frames.interval` frames in every call."""
 
     def answers(self, analysis: LiveAnalysis, call: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The network's answers in call number `call`, and the noisy mels that they are about, both `(views,
+        """Return the network's answers in call number `call` and the noisy mels that they belong to, both `(views,
         num_mel_bins, interval)`."""
         ...
 
     def first_mel_frame(self, call: int) -> int:
-        """First frame whose mel that call needs."""
+        """Return the first frame whose mel that call needs."""
         ...
 
 
 def live_network(
     pipeline: "SpeechEnhancementPipeline", frames: LiveFrames, settings: EnhancementSettings, seed: int
 ) -> LiveNetwork:
-    """A [`CausalNetwork`] if the pipeline has one, else a [`SlidingNetwork`]."""
+    """Return a [`CausalNetwork`] if the pipeline's network is causal, else a [`SlidingNetwork`]."""
     kind = CausalNetwork if frames.causal else SlidingNetwork
     return kind(pipeline, frames, settings, seed)
 
 
 class SlidingNetwork:
-    """A network of windows, run again and again on the newest window of a sound.
+    """A network for windows, which runs on the newest window of the sound in every call.
 
     Args:
         pipeline: The pipeline of the network.
-        frames: How far it looks ahead and how often it runs.
+        frames: Look-ahead and interval of the network, in frames.
         settings: Settings of the request.
         seed: Seed of the noise.
     """
@@ -69,7 +69,7 @@ class SlidingNetwork:
         return max(end - max(self._frames.window, self._pipeline.condition_config.span), 0)
 
     def _floor(self, analysis: LiveAnalysis, call: int) -> torch.Tensor | None:
-        """Noise floor `(views, num_mel_bins, 1)`: [`noise_floor`] of one block, the newest `span` frames."""
+        """Return the noise floor `(views, num_mel_bins, 1)`: [`noise_floor`] of one block, the newest `span` frames."""
         config = self._pipeline.condition_config
         if not config.with_noise_floor:
             return None
@@ -80,7 +80,7 @@ class SlidingNetwork:
     def _window_answers(
         self, noisy_mel: torch.Tensor, start: int, floor: torch.Tensor | None, call: int
     ) -> torch.Tensor:
-        """Mean answers `(views, num_mel_bins, window)` for the window that begins at frame `start`."""
+        """Return the mean answers `(views, num_mel_bins, window)` for the window that begins at frame `start`."""
         pipeline, settings, window = self._pipeline, self._settings, self._frames.window
         condition = build_condition(noisy_mel, pipeline.condition_config, settings.dereverb, floor)
         condition = cut_window(condition, 0, window)
@@ -93,13 +93,13 @@ class SlidingNetwork:
 
 
 class CausalNetwork:
-    """A [`CausalUNet2DModel`], which is shown each frame once and remembers what came before.
+    """A [`CausalUNet2DModel`], which is shown each frame once and remembers the earlier frames.
 
-    Every step of the sampling has a memory of its own, since each sees another sample of the same frame.
+    Every step of the sampling has its own memory, because each step sees another sample of the same frame.
 
     Args:
         pipeline: The pipeline of the network.
-        frames: How many frames each call takes.
+        frames: Number of frames in each call.
         settings: Settings of the request.
         seed: Seed of the noise.
     """
@@ -139,5 +139,5 @@ class CausalNetwork:
 
 
 def initial_noise(seeds: list[int], start: int, num_frames: int, num_bins: int, device: torch.device) -> torch.Tensor:
-    """Noise `(seeds, 1, num_bins, num_frames)` of the frames from `start` on, see [`window_noise`]."""
+    """Return noise `(seeds, 1, num_bins, num_frames)` for the frames from `start` on, see [`window_noise`]."""
     return torch.stack([window_noise(seed, start, num_frames, num_bins) for seed in seeds])[:, None].to(device)

@@ -1,7 +1,7 @@
-"""Between the caller's sampling rate and the model's, block by block and with a short, known delay.
+"""Converts between the caller's sampling rate and the model's, block by block, with a short and known delay.
 
-[`Resampler`] answers in blocks of its own, up to 58 ms late at either side; live sound cannot wait for them. The
-filters here reach 2 ms to either side at rates from 16 kHz on.
+[`Resampler`] answers in blocks of its own, with up to 58 ms of delay on either side. Live sound cannot wait that long.
+The filters here reach 2 ms to either side at rates from 16 kHz on.
 """
 
 from math import ceil, gcd
@@ -13,18 +13,18 @@ from ..audio.buffers import SlidingBuffer
 from ..audio.resampling import SEEN_BAND, SMOOTHED_FRAMES, gain_of_unseen
 
 CUTOFF = 0.97
-"""Of half the lower rate: middle of the transition, which begins at `SEEN_BAND`."""
+"""Middle of the filter's transition, relative to half the lower rate. The transition begins at `SEEN_BAND`."""
 HALF_WIDTH = 31
-"""Samples at the lower rate that the filter reaches to either side: with the Kaiser window below, 70 dB beyond the
-transition."""
+"""Reach of the filter to either side, in samples at the lower rate. With the Kaiser window below, the filter attenuates
+by 70 dB beyond the transition."""
 KAISER_BETA = 6.75
 TABLE_PHASES = 4096
 FRAMES_AHEAD = 1
-"""Frames of the upper bands' gain that lie ahead in its mean over `SMOOTHED_FRAMES`."""
+"""Number of future frames in the mean of the upper bands' gain over `SMOOTHED_FRAMES`."""
 
 
 class LiveResampler:
-    """Resamples a stream by a windowed sinc in linear phase. Sample m of the result lies at the time m / `to_rate`.
+    """Resamples a stream with a windowed sinc of linear phase. Sample m of the result lies at the time m / `to_rate`.
 
     Args:
         from_rate, to_rate: Samples per second.
@@ -43,7 +43,8 @@ class LiveResampler:
         self._table = self._filters(np.arange(self._phases)) if small else None
 
     def push(self, block: np.ndarray) -> np.ndarray:
-        """What `(channels, samples)` more at the one rate add to the result `(channels, n)` at the other."""
+        """Take in the next `(channels, samples)` at `from_rate` and return the new samples `(channels, n)` at
+        `to_rate`."""
         self._input.append(block)
         end = -(-max(self._input.end - self.reach, 0) * self._phases // self._step)
         if end <= self._made:
@@ -59,7 +60,8 @@ class LiveResampler:
         return np.einsum("cnt,nt->cn", windows, filters)
 
     def _filters(self, phases: np.ndarray) -> np.ndarray:
-        """Filters `(n, taps)` of the results that lie `phases` parts of an input sample after one; each sums to 1."""
+        """Return filters `(n, taps)` for results that lie a fraction `phases` of an input sample after an input sample.
+        Each filter sums to 1."""
         times = np.arange(1 - self.reach, self.reach + 1) - (phases / self._phases)[:, None]
         window = np.i0(KAISER_BETA * np.sqrt((1 - (times / self.reach) ** 2).clip(0)))
         filters = np.sinc(self._cutoff * times) * window
@@ -67,20 +69,20 @@ class LiveResampler:
 
 
 def reach(from_rate: int, to_rate: int) -> int:
-    """Samples at `from_rate` behind its own place that a result of [`LiveResampler`] waits for."""
+    """Return how many samples at `from_rate` after its own place a result of [`LiveResampler`] needs."""
     return ceil(HALF_WIDTH * from_rate / min(from_rate, to_rate))
 
 
 class LiveRestorer:
-    """Brings what the model changed to the caller's rate and adds it to the caller's sound, by the rule of
+    """Resamples the model's change to the caller's rate and adds it to the caller's sound, by the rule of
     [`RateRestorer`].
 
-    The gain above the model's band is the mean over `SMOOTHED_FRAMES` frames, of which one lies ahead, so that it adds
-    no delay.
+    The gain above the model's band is the mean over `SMOOTHED_FRAMES` frames. Only one of them lies in the future, so
+    the mean adds no delay.
 
     Args:
         sampling_rate: The caller's samples per second.
-        model_rate: The model's.
+        model_rate: The model's samples per second.
         hop_length: Samples at `model_rate` between two frames.
         num_channels: Channels of the sound.
         min_gain: Lower bound of the gain above the model's band.
@@ -100,11 +102,11 @@ class LiveRestorer:
         self._made = 0
 
     def see(self, recording: SlidingBuffer[np.ndarray], model_audio: np.ndarray) -> None:
-        """Take in what the model sees next, `(channels, n)` at its rate.
+        """Take in the model's next input, `(channels, n)` at the model's rate.
 
         Args:
-            recording: Holds the caller's sound `(channels, samples)` from the last sample given back on.
-            model_audio: The same sound at the model's rate, the samples that follow those before.
+            recording: Buffer of the caller's sound `(channels, samples)`, from the last returned sample on.
+            model_audio: Next samples of the same sound at the model's rate.
         """
         self._seen.append(self._sights.push(model_audio))
         done = max(self._unseen_density.end, 0)
@@ -119,18 +121,18 @@ class LiveRestorer:
         self._append(self._unseen_density, np.diff(sums) / np.diff(edges).clip(min=1) / self._unseen_bandwidth)
 
     def change(self, changed: np.ndarray, upper_gain: np.ndarray, upper_density: np.ndarray) -> None:
-        """Take in what the model changed next.
+        """Take in the model's next change.
 
         Args:
-            changed: Enhanced minus seen sound `(channels, n)` at the model's rate.
-            upper_gain: Gain of the upper bands `(frames,)`, the frames that follow those before.
-            upper_density: Power per Hz that the enhanced upper bands have, same shape.
+            changed: Enhanced sound minus the model's input, `(channels, n)` at the model's rate.
+            upper_gain: Gain of the upper bands in the next frames, `(frames,)`.
+            upper_density: Power per Hz of the enhanced upper bands, same shape.
         """
         self._changed.append(self._changes.push(changed))
         self._append(self._upper, np.stack([upper_gain, upper_density]))
 
     def read(self, recording: SlidingBuffer[np.ndarray], end: int) -> np.ndarray:
-        """The enhanced sound `(channels, n)` up to sample `end`, from the last one given back on."""
+        """Return the enhanced sound `(channels, n)` from the last returned sample up to sample `end`."""
         first, self._made = self._made, end
         audio, seen = recording.get(first, end), self._seen.get(first, end)
         restored = audio + self._changed.get(first, end) - (audio - seen) * (1 - self._gain_of(first, end))
@@ -143,16 +145,16 @@ class LiveRestorer:
 
     @property
     def first_sample_needed(self) -> int:
-        """First sample of the recording that is still needed."""
+        """The first sample of the recording that is still needed."""
         return min(self._made, self._seen.start)
 
     def _append(self, buffer: SlidingBuffer[np.ndarray], frames: np.ndarray) -> None:
-        """Append frames to a buffer, the first of all repeated before the start."""
+        """Append frames to a buffer. The very first frame is repeated before the start."""
         before = self._before if buffer.end == -self._before else 0
         buffer.append(np.pad(frames, [(0, 0)] * (frames.ndim - 1) + [(before, 0)], mode="edge"))
 
     def _gain_of(self, first: int, end: int) -> np.ndarray:
-        """The gain `(end - first,)` above the model's band."""
+        """Return the gain `(end - first,)` above the model's band."""
         position = np.arange(first, end) / self._frame
         frames = np.arange(int(position[0]), int(position[-1]) + 2)
         span = frames[0] - self._before, frames[-1] + FRAMES_AHEAD + 1

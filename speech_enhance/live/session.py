@@ -1,11 +1,11 @@
-"""Live sound between a device that must never wait and a network that sometimes takes long.
+"""Carries live sound between devices that must never wait and a network that sometimes takes long.
 
-The callbacks of the devices move samples into one ring buffer and out of another, and do nothing else. A worker thread
-takes what has come, enhances it and puts it into the other buffer, which holds a short reserve for the time the network
-takes. What the threads tell each other are numbers that only one of them changes.
+The callbacks of the devices only move samples into one ring buffer and out of another. A worker thread takes the new
+samples, enhances them and puts them into the second buffer. That buffer holds a short reserve for the time the network
+takes. The threads share only numbers that a single thread changes.
 
-The two devices have clocks of their own. Where the reserve runs out, silence goes out and the delay grows by it; where
-more than the reserve stays in stock for a second, what is too much is left out, with a fade.
+The two devices have separate clocks. If the reserve runs out, silence goes out and the delay grows by its length. If
+the buffer holds more than the reserve for a second, the surplus is left out with a fade.
 """
 
 import threading
@@ -21,19 +21,19 @@ RING_SECONDS = 4.0
 FADE_SECONDS = 0.02
 START_SECONDS = 1.0
 RETRY_SECONDS = 5.0
-"""Time for which sound is passed on after the network was too slow."""
+"""Time for which sound is passed on without enhancing after the network was too slow."""
 MOST_LOAD = 0.9
-"""Load above which sound that piles up is more than a moment's delay; a second of it is in any case."""
+"""Load above which waiting sound counts as an overload. A second of waiting sound always does."""
 PAUSE_SECONDS = 0.002
-"""Time between two looks of the worker for new sound."""
+"""Time for which the worker sleeps before it looks for new sound again."""
 
 
 class RingBuffer:
-    """Samples from one thread to one other; neither ever waits.
+    """Passes samples from one thread to another. Neither thread ever waits.
 
     Args:
-        num_channels: Channels.
-        size: Samples that it holds.
+        num_channels: Number of channels.
+        size: Number of samples that the buffer holds.
     """
 
     def __init__(self, num_channels: int, size: int):
@@ -42,11 +42,11 @@ class RingBuffer:
 
     @property
     def filled(self) -> int:
-        """Samples that wait to be read."""
+        """Number of samples that wait to be read."""
         return self.num_written - self.num_read
 
     def write(self, block: np.ndarray) -> int:
-        """Add `block (channels, samples)`, as far as there is room; returns the number of samples added."""
+        """Add `block (channels, samples)` as far as there is room, and return the number of samples added."""
         count = min(block.shape[1], self._data.shape[1] - self.filled)
         if count:
             self._data[:, self._places(self.num_written, count)] = block[:, :count]
@@ -54,7 +54,7 @@ class RingBuffer:
         return count
 
     def read(self, count: int) -> np.ndarray:
-        """Take up to `count` samples `(channels, n)`."""
+        """Take out up to `count` samples and return them, `(channels, n)`."""
         count = min(count, self.filled)
         block = self._data[:, self._places(self.num_read, count)]
         self.num_read += count
@@ -65,7 +65,7 @@ class RingBuffer:
 
 
 class Passage:
-    """Sound through a [`LiveEnhancer`], or past it with the same delay; changes between the two fade.
+    """Sends sound through a [`LiveEnhancer`], or past it with the same delay. Changes between the two are faded.
 
     Args:
         live: The enhancer.
@@ -80,7 +80,7 @@ class Passage:
         self._share, self._fed, self._resting = 0.0, 0, False
 
     def process(self, block: np.ndarray, bypass: bool) -> np.ndarray:
-        """The sound `(channels, samples)` that goes out when `block`, of the same shape, comes in."""
+        """Return the sound `(channels, samples)` that goes out when `block` of the same shape comes in."""
         joined = np.concatenate([self._waiting, block], axis=1)
         passed, self._waiting = joined[:, : block.shape[1]], joined[:, block.shape[1] :]
         passed = self._limiter.push(passed)
@@ -117,15 +117,15 @@ class Passage:
 
 @dataclass
 class Meters:
-    """What a session knows of itself.
+    """Measurements of a session.
 
     Args:
-        peak_in, peak_out: Largest sample since they were last read, full scale 1.
-        load: Computing time over the length of the sound, of the last second or so.
-        gaps: Times the reserve was empty and silence went out.
-        lost: Samples that came in and found no room.
+        peak_in, peak_out: Largest magnitudes of input and output since they were last read, full scale 1.
+        load: Computing time divided by the length of the sound, over about the last second.
+        gaps: Number of times that the reserve was empty and silence went out.
+        lost: Number of incoming samples for which there was no room.
         seconds: Length of the sound so far.
-        num_overloads: Times the network was too slow and rested.
+        num_overloads: Number of times that the network was too slow and rested.
     """
 
     peak_in: float = 0.0
@@ -138,14 +138,14 @@ class Meters:
 
 
 class LiveSession:
-    """Joins a device's callback, the worker and those who look on.
+    """Connects the devices' callbacks, the worker and the thread that watches them.
 
     Args:
         live: The enhancer.
-        num_inputs, num_outputs: Channels of the devices. A single one goes to all outputs; of several, one output gets
-            the mean.
-        reserve: Samples that the output holds in stock for the time the network takes.
-        record: Whether the sound that goes out is kept for [`~LiveSession.recorded`].
+        num_inputs, num_outputs: Numbers of channels of the devices. A single input goes to all outputs; a single output
+            gets the mean of several inputs.
+        reserve: Samples that the output holds in reserve for the time the network takes.
+        record: Whether the output is kept for [`~LiveSession.recorded`].
     """
 
     def __init__(self, live: LiveEnhancer, num_inputs: int, num_outputs: int, reserve: int, record: bool = False):
@@ -168,7 +168,7 @@ class LiveSession:
 
     @property
     def delay(self) -> int:
-        """Samples from what the input gives now to the same sound in the output, without what the devices hold."""
+        """Delay from the input to the same sound in the output, in samples, without the delay of the devices."""
         return self._live.latency + self._inbox.filled + self._outbox.filled
 
     @property
@@ -177,31 +177,31 @@ class LiveSession:
         return self._live.sampling_rate
 
     def take(self, indata: np.ndarray, frames: int, when=None, status=None) -> None:
-        """What the input device calls, with an array `(frames, channels)`: it never waits."""
+        """Take in an array `(frames, channels)`. The input device calls this function; it never waits."""
         self.last_input = time.monotonic()
         self.meters.lost += frames - self._inbox.write(indata.T)
 
     def give(self, outdata: np.ndarray, frames: int, when=None, status=None) -> None:
-        """What the output device calls, with an array `(frames, channels)` to fill: it never waits."""
+        """Fill an array `(frames, channels)`. The output device calls this function; it never waits."""
         self.last_output = time.monotonic()
         block = self._outbox.read(frames)
         outdata[: block.shape[1]] = block.T
         outdata[block.shape[1] :] = 0
         self._least = min(self._least, self._outbox.filled)
-        if block.shape[1] < frames and self.meters.seconds > START_SECONDS:  # before, devices fill their own buffers
+        if block.shape[1] < frames and self.meters.seconds > START_SECONDS:  # at first, devices fill their own buffers
             self.meters.gaps += 1
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start the worker."""
         self._worker.start()
 
     def stop(self) -> None:
-        """End the worker."""
+        """Stop the worker."""
         self._stopped.set()
         self._worker.join(timeout=10)
 
     def recorded(self) -> np.ndarray:
-        """What went out since the last call, `(channels, samples)`."""
+        """Return the output since the last call, `(channels, samples)`."""
         assert self._recording is not None, "the session does not record"
         return self._recording.read(self._recording.filled)
 
@@ -210,11 +210,11 @@ class LiveSession:
             while not self._stopped.is_set():
                 if not self.work_once():
                     time.sleep(PAUSE_SECONDS)
-        except Exception as error:  # it is told by the thread that looks on
+        except Exception as error:  # the watching thread reports it
             self.error = error
 
     def work_once(self) -> bool:
-        """Take what has come and enhance it; returns whether there was something."""
+        """Enhance the sound that has arrived. Returns whether there was any."""
         waiting = self._inbox.filled
         if not waiting:
             return False
@@ -230,7 +230,7 @@ class LiveSession:
         return True
 
     def _watch(self, waiting: int) -> None:
-        """Let the network rest when it is too slow, and try again later."""
+        """Stop the network for a while when it is too slow, and try again later."""
         too_slow = (waiting > self._most_waiting and self.meters.load > MOST_LOAD) or waiting > self._live.sampling_rate
         if not self._passage.resting and too_slow:
             self._passage.rest()
@@ -241,7 +241,7 @@ class LiveSession:
 
     @property
     def overloaded(self) -> bool:
-        """Whether sound is passed on as it is since the network was too slow."""
+        """Whether sound is passed on unchanged because the network was too slow."""
         return self._passage.resting
 
     def _send(self, output: np.ndarray, block: np.ndarray) -> None:
@@ -254,7 +254,8 @@ class LiveSession:
         self._outbox.write(self._without_surplus(output))
 
     def _without_surplus(self, output: np.ndarray) -> np.ndarray:
-        """`output`, or nothing of it while more is in stock than the reserve was in all of the last second."""
+        """Return `output`, or an empty array while there is a surplus: sound that the buffer held beyond the reserve
+        during all of the last second."""
         if self.meters.seconds - self._checked >= 1:
             self._surplus = self._least - self._reserve // 2 if self._least > self._reserve else 0
             self._least, self._checked = self._outbox.filled, self.meters.seconds

@@ -1,4 +1,4 @@
-"""One live sound on its way through the model: the network runs on the newest window again and again."""
+"""Takes one live sound through the model, from its first sample to its last."""
 
 from typing import TYPE_CHECKING
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class LiveStream:
-    """A sound from its beginning to its end; as many samples come out as go in, `frames.latency` late.
+    """Enhances one sound from its beginning to its end. As many samples come out as go in, `frames.latency` later.
 
     Args:
         pipeline: The pipeline whose network and settings apply.
-        frames: How far the network looks ahead and how often it runs.
+        frames: Look-ahead and interval of the network, in frames.
         settings: Settings of the request.
         seed: Seed of the noise.
         num_channels: Channels of the sound.
@@ -58,7 +58,7 @@ class LiveStream:
         self.limiter = Limiter(frames.sampling_rate)
 
     def push(self, block: np.ndarray) -> np.ndarray:
-        """Take in `block (channels, samples)`, at least one sample; returns as many."""
+        """Take in `block (channels, samples)` of at least one sample, and return as many samples."""
         self._recording.append(block)
         seen = block if self._to_model is None else self._to_model.push(block)
         if seen.shape[1]:
@@ -74,7 +74,7 @@ class LiveStream:
         return np.concatenate([silence, output], axis=1)
 
     def _read(self, first: int, end: int) -> np.ndarray:
-        """The enhanced sound from sample `first` up to `end`."""
+        """Return the enhanced sound from sample `first` up to `end`."""
         if end <= first:
             return np.zeros((self.num_channels, 0), np.float32)
         audio = self._recording.get(first, end)
@@ -89,7 +89,7 @@ class LiveStream:
         return self.limiter.push(enhanced if mix == 1 else mix * enhanced + (1 - mix) * audio)
 
     def _call_network(self) -> None:
-        """Decide the gain of the next `interval` frames, and make sound of them."""
+        """Find the gain of the next `interval` frames and turn these frames into sound."""
         call, interval = self.num_calls, self._frames.interval
         answers, noisy_mel = self._network.answers(self._analysis, call)
         limits = self._settings.min_gain, self._settings.max_gain, self._pipeline.config.gain_exponent
@@ -105,7 +105,7 @@ class LiveStream:
         self._analysis.forget(last, self._network.first_mel_frame(self.num_calls), following)
 
     def _apply(self, gain: torch.Tensor, first: int, last: int) -> None:
-        """Make sound of the frames from `first` up to `last` with their `gain (1, frequencies, frames)`."""
+        """Turn the frames from `first` up to `last` into sound, with their `gain (1, frequencies, frames)`."""
         spectrum = self._analysis.spectrum.get(first, last)
         changed = self._synthesis.push((gain - 1) * spectrum)
         if self._restorer is None:

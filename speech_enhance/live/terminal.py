@@ -1,4 +1,4 @@
-"""What a terminal shows of live sound, and the keys it takes."""
+"""Status line and keys of the terminal for live sound."""
 
 import math
 import os
@@ -7,18 +7,18 @@ import sys
 from ..jobs.standard_streams import say
 
 METER_WIDTH, METER_DB = 12, 48
-"""Letters of a meter, and how far below full scale it begins."""
+"""Width of a meter in characters, and its range in dB below full scale."""
 
 
 def meter(peak: float) -> str:
-    """A peak, full scale 1, as a bar and in dB."""
+    """Return a peak (full scale is 1) as a bar and in dB."""
     decibels = 20 * math.log10(max(peak, 1e-5))
     bar = round(METER_WIDTH * min(max(1 + decibels / METER_DB, 0), 1))
     return f"[{'#' * bar}{'.' * (METER_WIDTH - bar)}] {decibels:4.0f} dB"
 
 
 class StatusLine:
-    """The last line of the terminal, written anew again and again; nothing where stderr is none."""
+    """The last line of the terminal, which is rewritten at every update. Nothing is shown if stderr is no terminal."""
 
     def __init__(self):
         self._shown = sys.stderr is not None and sys.stderr.isatty()
@@ -30,7 +30,7 @@ class StatusLine:
         self._clear()
 
     def show(self, session, device_seconds: float) -> None:
-        """Show how a session is doing."""
+        """Show the state of a session."""
         meters = session.meters
         peak_in, peak_out, meters.peak_in, meters.peak_out = meters.peak_in, meters.peak_out, 0.0, 0.0
         if not self._shown:
@@ -47,7 +47,7 @@ class StatusLine:
         sys.stderr.flush()
 
     def say(self, message: str) -> None:
-        """A line above it."""
+        """Write a message above the status line."""
         self._clear()
         say(message)
 
@@ -58,7 +58,7 @@ class StatusLine:
 
 
 class Keys:
-    """Keys of the terminal, each as it is pressed; none where stdin is no terminal."""
+    """Keys of the terminal, each read when it is pressed. There are none if stdin is no terminal."""
 
     def __enter__(self) -> "Keys":
         self._saved = None
@@ -78,7 +78,7 @@ class Keys:
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._saved)
 
     def read(self) -> str:
-        """The key that was pressed, or nothing."""
+        """Return the pressed key, or an empty text."""
         if not self._on:
             return ""
         if os.name == "posix":

@@ -1,4 +1,4 @@
-"""How far ahead the live way looks and how often it runs the network, and the delay that follows."""
+"""Timing of live sound: look-ahead, interval between runs of the network, and the delay that results."""
 
 from dataclasses import dataclass, replace
 from math import ceil
@@ -10,12 +10,14 @@ from .resampling import reach
 
 @dataclass(frozen=True)
 class LiveTiming:
-    """What decides delay, computing and quality of a [`LiveEnhancer`].
+    """Times that decide the delay, the computing cost and the quality of a [`LiveEnhancer`].
 
     Args:
-        look_ahead_ms: Sound that the network hears after the newest frame that goes out. More is better and later.
-        interval_ms: Time from one run of the network to the next. A longer one is cheaper and later.
-        window_ms: Sound that the network is shown at once. A shorter one is cheaper.
+        look_ahead_ms: Length of the sound that the network hears after the newest frame that goes out. A longer
+            look-ahead improves the quality and adds delay.
+        interval_ms: Time from one run of the network to the next. A longer interval costs less computing and adds
+            delay.
+        window_ms: Length of the sound that the network is shown at once. A shorter window costs less computing.
 
     Raises:
         ValueError: for a time out of range.
@@ -36,8 +38,8 @@ LATENCIES = {
     "low": LiveTiming(look_ahead_ms=64, interval_ms=64, window_ms=1024),
     "quality": LiveTiming(look_ahead_ms=96, interval_ms=192, window_ms=1024),
 }
-"""Timings by name: for conversation, about 150 ms, and for all that may be later. Chosen by rule from measured figures:
-`training/evaluation/measure_live.py`."""
+"""Timings by name. `"low"` is for conversation, with a delay of about 150 ms; `"quality"` is for uses that allow a
+longer delay. A rule chose them from the figures that `training/evaluation/measure_live.py` measures."""
 
 
 CAUSAL_INTERVAL_MS = 16.0
@@ -45,7 +47,7 @@ CAUSAL_INTERVAL_MS = 16.0
 
 
 def find_timing(latency: "str | LiveTiming") -> LiveTiming:
-    """The timing of a name of [`LATENCIES`]; a [`LiveTiming`] is its own.
+    """Return the timing with a name of [`LATENCIES`]. A [`LiveTiming`] is returned unchanged.
 
     Raises:
         ValueError: for an unknown name.
@@ -59,13 +61,13 @@ def find_timing(latency: "str | LiveTiming") -> LiveTiming:
 
 @dataclass(frozen=True)
 class LiveFrames:
-    """A [`LiveTiming`] in frames of a model, and what of the caller's sound it needs when.
+    """A [`LiveTiming`] in frames of a model, and the number of samples that each run of the network needs.
 
     Args:
-        look_ahead, interval, window: Frames.
+        look_ahead, interval, window: Lengths in frames.
         config: The model's analysis.
         sampling_rate: The caller's samples per second.
-        causal: Whether the network is shown each frame once and remembers what came before.
+        causal: Whether the network is shown each frame once and remembers the earlier frames.
     """
 
     look_ahead: int
@@ -77,11 +79,11 @@ class LiveFrames:
 
     @classmethod
     def of_network(cls, latency: "str | LiveTiming | None", pipeline, sampling_rate: int) -> "LiveFrames":
-        """The frames of a latency for the network of a pipeline.
+        """Convert a latency into frames for the network of a pipeline.
 
         Args:
-            latency: Name of one of [`LATENCIES`], a timing of its own, or `None`: `"low"` for a network that was
-                trained for live sound, else `"quality"`.
+            latency: Name of one of [`LATENCIES`], a [`LiveTiming`], or `None`. `None` means `"low"` for a network that
+                was trained for live sound, else `"quality"`.
             pipeline: The pipeline.
             sampling_rate: The caller's samples per second.
 
@@ -107,14 +109,15 @@ class LiveFrames:
 
     @classmethod
     def of(cls, timing: LiveTiming, config: MelConfig, sampling_rate: int, most: int, multiple: int) -> "LiveFrames":
-        """The timing in frames.
+        """Convert a timing into frames.
 
         Args:
-            timing: In milliseconds.
+            timing: Timing in milliseconds.
             config: The model's analysis.
             sampling_rate: The caller's samples per second.
-            most: Frames of the windows that the model was trained on, which no window exceeds.
-            multiple: Frames that patches and levels of the network divide.
+            most: Length in frames of the windows that the model was trained on. No window is longer.
+            multiple: Number of frames of which the window's length must be a multiple, because of the network's patches
+                and levels.
 
         Raises:
             ValueError: if look-ahead and interval do not fit into a window.
@@ -131,17 +134,17 @@ class LiveFrames:
 
     @property
     def margin(self) -> int:
-        """Frames by which the last frame with a gain lies behind the last sample that is complete."""
+        """Number of frames from the last complete sample to the last frame with a gain."""
         return -(-self.config.n_fft // (2 * self.config.hop_length))
 
     @property
     def resampled(self) -> bool:
-        """Whether the caller's rate is not the model's."""
+        """Whether the caller's rate differs from the model's."""
         return self.sampling_rate != self.config.sampling_rate
 
     def samples_needed(self, call: int) -> int:
-        """Samples at the model's rate without which run number `call` of the network does not begin: those of its
-        newest frame, and with another rate those that tell the power above the model's band."""
+        """Return the number of samples at the model's rate that run number `call` of the network waits for. They cover
+        its newest frame and, if the caller's rate differs, the power above the model's band."""
         hop, decided = self.config.hop_length, (call + 1) * self.interval
         needed = (decided + self.look_ahead - 1) * hop + self.config.n_fft // 2
         if self.resampled:
@@ -150,7 +153,7 @@ class LiveFrames:
 
     @property
     def latency(self) -> int:
-        """Delay of the output in samples at the caller's rate: the most that it ever has to wait."""
+        """Delay of the output in samples at the caller's rate, which is the longest time it ever has to wait."""
         config = self.config
         waiting = self.samples_needed(0) - 1 + self.margin * config.hop_length
         if not self.resampled:
