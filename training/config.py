@@ -119,7 +119,7 @@ class TrainingConfig:
         perceptual_loss_weight: Weight of the audible difference of that sound, in points of opinion (see
             [`perceptual_disturbance`]).
         underestimation_weight: Additional weight of an error after those steps where the estimate lies below the truth.
-        loudness_weight_power: Power of the noisy mel in proportion to which an error counts; 0 weighs all errors alike.
+        loudness_weight_power: Power of the noisy mel by which errors are weighted; 0 weighs all errors alike.
         padded_share: Share of windows that reach past the end of their mixture.
         level_jitter_db: Standard deviation of the level around the level rule.
         seed: Seed of weights, mixtures, noise and timesteps.
@@ -140,8 +140,8 @@ class TrainingConfig:
         num_workers: Number of processes that mix. Each keeps its own cache of decoded audio.
         preload: Whether everything is decoded at the start, on all cores, into memory that the workers share (115 MB an
             hour at 16 kHz).
-        log_every, validate_every, checkpoint_every: Numbers of optimiser steps between two. With 0, each happens at the
-            end of the run alone; validation also happens at its start.
+        log_every, validate_every, checkpoint_every: Numbers of optimiser steps between two log lines, validations and
+            checkpoints. With 0, each happens at the end of the run alone; validation also happens at its start.
         keep_checkpoints: Number of checkpoints kept; older ones are deleted.
         carry_to: Folder for the averaged weights in pieces of at most 15 MiB, for a machine that may vanish (see
             `carry.py`).
@@ -253,12 +253,12 @@ class TrainingConfig:
 
     @property
     def pairs_path(self) -> str | None:
-        """Where the validation pairs are, `None` without any."""
+        """Path of the validation pairs, `None` without any."""
         return str(Path(self.output_dir) / "own-pairs.parquet") if self.own_pairs else self.validation_pairs
 
     @property
     def few_step_numbers(self) -> list[int]:
-        """`few_step_number` as the numbers that optimiser steps take in turn."""
+        """The values of `few_step_number` as a list; optimiser steps use them in turn."""
         return self.few_step_number if isinstance(self.few_step_number, list) else [self.few_step_number]
 
 
@@ -266,7 +266,7 @@ def load_config(path: str | Path) -> TrainingConfig:
     """Read a YAML file into a [`TrainingConfig`] (see [`read_config`]) whose network and pipeline can be made.
 
     Raises:
-        ValueError: for what cannot be read, or arguments that these do not take.
+        ValueError: if the file cannot be read, or if the network or the pipeline does not take its arguments.
     """
     config = read_config(TrainingConfig, path)
     try:
@@ -275,7 +275,7 @@ def load_config(path: str | Path) -> TrainingConfig:
         )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    with torch.device("meta"):  # which takes no memory
+    with torch.device("meta"):  # this device takes no memory
         unet = make_network(config.unet, f"{path}: unet")
     components = {
         "unet": unet,
@@ -309,5 +309,5 @@ def _make(kind, arguments: dict, where: str):
             raise ValueError(f"{where}: unknown field {name!r}; known are {', '.join(known)}")
     try:
         return kind(**arguments)
-    except Exception as error:  # of Diffusers and PyTorch, of any class
+    except Exception as error:  # Diffusers and PyTorch raise errors of any class
         raise ValueError(f"{where}: {first_line(error)}") from error

@@ -76,7 +76,7 @@ def factors_of_length_and_batch(model: str) -> tuple[dict[int, float], dict[int,
     )
 
 
-# Between us and the command, since Linux counts what a process had before `exec`, and this one holds models.
+# A process between this one and the command: Linux counts what a process held before `exec`, and this one holds models.
 PEAK_MEMORY = """
 import resource, subprocess, sys
 status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode

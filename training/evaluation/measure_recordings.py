@@ -30,8 +30,8 @@ def frame_power(audio: np.ndarray, frame: int = FRAME) -> np.ndarray:
 
 
 def speech_level_error_db(pipeline, pair: Pair, snr_db: float) -> float:
-    """How much louder than the clean reference the enhanced speech is on speech-active frames, the noise of `pair` set
-    to `snr_db` below the speech (power over the whole recording)."""
+    """Level of the enhanced speech over that of the clean reference, in dB, on speech-active frames. The noise of
+    `pair` is set to `snr_db` below the speech (power over the whole recording)."""
     noise = pair.noisy - pair.clean
     noise *= np.sqrt(np.square(pair.clean).mean() / np.square(noise).mean() / 10 ** (snr_db / 10))
     enhanced = pipeline(pair.clean + noise, pipeline.config.sampling_rate).audios
@@ -42,9 +42,9 @@ def speech_level_error_db(pipeline, pair: Pair, snr_db: float) -> float:
 def upper_band_change_db(
     pipeline, clean: np.ndarray, seed: int = 0, lowest_hiss: float | None = None
 ) -> dict[str, float]:
-    """What happens above 8 kHz to a recording at 48 kHz: `speech`, air that follows the speech's upper band, and
-    `pauses`, 1.5 s of steady white hiss alone at the end; change of energy from 9 to 20 kHz in dB. With `lowest_hiss`,
-    a frequency in Hz, there is hiss above it only."""
+    """Change of energy from 9 to 20 kHz, in dB, in a recording at 48 kHz. `speech` is where air follows the speech's
+    upper band; `pauses` is 1.5 s of steady white hiss alone at the end. With `lowest_hiss`, a frequency in Hz, there is
+    hiss above it only."""
     import soxr
 
     generator = np.random.default_rng(seed)

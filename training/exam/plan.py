@@ -14,7 +14,7 @@ PLAN = Path(__file__).parents[1] / "configs" / "exam.yaml"
 SIGNAL = "signal"
 """The judge that compares with the clean reference by signal processing: `score` of `evaluate.py`."""
 LIVE = "live"
-"""In place of a preset: the model as it enhances sound that goes on, with its own latency."""
+"""The word in place of a preset for a model that enhances live sound, with its own latency."""
 LIMIT = re.compile(r"(.+), limit (\S+) dB")
 MIX = re.compile(r"(.+), mix (\S+)")
 
@@ -53,7 +53,7 @@ class ExamPlan:
             with.
         limits_db: Attenuation limits to try.
         mixes: Shares of the enhanced signal to try.
-        variant_judges: Judges of these limits and mixes, as far as the set has them.
+        variant_judges: Judges of these limits and mixes; those that a set does not have are left out.
         short_systems: Systems of the short table.
         short_set: The set whose PESQ, ESTOI and DNSMOS the short table shows.
         words_set: The set whose word error rate it shows.
