@@ -49,7 +49,7 @@ class Run:
         return min(max(self.global_step / self.config.max_train_steps, self.time_used), 1.0)
 
     def is_due(self, interval: int) -> bool:
-        """Whether this step ends an `interval` of steps, or the run; an interval of 0 never ends."""
+        """Whether this step ends an `interval` of steps, or the run. An interval of 0 never ends."""
         return self.is_finished or (interval > 0 and self.global_step % interval == 0)
 
     def learning_rate_factor(self, optimizer: torch.optim.Optimizer, name: str) -> Callable[[int], float]:

