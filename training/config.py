@@ -128,10 +128,10 @@ class TrainingConfig:
         max_train_steps: Number of optimiser steps.
         max_minutes: Budget of time over all resumed parts. If it would end the run before `max_train_steps`, the
             learning rate follows the time instead of the steps, so that the schedule ends with the budget.
-        clock: Clock of that budget: `wall`, or `cpu` for the processor time of the main process, which makes runs
+        clock: Clock of the time budget: `wall`, or `cpu` for the processor time of the main process, which makes runs
             comparable on a machine that has other work.
         optimizer: `adamw`, or `muon` for the matrices of hidden layers (see [`Muon`]) with AdamW for the rest.
-        adamw_learning_rate: Learning rate of that rest, with `muon`.
+        adamw_learning_rate: Learning rate of AdamW, with `muon`.
         learning_rate, lr_scheduler, lr_warmup_steps: Learning rate, and its schedule by Diffusers' `get_scheduler`.
         weight_decay, max_grad_norm: Weight decay, and the norm to which gradients are clipped.
         ema_decay: Decay of the moving average of the weights. The average is what is validated and exported.

@@ -95,7 +95,7 @@ def _loudness(power: torch.Tensor, threshold: torch.Tensor, exponent: torch.Tens
 
 
 def _capped(disturbance: torch.Tensor) -> torch.Tensor:
-    """Limits what a frame counts. The standard has a hard limit, which has no gradient beyond it."""
+    """Limits smoothly what a frame counts. The standard has a hard limit, which has no gradient beyond it."""
     return _LARGEST * torch.tanh(disturbance / _LARGEST)
 
 

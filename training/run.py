@@ -55,7 +55,7 @@ class Run:
     def learning_rate_factor(self, optimizer: torch.optim.Optimizer, name: str) -> Callable[[int], float]:
         """The factor of the learning rate at a step, by the schedule `name` of Diffusers' `get_scheduler`.
 
-        After the warm-up, which counts steps, the schedule follows the time budget if that is used up faster than the
+        The warm-up counts steps. After it, the schedule follows the time budget if the time is used up faster than the
         steps, so that it ends with the run.
         """
         config = self.config

@@ -34,7 +34,7 @@ def run_in(folder: Path, work: Callable[[], None], parser: argparse.ArgumentPars
         if not isinstance(error, RunError) and error.errno not in DISK_ERRORS:
             raise
         failure = str(error)
-    if failure:  # said here, below the progress bar, which has ended with the work
+    if failure:  # printed here, below the progress bar, which has ended with the work
         parser.exit(2, f"{parser.prog}: error: {failure} (--resume goes on from the newest checkpoint)\n")
 
 

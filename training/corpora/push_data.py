@@ -44,7 +44,7 @@ def find_parts(folder: Path) -> dict[tuple[str, str], list[str]]:
 
 
 def load_part(files: list[str], licence: str | None = None) -> Dataset:
-    """The rows of some Parquet files; `licence` is that of the rows if they have no such column.
+    """The rows of some Parquet files. `licence` is the licence of rows without such a column.
 
     Raises:
         ValueError: if one of them has no licence.

@@ -140,8 +140,7 @@ def train_variant(config: dict) -> None:
 
 
 def score_model(folder: Path, pairs: list[Pair], base: TrainingConfig) -> dict[str, float]:
-    """Means over `pairs` at one step, PESQ at four, and the processor time of one step as a multiple of that of
-    `base`."""
+    """Means over `pairs` at one step, PESQ at four steps, and the processor time of one step relative to `base`."""
     pipeline = SpeechEnhancementPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     one_step = measure(pipeline, FIRST, pairs)

@@ -2,8 +2,8 @@
 
     python -m training.evaluation.benchmark --output training/results/benchmark
 
-Real-time factors are medians of several runs, model load excluded; the peak of memory is that of a fresh process that
-enhances one file with the command line. An hour of audio takes some minutes.
+Real-time factors are medians of several runs, without the time to load the model. The peak of memory is that of a fresh
+process that enhances one file with the command line. An hour of audio takes some minutes.
 """
 
 import argparse

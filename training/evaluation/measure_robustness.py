@@ -29,7 +29,7 @@ SKIPPED = round(0.1 * SAMPLING_RATE)
 
 @dataclass(frozen=True)
 class Event:
-    """What happens to a recording.
+    """A disturbance of a recording.
 
     Args:
         seconds: Length of noise before the recording.
@@ -92,7 +92,7 @@ def measure(system: System, pairs: list[Pair], event: Event) -> list[dict]:
 
 
 def measure_all(system: System, pairs: list[Pair]) -> dict[str, list[dict]]:
-    """Rows of every event, with `level_change_db` against the first, which is none."""
+    """Rows of every event, with `level_change_db` against the first one, which changes nothing."""
     results = {name: measure(system, pairs, event) for name, event in EVENTS.items()}
     for rows in results.values():
         for row, alone in zip(rows, results["nothing"], strict=True):

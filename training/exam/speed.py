@@ -1,4 +1,4 @@
-"""Speed of the systems of an exam, in turn on the same sound; one process for each number of threads.
+"""Speed of the systems of an exam, which take turns on the same sound. Each number of threads has its own process.
 
     python -m training.exam.speed --plan training/configs/exam.yaml --threads 1 --repeats 5 --systems untouched rnnoise
 

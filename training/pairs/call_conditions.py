@@ -48,16 +48,16 @@ def far_field(clean, noise, snr_db, rng, sampling_rate):
 
 
 def two_talkers(clean, noise, snr_db, rng, sampling_rate):
-    """Two talkers in turn (`clean` holds both) in recorded noise over the tone of a room, 10 dB below it. Reference:
-    both talkers."""
+    """Two talkers in turn (`clean` holds both) in recorded noise. The tone of a room lies 10 dB below the noise.
+    Reference: both talkers."""
     noise = noise / max(float(np.sqrt(np.mean(noise**2))), 1e-6)
     background = noise + 10 ** (-10 / 20) * room_tone(len(clean), rng, sampling_rate)
     return peak_at_most(0.99, clean, clean + at_ratio(clean, background, snr_db))
 
 
 def typing(clean, noise, snr_db, rng, sampling_rate):
-    """A keyboard by the microphone over the tone of a room, 15 dB below it; `noise` is not used. Reference: the
-    speech."""
+    """A keyboard by the microphone. The tone of a room lies 15 dB below the keyboard; `noise` is not used. Reference:
+    the speech."""
     keys = keyboard(len(clean), rng, sampling_rate)
     background = keys + 10 ** (-15 / 20) * room_tone(len(clean), rng, sampling_rate)
     return peak_at_most(0.99, clean, clean + at_ratio(clean, background, snr_db))
