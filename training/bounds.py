@@ -9,7 +9,7 @@ class Bounds:
     """Values from `low` to `high`.
 
     Args:
-        low, high: The bounds.
+        low, high: Lower and upper bound.
         without_low, without_high: Whether a bound itself is left out.
     """
 

@@ -102,7 +102,7 @@ class TrainingConfig:
         unet: Arguments of the network. `_class_name` says which it is: `ConditionalUNet2DModel` without it, or
             `CausalUNet2DModel` for live sound.
         pipeline: Arguments of `SpeechEnhancementPipeline` beside its components.
-        prediction_type: `v_prediction` or `sample`.
+        prediction_type: Type of the prediction, `v_prediction` or `sample`.
         snr_shift_db: Shift of the noise schedule, see [`zero_snr_betas`].
         terminal_share: Share of training draws at the last timestep, the one-step estimate.
         own_estimate_share: Share of the draws in which the network meets an estimate of its own, as in sampling. With
@@ -130,13 +130,13 @@ class TrainingConfig:
             learning rate follows the time instead of the steps, so that the schedule ends with the budget.
         clock: Clock of the time budget: `wall`, or `cpu` for the processor time of the main process, which makes runs
             comparable on a machine that has other work.
-        optimizer: `adamw`, or `muon` for the matrices of hidden layers (see [`Muon`]) with AdamW for the rest.
+        optimizer: Optimiser: `adamw`, or `muon` for the matrices of hidden layers (see [`Muon`]) with AdamW for the rest.
         adamw_learning_rate: Learning rate of AdamW, with `muon`.
         learning_rate, lr_scheduler, lr_warmup_steps: Learning rate, and its schedule by Diffusers' `get_scheduler`.
         weight_decay, max_grad_norm: Weight decay, and the norm to which gradients are clipped.
         ema_decay: Decay of the moving average of the weights. The average is what is validated and exported.
-        mixed_precision: `no`, `fp16` or `bf16`. It takes effect on a GPU; `bf16` also on a CPU with AMX or AVX-512 BF16
-            (on others it is ten times slower than `no`).
+        mixed_precision: Precision, `no`, `fp16` or `bf16`. It takes effect on a GPU; `bf16` also on a CPU with AMX or
+            AVX-512 BF16 (on others it is ten times slower than `no`).
         num_workers: Number of processes that mix. Each keeps its own cache of decoded audio.
         preload: Whether everything is decoded at the start, on all cores, into memory that the workers share (115 MB an
             hour at 16 kHz).

@@ -94,8 +94,8 @@ class AcceleratedRun(Run):
     checkpoints, each a folder with the state of all that Accelerate has prepared.
 
     Args:
-        config: See [`Run`].
-        accelerator: The processes.
+        config: Configuration as in [`Run`].
+        accelerator: Accelerator of the processes.
     """
 
     def __init__(self, config, accelerator: Accelerator):

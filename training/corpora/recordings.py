@@ -29,7 +29,7 @@ class CorpusConfig:
 
     Args:
         corpus: Name in the column `corpus` of the output; entries may share one.
-        kind: `speech` or `noise`.
+        kind: Kind of sound, `speech` or `noise`.
         path: Parquet file or pattern, a folder of audio files, or the name of a dataset on the Hub.
         licence: Licence of every row, in place of `licence_column`.
         licence_column: Column that holds the licence.
@@ -92,7 +92,7 @@ class Recording:
     """A recording as it came, mono at the output's rate.
 
     Args:
-        audio: float32 `(samples,)`.
+        audio: Samples, float32 `(samples,)`.
         name: Name in the corpus.
         speaker: Talker, `None` where unknown.
         unit: Name of what stays on one side: the talker, the group or the recording itself.

@@ -33,7 +33,7 @@ class Event:
 
     Args:
         seconds: Length of noise before the recording.
-        level_db: How far the noise's RMS lies above that of active speech.
+        level_db: RMS of the noise over that of active speech, in dB.
         offset: Constant added to the whole, in parts of full scale.
     """
 

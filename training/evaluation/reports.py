@@ -111,7 +111,7 @@ class Reports:
         Args:
             model: Folder that is to be published.
             default: Folder that the scripts measure when their command names no `--model`.
-            root: Where relative paths in the commands start.
+            root: Folder to which paths in the commands are relative.
         """
         for name in self.names:
             command = shlex.split(self.provenance(name)[0])

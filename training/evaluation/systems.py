@@ -137,7 +137,7 @@ def live(model: str, latency: "str | LiveTiming | None" = None) -> System:
 
     Args:
         model: Pipeline folder or Hub id.
-        latency: See [`~SpeechEnhancementPipeline.live`].
+        latency: Latency as in [`~SpeechEnhancementPipeline.live`].
     """
     from speech_enhance import SpeechEnhancementPipeline
 

@@ -29,7 +29,7 @@ class Runs:
     """Scores by set, system and judge.
 
     Args:
-        plan: What is compared.
+        plan: Plan of what is compared.
         path: The file of scores.
         limit: Number of pairs used of each set.
         stored: Folders of outputs of further systems, by name.

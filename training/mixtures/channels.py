@@ -32,8 +32,8 @@ def opus(audio: np.ndarray, sampling_rate: int, bitrate: int = 16000) -> np.ndar
     """Opus (RFC 6716), the codec of calls over the internet; libsndfile takes its look-ahead off.
 
     Args:
-        audio: `(samples,)`.
-        sampling_rate: 8000, 12000, 16000, 24000 or 48000.
+        audio: Samples `(samples,)`.
+        sampling_rate: Rate of 8000, 12000, 16000, 24000 or 48000.
         bitrate: Bit rate in bit/s, 6000 to 256000. Below about 12000, the codec narrows the band; below 10000, its
             waveform may lie a sample off.
     """
@@ -47,7 +47,7 @@ def mp3(audio: np.ndarray, sampling_rate: int, compression_level: float = 0.7) -
     """MP3 at a constant bit rate.
 
     Args:
-        audio: `(samples,)`.
+        audio: Samples `(samples,)`.
         sampling_rate: Rate that MPEG audio has, such as 16000.
         compression_level: Level of libsndfile, 0 to 0.95. At 16 kHz, 0 is 160 kbit/s, 0.5 about 80, 0.8 about 40 and
             0.95 16 kbit/s.

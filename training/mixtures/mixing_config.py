@@ -43,7 +43,7 @@ class MixingConfig:
             for models of mels, to which the digital silence between utterances would be unlike anything else.
         floor_db: Range of the level of this noise below that of the speech.
         equalize_share: Speech and noise each with a random spectral shape.
-        band_limit_share: The whole mixture low-passed between 3.4 and 7.5 kHz.
+        band_limit_share: Mixtures that are low-passed as a whole, between 3.4 and 7.5 kHz.
         clip_share: Mixtures that are overdriven; their target is not.
         channel_share: Mixtures that pass a telephone line, GSM, Opus or MP3; their target passes the same.
         target_high_pass_hz: Frequency below which the target is attenuated, so that rumble counts as noise. The filter

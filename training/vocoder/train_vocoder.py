@@ -151,8 +151,8 @@ def stft_loss(sound: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     in time.
 
     Args:
-        sound: `(batch, samples)`.
-        target: Same shape.
+        sound: Sound `(batch, samples)`.
+        target: Sound that is wanted, of the same shape.
 
     Returns:
         The mean over resolutions.
