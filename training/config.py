@@ -130,7 +130,8 @@ class TrainingConfig:
             learning rate follows the time instead of the steps, so that the schedule ends with the budget.
         clock: Clock of the time budget: `wall`, or `cpu` for the processor time of the main process, which makes runs
             comparable on a machine that has other work.
-        optimizer: Optimiser: `adamw`, or `muon` for the matrices of hidden layers (see [`Muon`]) with AdamW for the rest.
+        optimizer: Name of the optimiser: `adamw`, or `muon` for the matrices of hidden layers (see [`Muon`]) with AdamW
+            for the rest.
         adamw_learning_rate: Learning rate of AdamW, with `muon`.
         learning_rate, lr_scheduler, lr_warmup_steps: Learning rate, and its schedule by Diffusers' `get_scheduler`.
         weight_decay, max_grad_norm: Weight decay, and the norm to which gradients are clipped.
