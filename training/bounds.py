@@ -9,7 +9,7 @@ class Bounds:
     """Values from `low` to `high`.
 
     Args:
-        low, high: The bounds.
+        low, high: Lower and upper bound.
         without_low, without_high: Whether a bound itself is left out.
     """
 
@@ -44,7 +44,7 @@ def check_numbers(config, **bounds: Bounds) -> None:
     A field may also be `None`, a list of numbers or a tuple. A tuple is a range, the lower number first.
 
     Raises:
-        ValueError: for another value, named with its field.
+        ValueError: for a value out of bounds; the message names its field.
     """
     for name in (field.name for field in fields(config)):
         value = getattr(config, name)

@@ -1,7 +1,7 @@
 """A pipeline folder in pieces that can be carried: `python -m training.carry split|join FROM TO`.
 
-For a machine that may vanish, or that lets only small files out: `train.py` with `carry_to` writes the averaged weights
-like this every few minutes. A folder of pieces is complete or is not there; `join` checks every byte.
+`train.py` with `carry_to` writes the averaged weights like this every few minutes. This helps on a machine that may
+vanish, or that lets only small files out. A folder of pieces is complete or is not there; `join` checks every byte.
 """
 
 import argparse
@@ -21,7 +21,7 @@ _CONTENTS = "pieces.json"
 def split_folder(folder: Path, target: Path, piece_bytes: int = PIECE_BYTES) -> list[Path]:
     """Write `folder` as numbered pieces of at most `piece_bytes` with a list of their SHA-256 sums.
 
-    It is written beside and renamed; a folder of pieces that was there before is replaced whole.
+    The pieces are written beside their place and renamed. They replace an earlier folder of pieces as a whole.
 
     Returns:
         Paths of the pieces.
@@ -44,11 +44,11 @@ def split_folder(folder: Path, target: Path, piece_bytes: int = PIECE_BYTES) -> 
 
 
 def join_folder(pieces: Path, target: Path) -> None:
-    """Put together in `target`, which must not exist, what [`split_folder`] took apart.
+    """Join the pieces that [`split_folder`] wrote into the folder `target`, which must not exist.
 
     Raises:
         OSError: if a piece is missing or `target` cannot be written.
-        ValueError: if a piece is not what was written, or `target` exists.
+        ValueError: if a piece differs from what was written, or `target` exists.
     """
     if target.exists():
         raise ValueError(f"{target}: exists already")

@@ -102,7 +102,7 @@ class TrainingConfig:
         unet: Arguments of the network. `_class_name` says which it is: `ConditionalUNet2DModel` without it, or
             `CausalUNet2DModel` for live sound.
         pipeline: Arguments of `SpeechEnhancementPipeline` beside its components.
-        prediction_type: `v_prediction` or `sample`.
+        prediction_type: Type of the prediction, `v_prediction` or `sample`.
         snr_shift_db: Shift of the noise schedule, see [`zero_snr_betas`].
         terminal_share: Share of training draws at the last timestep, the one-step estimate.
         own_estimate_share: Share of the draws in which the network meets an estimate of its own, as in sampling. With
@@ -119,7 +119,7 @@ class TrainingConfig:
         perceptual_loss_weight: Weight of the audible difference of that sound, in points of opinion (see
             [`perceptual_disturbance`]).
         underestimation_weight: Additional weight of an error after those steps where the estimate lies below the truth.
-        loudness_weight_power: Power of the noisy mel in proportion to which an error counts; 0 weighs all errors alike.
+        loudness_weight_power: Power of the noisy mel by which errors are weighted; 0 weighs all errors alike.
         padded_share: Share of windows that reach past the end of their mixture.
         level_jitter_db: Standard deviation of the level around the level rule.
         seed: Seed of weights, mixtures, noise and timesteps.
@@ -128,20 +128,21 @@ class TrainingConfig:
         max_train_steps: Number of optimiser steps.
         max_minutes: Budget of time over all resumed parts. If it would end the run before `max_train_steps`, the
             learning rate follows the time instead of the steps, so that the schedule ends with the budget.
-        clock: Clock of that budget: `wall`, or `cpu` for the processor time of the main process, which makes runs
+        clock: Clock of the time budget: `wall`, or `cpu` for the processor time of the main process, which makes runs
             comparable on a machine that has other work.
-        optimizer: `adamw`, or `muon` for the matrices of hidden layers (see [`Muon`]) with AdamW for the rest.
-        adamw_learning_rate: Learning rate of that rest, with `muon`.
+        optimizer: Name of the optimiser: `adamw`, or `muon` for the matrices of hidden layers (see [`Muon`]) with AdamW
+            for the rest.
+        adamw_learning_rate: Learning rate of AdamW, with `muon`.
         learning_rate, lr_scheduler, lr_warmup_steps: Learning rate, and its schedule by Diffusers' `get_scheduler`.
         weight_decay, max_grad_norm: Weight decay, and the norm to which gradients are clipped.
         ema_decay: Decay of the moving average of the weights. The average is what is validated and exported.
-        mixed_precision: `no`, `fp16` or `bf16`. It takes effect on a GPU; `bf16` also on a CPU with AMX or AVX-512 BF16
-            (on others it is ten times slower than `no`).
+        mixed_precision: Precision, `no`, `fp16` or `bf16`. It takes effect on a GPU; `bf16` also on a CPU with AMX or
+            AVX-512 BF16 (on others it is ten times slower than `no`).
         num_workers: Number of processes that mix. Each keeps its own cache of decoded audio.
         preload: Whether everything is decoded at the start, on all cores, into memory that the workers share (115 MB an
             hour at 16 kHz).
-        log_every, validate_every, checkpoint_every: Numbers of optimiser steps between two. With 0, each happens at the
-            end of the run alone; validation also happens at its start.
+        log_every, validate_every, checkpoint_every: Numbers of optimiser steps between two log lines, validations and
+            checkpoints. With 0, each happens at the end of the run alone; validation also happens at its start.
         keep_checkpoints: Number of checkpoints kept; older ones are deleted.
         carry_to: Folder for the averaged weights in pieces of at most 15 MiB, for a machine that may vanish (see
             `carry.py`).
@@ -253,12 +254,12 @@ class TrainingConfig:
 
     @property
     def pairs_path(self) -> str | None:
-        """Where the validation pairs are, `None` without any."""
+        """Path of the validation pairs, `None` without any."""
         return str(Path(self.output_dir) / "own-pairs.parquet") if self.own_pairs else self.validation_pairs
 
     @property
     def few_step_numbers(self) -> list[int]:
-        """`few_step_number` as the numbers that optimiser steps take in turn."""
+        """The values of `few_step_number` as a list; optimiser steps use them in turn."""
         return self.few_step_number if isinstance(self.few_step_number, list) else [self.few_step_number]
 
 
@@ -266,7 +267,7 @@ def load_config(path: str | Path) -> TrainingConfig:
     """Read a YAML file into a [`TrainingConfig`] (see [`read_config`]) whose network and pipeline can be made.
 
     Raises:
-        ValueError: for what cannot be read, or arguments that these do not take.
+        ValueError: if the file cannot be read, or if the network or the pipeline does not take its arguments.
     """
     config = read_config(TrainingConfig, path)
     try:
@@ -275,7 +276,7 @@ def load_config(path: str | Path) -> TrainingConfig:
         )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    with torch.device("meta"):  # which takes no memory
+    with torch.device("meta"):  # this device takes no memory
         unet = make_network(config.unet, f"{path}: unet")
     components = {
         "unet": unet,
@@ -309,5 +310,5 @@ def _make(kind, arguments: dict, where: str):
             raise ValueError(f"{where}: unknown field {name!r}; known are {', '.join(known)}")
     try:
         return kind(**arguments)
-    except Exception as error:  # of Diffusers and PyTorch, of any class
+    except Exception as error:  # Diffusers and PyTorch raise errors of any class
         raise ValueError(f"{where}: {first_line(error)}") from error

@@ -23,8 +23,8 @@ def read_config(kind: type[Kind], path: str | Path) -> Kind:
 
 
 def read_yaml(path: str | Path, extended_by: tuple[Path, ...] = ()):
-    """The content of a YAML file. A file with `extends: FILE` has all entries of FILE but for those that it gives
-    itself; the path is relative to the file. Mappings are merged and lists are replaced.
+    """The content of a YAML file. A file with `extends: FILE` has all entries of FILE except those that it gives
+    itself. The path is relative to the file. Mappings are merged and lists are replaced.
 
     Raises:
         ValueError: if a file is no YAML or extends itself.

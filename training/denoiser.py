@@ -73,11 +73,11 @@ def sampled_estimate(
 
     Args:
         denoiser: The network.
-        condition: `(batch, channels, bands, frames)`.
-        noise: `(batch, draws, bands, frames)`. The first draw starts the sampling; the others are fresh noise for later
-            steps. With one draw, no step adds noise.
+        condition: Condition `(batch, channels, bands, frames)`.
+        noise: Noise `(batch, draws, bands, frames)`. The first draw starts the sampling; the others are fresh noise for
+            later steps. With one draw, no step adds noise.
         num_inference_steps: Number of steps.
-        stochastic: `(batch,)`. Where it is true, each step adds fresh noise, as LCM and ancestral samplers do.
+        stochastic: Mask `(batch,)`. Where it is true, each step adds fresh noise, as LCM and ancestral samplers do.
             Elsewhere a step keeps the noise that the network finds in the sample, as DDIM does.
         all_gradients: Whether the gradient goes through all steps instead of the last one alone.
     """

@@ -10,8 +10,8 @@ from .evaluation.reports import stored_rows
 
 
 def ending(config: TrainingConfig, num_pairs: int) -> str:
-    """The last lines of a run, of what its log holds: scores before and after on its `num_pairs` pairs, if it has any,
-    the folder of the model, and a command."""
+    """The last lines of a run, made from its log: scores on its `num_pairs` pairs before and after, if it has any; the
+    folder of the model; and a command that tries it."""
     lines, folder = [], Path(config.output_dir) / "pipeline"
     if num_pairs:
         steps = config.validation_steps[0]

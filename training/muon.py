@@ -67,8 +67,8 @@ class Muon(torch.optim.Optimizer):
     def _orthogonal_updates(self, parameters: list, gradients: list, group: dict) -> list[torch.Tensor]:
         momenta = self._states(parameters, "momentum")
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
-        updates = list(torch._foreach_lerp(gradients, momenta, group["momentum"]))  # Nesterov's
-        alike = defaultdict(list)  # matrices of one shape are made orthogonal together: a GPU waits for fewer calls
+        updates = list(torch._foreach_lerp(gradients, momenta, group["momentum"]))  # Nesterov momentum
+        alike = defaultdict(list)  # matrices of one shape are made orthogonal together, which takes a GPU fewer calls
         for index, update in enumerate(updates):
             alike[update.flatten(1).shape].append(index)
         for shape, indices in alike.items():

@@ -259,9 +259,9 @@ def enhanced_spectrum(
     """The STFT `(batch, frequencies, frames)` that the pipeline makes of an estimate of the clean sample.
 
     Args:
-        estimate: `(batch, 1, bands, frames)`.
-        noisy_mel: `(batch, bands, frames)` of the same windows.
-        noisy_stft: `(batch, frequencies, frames)` of the same windows.
+        estimate: Estimate `(batch, 1, bands, frames)`.
+        noisy_mel: Noisy mel `(batch, bands, frames)` of the same windows.
+        noisy_stft: Noisy STFT `(batch, frequencies, frames)` of the same windows.
         target: Meaning of the sample.
         config: Analysis of the mel and the STFT.
     """

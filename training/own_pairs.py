@@ -13,8 +13,8 @@ from .validation import Pair, load_pairs
 
 
 def scored_pairs(config: TrainingConfig, sampling_rate: int) -> list[Pair]:
-    """The validation pairs of a run, at `sampling_rate`; none if its config asks for none or nothing could be kept
-    apart."""
+    """The validation pairs of a run, at `sampling_rate`. There are none if its config asks for none, or if nothing
+    could be kept apart."""
     path = config.pairs_path
     if path is None or (config.own_pairs and not Path(path).exists()):
         return []
@@ -22,9 +22,10 @@ def scored_pairs(config: TrainingConfig, sampling_rate: int) -> list[Pair]:
 
 
 def make_own_pairs(config: TrainingConfig, sampling_rate: int) -> None:
-    """Mix `config.own_pairs` pairs of the recordings that the first source of speech and the first of noise keep apart,
-    to `config.pairs_path`, unless an earlier part of the run has. Where a source has one recording alone, none are
-    made, and that is said on stderr.
+    """Mix `config.own_pairs` pairs into `config.pairs_path`, unless an earlier part of the run has done so.
+
+    The pairs are made of the recordings that the first source of speech and the first source of noise keep apart. If a
+    source has only one recording, no pairs are made, and a line on stderr says so.
 
     Raises:
         ValueError: if a recording cannot be read, or all are silent.

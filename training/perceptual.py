@@ -7,8 +7,8 @@ import torch
 from speech_enhance.mel.spectrogram import MelConfig
 
 _BAND_BARK = 0.45  # width of a band; at low frequencies one bin is wider
-_SPEECH_BAND = (300.0, 3300.0)  # Hz that set the level
-_SPEECH_POWER = 1.9e9  # of that band, in units in which the threshold of hearing is _THRESHOLD
+_SPEECH_BAND = (300.0, 3300.0)  # band in Hz that sets the level
+_SPEECH_POWER = 1.9e9  # power of that band, in units in which the threshold of hearing is _THRESHOLD
 _THRESHOLD = 0.35
 _AUDIBLE_FRAME = 1e7
 _LEAST_POWER = 1e-12
@@ -17,18 +17,18 @@ _SPLIT_SECOND = 0.32
 
 
 def perceptual_disturbance(enhanced: torch.Tensor, clean: torch.Tensor, config: MelConfig) -> torch.Tensor:
-    """Points of raw mean opinion score that `enhanced` loses against `clean`, after ITU-T P.862: the difference of
-    loudness over bands and frames, once as it is and once where something was added counting more.
+    """Points of raw mean opinion score that `enhanced` loses against `clean`, after ITU-T P.862. They come from two
+    differences of loudness over bands and frames: a plain one, and one in which added sound counts more.
 
-    Level, colour and slow changes of gain are equalised before, and masked differences left out, as the standard has
-    it; time is not aligned, and bands and threshold of hearing come from formulas instead of its tables (cf.
+    As in the standard, level, colour and slow changes of gain are equalised before, and masked differences are left
+    out. But time is not aligned, and bands and threshold of hearing come from formulas instead of tables (cf.
     Martín-Doñas et al., "A Deep Learning Loss Function Based on the Perceptual Evaluation of the Speech Quality", IEEE
     SPL 25(11), 2018).
 
     Args:
         enhanced: Power spectrum `(batch, frequencies, frames)`.
-        clean: Same shape.
-        config: The analysis of both.
+        clean: Power spectrum of the same shape.
+        config: Analysis of both.
 
     Returns:
         `(batch,)`, 0 for equal spectra and where `clean` is silent.
@@ -60,8 +60,8 @@ def perceptual_disturbance(enhanced: torch.Tensor, clean: torch.Tensor, config: 
 
 @lru_cache(maxsize=4)
 def _bark_bands(n_fft: int, sampling_rate: int, device: torch.device) -> tuple[torch.Tensor, ...]:
-    """Filters `(bands, frequencies)`; of each band `(bands, 1)` width in Bark, threshold of hearing and exponent of
-    loudness."""
+    """Filters `(bands, frequencies)`; then width in Bark, threshold of hearing and exponent of loudness of each band,
+    all `(bands, 1)`."""
     frequencies = torch.arange(n_fft // 2 + 1, device=device) * sampling_rate / n_fft
     index = torch.floor(_bark(frequencies) / _BAND_BARK)[frequencies >= 60]
     _, index = torch.unique(index, return_inverse=True)
@@ -95,12 +95,12 @@ def _loudness(power: torch.Tensor, threshold: torch.Tensor, exponent: torch.Tens
 
 
 def _capped(disturbance: torch.Tensor) -> torch.Tensor:
-    """No frame counts more than so much; in the standard a hard limit, which has no gradient beyond it."""
+    """Limits smoothly what a frame counts. The standard has a hard limit, which has no gradient beyond it."""
     return _LARGEST * torch.tanh(disturbance / _LARGEST)
 
 
 def _over_time(disturbance: torch.Tensor, frames: int) -> torch.Tensor:
-    """Of `(batch, frames)`: a norm that follows the worst within a third of a second, the root mean square over
-    those."""
+    """Mean over time of `(batch, frames)`: a norm that follows the worst frames within a third of a second, then the
+    root mean square over these norms."""
     parts = disturbance.unfold(1, min(frames, disturbance.shape[1]), max(1, frames // 2))
     return (parts.pow(6).mean(dim=2) + _LEAST_POWER).pow(1 / 3).mean(dim=1).sqrt()

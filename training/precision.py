@@ -17,8 +17,8 @@ def is_bfloat16_fast(device: torch.device | str) -> bool:
 def usable_precision(mixed_precision: str) -> str:
     """The precision to train in: `mixed_precision` if this machine is fast in it, otherwise `no`, with a warning.
 
-    GPUs are fast in all of them. Some CPUs are in `bf16` (see [`is_bfloat16_fast`]): a step then takes 0.57 of the time
-    that it takes in `no`.
+    GPUs are fast in all precisions. Some CPUs are fast in `bf16` (see [`is_bfloat16_fast`]): a step then takes 0.57 of
+    the time that it takes in `no`.
     """
     if mixed_precision == "no" or torch.cuda.is_available():
         return mixed_precision

@@ -51,8 +51,8 @@ class RunClock:
 
     Args:
         max_minutes: Budget of time, or `None`.
-        clock: `"wall"`, or `"cpu"` for the processor time of this process, which does not depend on other work of the
-            machine.
+        clock: Name of the clock: `"wall"`, or `"cpu"` for the processor time of this process, which does not depend on
+            other work of the machine.
     """
 
     def __init__(self, max_minutes: float | None = None, clock: str = "wall"):

@@ -49,13 +49,13 @@ class Run:
         return min(max(self.global_step / self.config.max_train_steps, self.time_used), 1.0)
 
     def is_due(self, interval: int) -> bool:
-        """Whether this step ends an `interval` of steps, or the run; an interval of 0 never ends."""
+        """Whether this step ends an `interval` of steps, or the run. An interval of 0 never ends."""
         return self.is_finished or (interval > 0 and self.global_step % interval == 0)
 
     def learning_rate_factor(self, optimizer: torch.optim.Optimizer, name: str) -> Callable[[int], float]:
         """The factor of the learning rate at a step, by the schedule `name` of Diffusers' `get_scheduler`.
 
-        After the warm-up, which counts steps, the schedule follows the time budget if that is used up faster than the
+        The warm-up counts steps. After it, the schedule follows the time budget if the time is used up faster than the
         steps, so that it ends with the run.
         """
         config = self.config
@@ -94,8 +94,8 @@ class AcceleratedRun(Run):
     checkpoints, each a folder with the state of all that Accelerate has prepared.
 
     Args:
-        config: See [`Run`].
-        accelerator: The processes.
+        config: Configuration as in [`Run`].
+        accelerator: Accelerator of the processes.
     """
 
     def __init__(self, config, accelerator: Accelerator):

@@ -14,7 +14,7 @@ DISK_ERRORS = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "E
 
 
 class RunError(OSError):
-    """What keeps a run from its folder, in one line."""
+    """A run cannot use its folder; the message says why in one line."""
 
 
 def run_in(folder: Path, work: Callable[[], None], parser: argparse.ArgumentParser, locked: bool = True) -> None:
@@ -22,7 +22,7 @@ def run_in(folder: Path, work: Callable[[], None], parser: argparse.ArgumentPars
 
     Args:
         folder: Folder of the run.
-        work: The work.
+        work: Function that does the work.
         parser: Parser of the script.
         locked: Whether this process takes the lock of the folder, as the main process of a run does.
     """
@@ -34,15 +34,15 @@ def run_in(folder: Path, work: Callable[[], None], parser: argparse.ArgumentPars
         if not isinstance(error, RunError) and error.errno not in DISK_ERRORS:
             raise
         failure = str(error)
-    if failure:  # said here, below the progress bar, which has ended with the work
+    if failure:  # printed here, below the progress bar, which has ended with the work
         parser.exit(2, f"{parser.prog}: error: {failure} (--resume goes on from the newest checkpoint)\n")
 
 
 @contextlib.contextmanager
 def only_run(folder: Path) -> Iterator[None]:
     """Keep other processes from training in `folder` until the `with` block ends. The lock ends with the process,
-    however that ends. Where files cannot be locked, such as on Windows and on some network file systems, nothing is
-    kept off.
+    however that ends. Where files cannot be locked, such as on Windows and on some network file systems, no process is
+    kept away.
 
     Raises:
         RunError: if another process trains there.
@@ -56,15 +56,15 @@ def only_run(folder: Path) -> Iterator[None]:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):  # others: this file system has no locks
+            if error.errno in (errno.EACCES, errno.EAGAIN):  # another error means that this file system has no locks
                 raise RunError(f"{folder}: another run trains in this folder: choose another output_dir") from None
         yield
 
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A place beside `path` for a file or folder, which gets its name when the `with` block ends well and is removed if
-    not.
+    """A place beside `path` for a file or folder. If the `with` block succeeds, it is renamed to `path`; otherwise it
+    is removed.
 
     Raises:
         RunError: if it cannot be written; what was at `path` stays.
@@ -80,7 +80,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def write_errors(path: Path, partial: Path) -> Iterator[None]:
-    """Turn what keeps `path` from being written into a [`RunError`], and remove `partial`, what there is of it."""
+    """Turn an error that keeps `path` from being written into a [`RunError`], and remove the unfinished `partial`."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own

@@ -218,7 +218,7 @@ class Trainer:
             self.ema.save_pretrained(str(Path(folder) / "ema"))
 
     def _load_average(self, models, folder: str) -> None:
-        # Diffusers' `EMAModel.from_pretrained` uses what Diffusers will remove, and warns of it.
+        # Diffusers' `EMAModel.from_pretrained` uses a part of Diffusers that will be removed, and warns of it.
         saved, unet = Path(folder) / "ema", self.pipeline.unet
         unet.load_state_dict(load_file(saved / "diffusion_pytorch_model.safetensors"))
         self.ema.load_state_dict({**unet.load_config(saved), "shadow_params": list(unet.parameters())})

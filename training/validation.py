@@ -35,11 +35,11 @@ def load_pairs(
     """Pairs of a dataset with columns `clean` and `noisy` (Parquet pattern, folder or Hub name).
 
     Args:
-        path: See [`SourceConfig`].
-        limit: Take this many, evenly spread.
-        sampling_rate: The pairs are resampled to it.
+        path: Path as in [`SourceConfig`].
+        limit: Number of pairs to take, evenly spread.
+        sampling_rate: Rate to which the pairs are resampled.
         split: Split of a folder or Hub dataset.
-        columns: Those of the noisy and the clean recording; one alone is clean speech as its own noisy version.
+        columns: Columns of the noisy and the clean recording. With one column, clean speech is its own noisy version.
         name: Configuration of a Hub dataset.
     """
     dataset = load_audio_dataset(path, split, list(columns), name)
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser, limit: int | None = None) -> 
 def load_measured(
     parser: argparse.ArgumentParser, options: argparse.Namespace
 ) -> tuple[list[Pair], SpeechEnhancementPipeline]:
-    """The pairs and the pipeline that [`add_arguments`]' options name; what cannot be loaded ends the script."""
+    """The pairs and the pipeline that [`add_arguments`]' options name. The script ends if one cannot be loaded."""
     try:
         pairs = load_pairs(options.pairs, options.limit)
         pipeline = SpeechEnhancementPipeline.from_pretrained(options.model)
@@ -94,7 +94,7 @@ def score_pairs(pipeline: SpeechEnhancementPipeline, pairs: list[Pair], num_infe
 
 
 def log_example(pipeline: SpeechEnhancementPipeline, pair: Pair, writer, step: int) -> None:
-    """One pair's sound, and the mels of noisy, enhanced and clean one above the other, to TensorBoard."""
+    """Log to TensorBoard the sound of one pair, and the noisy, enhanced and clean mel one above the other."""
     rate = pipeline.config.sampling_rate
     enhanced = pipeline(pair.noisy, rate, num_inference_steps=1, num_estimates=1).audios
     mels = []

@@ -35,7 +35,7 @@ def start_from(unet: Any, pipeline: str, channels: list[str]) -> None:
 
     Args:
         unet: The network to start.
-        pipeline: The folder.
+        pipeline: Pipeline folder.
         channels: The network's input channels, see [`condition_channels`].
 
     Raises:

@@ -1,17 +1,17 @@
-"""What recordings go through on their way into a data set, as pure functions on float32 mono `(samples,)`."""
+"""Cleaning of recordings for a data set: pure functions on float32 mono `(samples,)`."""
 
 import numpy as np
 
 GATED_DB = -55.0
-"""Frames below this level (dB of full scale) are what a noise gate has muted."""
+"""A noise gate has muted the frames below this level (dB of full scale)."""
 
 
 def dynamic_range_db(audio: np.ndarray, sampling_rate: int, gated: bool = False) -> float:
-    """How far the loud frames of speech lie above its quiet ones, a rough measure of how clean it is.
+    """Level of the loud frames of speech over that of its quiet frames: a rough measure of how clean it is.
 
-    The 95th minus the 5th percentile of the level of frames of 25 ms every 12.5 ms. Pauses hold the background, so
-    speech under 25 dB is not quite clean. With `gated`, frames that a noise gate has muted do not count, as they say
-    nothing about the background of the others.
+    It is the 95th minus the 5th percentile of the level of frames of 25 ms every 12.5 ms. Pauses hold the background,
+    so speech under 25 dB is not quite clean. With `gated`, frames that a noise gate has muted do not count, because
+    they say nothing about the background of the others.
     """
     level = _levels_db(audio, sampling_rate // 40, sampling_rate // 80)
     if gated and (level > GATED_DB).any():
@@ -20,7 +20,7 @@ def dynamic_range_db(audio: np.ndarray, sampling_rate: int, gated: bool = False)
 
 
 def trim_gated_silence(audio: np.ndarray, sampling_rate: int, keep_seconds: float = 0.15) -> np.ndarray:
-    """Cut muted pauses down to `keep_seconds` on either side of what sounds; nothing is left if nothing sounds."""
+    """Shorten muted pauses to `keep_seconds` on either side of sound. A recording without sound becomes empty."""
     frame = sampling_rate // 100
     sounding = _levels_db(audio, frame, frame) > GATED_DB
     reach = round(keep_seconds * sampling_rate / frame)

@@ -2,10 +2,10 @@
 
     python -m training.corpora.make_rooms --output runs/rooms.parquet
 
-Writes a Parquet file for `rooms` of a training config: `audio`, the talker's response (FLAC), `noise_audio`, that of a
-noise elsewhere in the room, `rt60` (seconds, which both decay in by 60 dB), `distance` (metres from talker to
-microphone), `room_length`, `room_width`, `room_height` (metres), `seed` and `index`. Room `index` is a function of
-`(seed, index)` and the options alone.
+Writes a Parquet file for `rooms` of a training config. Its columns are `audio` (the talker's response, FLAC),
+`noise_audio` (the response of a noise elsewhere in the room), `rt60` (seconds in which both decay by 60 dB), `distance`
+(metres from talker to microphone), `room_length`, `room_width`, `room_height` (metres), `seed` and `index`. Room
+`index` is a function of `(seed, index)` and the options alone.
 """
 
 import argparse

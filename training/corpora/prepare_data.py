@@ -1,9 +1,10 @@
-"""Train and validation sets out of public corpora: one YAML file in, Parquet shards and a table of licences out.
+"""Make training and validation sets from public corpora that a YAML file names: Parquet shards and a table of licences.
 
     python -m training.corpora.prepare_data --config training/configs/data.yaml --output data
 
-Writes `speech-train-*`, `speech-valid-*`, `noise-train-*`, `noise-valid-*` and `pairs-valid-*` (mixtures of the valid
-ones) and README.md. The same config, corpora and seed give the same bytes. A talker or recording is on one side only.
+Writes `speech-train-*`, `speech-valid-*`, `noise-train-*`, `noise-valid-*`, `pairs-valid-*` (mixtures of the validation
+recordings) and README.md. The same config, corpora and seed give the same bytes. A talker or recording is on one side
+only.
 """
 
 import argparse
@@ -42,13 +43,13 @@ PATTERNS = (
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Everything `prepare_data.py` writes.
+    """Description of what `prepare_data.py` writes.
 
     Args:
-        corpora: Where speech and noise come from.
+        corpora: Corpora that speech and noise come from.
         pairs: Validation pairs, `None` for none.
-        min_seconds: Shorter recordings are left out.
-        max_seconds: Longer ones are cut into equal pieces.
+        min_seconds: Length below which recordings are left out.
+        max_seconds: Length above which recordings are cut into equal pieces.
     """
 
     corpora: list[CorpusConfig]
@@ -74,7 +75,7 @@ def features(kind: str) -> Features:
 
 
 def rows(corpus: CorpusConfig, recording: Recording, config: DataConfig, skipped: Counter) -> Iterator[dict]:
-    """What a recording becomes: trimmed, cut, levelled, measured; what is left out is counted in `skipped`."""
+    """Rows of a recording, which is trimmed, cut, levelled and measured. `skipped` counts what is left out."""
     audio = trim_gated_silence(recording.audio, SAMPLING_RATE) if corpus.gated else recording.audio
     parts = pieces(audio, round(config.max_seconds * SAMPLING_RATE))
     for index, part in enumerate(parts):
@@ -97,7 +98,7 @@ def rows(corpus: CorpusConfig, recording: Recording, config: DataConfig, skipped
 
 
 def build(config: DataConfig, folder: Path, seed: int, max_bytes: int) -> str:
-    """Write all shards into an empty `folder`; gives the text of README.md.
+    """Write all shards into an empty `folder`; returns the text of README.md.
 
     Raises:
         ValueError: if a corpus gives nothing or has a talker on both sides.
@@ -138,7 +139,7 @@ def build(config: DataConfig, folder: Path, seed: int, max_bytes: int) -> str:
 
 
 def write_pairs(config: PairsConfig, folder: Path, seed: int, max_bytes: int) -> int:
-    """Mix the shards of validation speech and noise in `folder` into `pairs-valid-*`; gives the number of pairs."""
+    """Mix the shards of validation speech and noise in `folder` into `pairs-valid-*`; returns the number of pairs."""
     for kind in ("speech", "noise"):
         if not list(folder.glob(f"{kind}-valid-*.parquet")):
             raise ValueError(
@@ -156,7 +157,7 @@ def write_pairs(config: PairsConfig, folder: Path, seed: int, max_bytes: int) ->
 
 
 def describe(summary: dict, skipped: dict[str, Counter], num_pairs: int, seed: int) -> str:
-    """README.md of the output: a table of what is there under which licence, and what was left out."""
+    """Text of README.md: a table of the recordings and their licences, and a list of what was left out."""
     lines = [
         "# Speech and noise for training and validation",
         "",

@@ -3,8 +3,8 @@
     python -m training.corpora.push_data --data data --repo user/dataset [--private]
 
 Takes the Parquet files `KIND-train-*` and `KIND-valid-*` of a folder that `prepare_data.py` wrote (KIND is speech,
-noise or pairs): every kind becomes a configuration, `train` and `valid` its splits `train` and `validation`. Every row
-needs a licence, which the card adds up. The token is that of `hf auth login` or of HF_TOKEN.
+noise or pairs). Every kind becomes a configuration; `train` and `valid` become its splits `train` and `validation`.
+Every row needs a licence; the card gives the sums by licence. The token is that of `hf auth login` or of HF_TOKEN.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def find_parts(folder: Path) -> dict[tuple[str, str], list[str]]:
 
 
 def load_part(files: list[str], licence: str | None = None) -> Dataset:
-    """The rows of some Parquet files; `licence` is that of the rows if they have no such column.
+    """The rows of some Parquet files. `licence` is the licence of rows without such a column.
 
     Raises:
         ValueError: if one of them has no licence.
@@ -97,7 +97,7 @@ def card_text(repo: str, parts: dict[tuple[str, str], Dataset]) -> str:
 
 
 def push(folder: Path, repo: str, private: bool | None, languages: list[str]) -> str:
-    """Push every part, then the card; gives the dataset's address. Doing it again replaces what was there."""
+    """Push every part, then the card; returns the dataset's address. Another push replaces the earlier one."""
     parts = {key: load_part(files) for key, files in find_parts(folder).items()}
     push_parts(parts, repo, private)
     return describe(repo, card_text(repo, parts), languages, ["speech-enhancement", "audio"])
@@ -110,8 +110,8 @@ def push_parts(parts: dict[tuple[str, str], Dataset], repo: str, private: bool |
 
 
 def describe(repo: str, text: str, languages: list[str], tags: list[str], files: dict[str, str] | None = None) -> str:
-    """Push `files`, texts by their path in the repository, then the card with the body `text`; gives the dataset's
-    address."""
+    """Push `files`, which are texts by their path in the repository, then the card with the body `text`. Returns the
+    dataset's address."""
     api = HfApi()
     for path, content in (files or {}).items():
         api.upload_file(path_or_fileobj=content.encode(), path_in_repo=path, repo_id=repo, repo_type="dataset")

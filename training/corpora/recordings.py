@@ -29,27 +29,27 @@ class CorpusConfig:
 
     Args:
         corpus: Name in the column `corpus` of the output; entries may share one.
-        kind: `speech` or `noise`.
+        kind: Kind of sound, `speech` or `noise`.
         path: Parquet file or pattern, a folder of audio files, or the name of a dataset on the Hub.
-        licence: Licence of every row, or
-        licence_column: the column that holds it.
+        licence: Licence of every row, in place of `licence_column`.
+        licence_column: Column that holds the licence.
         name: Configuration of a Hub dataset.
         split: Split to load.
         column: Audio column.
         id_column: Column that names the recording; without it its path does.
-        speaker_column: Column with the talker, or
-        speaker_pattern: a regular expression whose first group, found in the recording's name, is the talker.
-        group_column: Column whose rows with one value stay on one side (of noise: the recording a clip was cut from).
+        speaker_column: Column with the talker, in place of `speaker_pattern`.
+        speaker_pattern: Regular expression whose first group, found in the recording's name, is the talker.
+        group_column: Column whose equal values stay on one side, such as the recording that a clip of noise comes from.
         label_column: Column that says what a noise is; without it the recording's name does.
         where: Value, or list of values, that a column must have; other rows are left out.
-        hours: Take at most this much, in an order that depends on the seed and each row's position only.
-        hours_per_speaker: Take at most this much of one talker.
-        valid_share: Share of the talkers (of the groups or recordings, where no talker is known) for validation: 0
-            none, 1 all. Between the two, each side has one at least. With `stream`, where the number of talkers is not
-            known in advance, it is the chance of each.
-        gated: The recordings' pauses were muted: shorten them, and leave them out of `dynamic_range_db`.
-        stream: Read rows in the corpus' order until `hours` are reached, so that a large Hub dataset is not downloaded
-            whole.
+        hours: Most hours to take, in an order that depends on the seed and each row's position only.
+        hours_per_speaker: Most hours to take of one talker.
+        valid_share: Share of the talkers for validation, or of the groups or recordings where no talker is known. It
+            goes from 0 (none) to 1 (all); between the two, each side has one at least. With `stream`, the number of
+            talkers is not known in advance, so this is the chance of each.
+        gated: Whether the recordings' pauses were muted. They are then shortened and left out of `dynamic_range_db`.
+        stream: Whether rows are read in the corpus' order until `hours` are reached. A large Hub dataset is then not
+            downloaded whole.
 
     Raises:
         ValueError: for values that do not go together.
@@ -92,13 +92,13 @@ class Recording:
     """A recording as it came, mono at the output's rate.
 
     Args:
-        audio: float32 `(samples,)`.
-        name: What the corpus calls it.
+        audio: Samples, float32 `(samples,)`.
+        name: Name in the corpus.
         speaker: Talker, `None` where unknown.
-        unit: What stays on one side: talker, group or the recording itself.
-        label: What a noise is.
-        licence: Of this recording.
-        split: `train` or `valid`.
+        unit: Name of what stays on one side: the talker, the group or the recording itself.
+        label: Kind of a noise.
+        licence: Licence of this recording.
+        split: Side of the recording, `train` or `valid`.
     """
 
     audio: np.ndarray
@@ -111,7 +111,7 @@ class Recording:
 
 
 def sides(corpora: list[CorpusConfig], seed: int, min_seconds: float) -> list[Callable[[str], bool]]:
-    """For each of `corpora`, the function that says of a talker, group or recording whether it is for validation.
+    """For each of `corpora`, the function that says whether a talker, group or recording is for validation.
     Entries that share corpus, kind and share are split as one; recordings below `min_seconds` do not count."""
     units: dict[tuple, set[str]] = defaultdict(set)
     for corpus in corpora:
@@ -131,7 +131,7 @@ def sides(corpora: list[CorpusConfig], seed: int, min_seconds: float) -> list[Ca
 
 
 def _seconds(audio: dict | None) -> float:
-    """How long a recording is, by its header if libsndfile knows the format; 0 for what cannot be read."""
+    """Seconds of a recording, by its header if libsndfile knows the format; 0 if it cannot be read."""
     audio = audio or {}
     try:
         info = soundfile.info(io.BytesIO(audio["bytes"]) if audio.get("bytes") else audio["path"])
@@ -153,8 +153,8 @@ def _by_chance(corpus: CorpusConfig, seed: int, unit: str) -> bool:
 def recordings(
     corpus: CorpusConfig, sampling_rate: int, seed: int, skipped: Counter, is_valid: Callable[[str], bool]
 ) -> Iterator[Recording]:
-    """The recordings taken of a corpus; those that cannot be read are counted in `skipped`. `is_valid` is that of
-    [`sides`].
+    """The recordings that are taken from a corpus. `skipped` counts those that cannot be read. `is_valid` is a function
+    from [`sides`].
 
     Raises:
         FileNotFoundError: if a path leads nowhere.
@@ -187,7 +187,7 @@ def recordings(
 
 
 def _rows(corpus: CorpusConfig, seed: int) -> Iterator[tuple[int, dict]]:
-    """Rows that `where` lets pass with their positions, shuffled unless streamed, without the columns not needed."""
+    """Rows that `where` allows, with their positions and the needed columns alone; shuffled unless streamed."""
     dataset = load_audio_dataset(corpus.path, corpus.split, [corpus.column], corpus.name, corpus.stream)
     named = (corpus.licence_column, corpus.id_column, corpus.speaker_column, corpus.group_column, corpus.label_column)
     columns = list(dict.fromkeys([corpus.column, *filter(None, named), *corpus.where]))
@@ -210,7 +210,7 @@ def _matches(row: dict, where: dict) -> bool:
 
 
 def _name(corpus: CorpusConfig, row: dict, position: int) -> str:
-    """Name of a recording that no place on a disk enters, so that it is the same everywhere."""
+    """Name of a recording. It holds no place on a disk, so it is the same everywhere."""
     if corpus.id_column:
         return str(row[corpus.id_column])
     path = Path((row[corpus.column] or {}).get("path") or f"row-{position}")

@@ -1,4 +1,4 @@
-"""Rows with sound to Parquet files in the layout of Hugging Face Datasets, a bounded number of bytes at a time."""
+"""Writes rows with sound to Parquet files as Hugging Face Datasets has them, a bounded number of bytes at a time."""
 
 import io
 from pathlib import Path
@@ -19,13 +19,13 @@ def flac(audio: np.ndarray, sampling_rate: int, name: str, subtype: str = "PCM_1
 
 
 class ShardWriter:
-    """Rows to `STEM-00000-of-00003.parquet` and so on in `folder`; call `close` at the end, which gives their names.
+    """Writes rows to `STEM-00000-of-00003.parquet` and so on. Call `close` at the end; it returns the paths.
 
     Args:
-        folder: Where to; it should be empty of shards with this stem.
-        stem: Begin of the files' names.
+        folder: Folder of the files. It should hold no shards with this stem.
+        stem: Beginning of the files' names.
         features: Columns and their types.
-        max_bytes: Sound per file, which the last row may exceed.
+        max_bytes: Bytes of sound per file; the last row may exceed them.
     """
 
     def __init__(self, folder: Path, stem: str, features: Features, max_bytes: int):
@@ -36,7 +36,7 @@ class ShardWriter:
         self._shard_bytes = 0
 
     def write(self, row: dict) -> None:
-        """Add a row, whose audio entries are of [`flac`]."""
+        """Add a row, whose audio entries come from [`flac`]."""
         if self._shard is None:
             self._files.append(self.folder / f"{self.stem}-{len(self._files):05d}.partial")
             self._shard = RowGroups(self._files[-1], self._schema, max_tables=None, contiguous=True)
@@ -47,7 +47,7 @@ class ShardWriter:
             self._finish_shard()
 
     def close(self) -> list[Path]:
-        """Finish the last file and number all; no rows, no file."""
+        """Finish the last file and number all files. Without rows, there is no file."""
         self._finish_shard()
         names = [f"{self.stem}-{index:05d}-of-{len(self._files):05d}.parquet" for index in range(len(self._files))]
         return [file.rename(self.folder / name) for file, name in zip(self._files, names, strict=True)]

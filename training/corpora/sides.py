@@ -5,12 +5,11 @@ from collections.abc import Iterable
 
 
 def valid_units(units: Iterable[str], share: float, key: str) -> set[str]:
-    """Those of `units` (talkers, groups or recordings) that are for validation: a share as near to `share` as whole
+    """The talkers, groups or recordings among `units` that are for validation: a share as near to `share` as whole
     units allow.
 
-    Which ones is decided by a hash of their names and `key`, so another unit more or less moves few of the others. If
-    the share is neither 0 nor 1 and there are two units or more, each side has one at least. One unit alone goes to
-    training.
+    A hash of the names and `key` decides, so one unit more or less moves few of the others. If the share is neither 0
+    nor 1 and there are two units or more, each side has one at least. One unit alone goes to training.
     """
     ordered = sorted(set(units), key=lambda unit: (name_hash(key, unit), unit))
     number = round(share * len(ordered))

@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 python -m training.evaluation.ablate --plan training/configs/ablations.yaml --output
     training/results/ablations
 
-A run that is already in OUTPUT.runs.jsonl is not made again, so the command goes on where it was stopped, and may be
-started once for each seed at the same time (`--seeds`). Writes
-OUTPUT.json (every run) and OUTPUT.md (the table) of the variants whose runs are complete. The budget is counted in
-multiply-adds, so the runs of a plan may be made on different machines, busy or not.
+A run that is already in OUTPUT.runs.jsonl is not made again, so a stopped command goes on where it was. It may be
+started once for each seed at the same time (`--seeds`). Writes OUTPUT.json (every run) and OUTPUT.md (the table) of the
+variants whose runs are complete. The budget is counted in multiply-adds, so the runs of a plan may be made on different
+machines, busy or not.
 """
 
 import argparse
@@ -44,18 +44,18 @@ class AblationPlan:
 
     Args:
         config: Training config that every run starts from.
-        variants: Per name, the fields that differ; a dot steps into a mapping: `pipeline.target: residual`. The first
-            should change nothing, the others are compared with it.
+        variants: Fields that differ, by name of the variant. A dot steps into a mapping: `pipeline.target: residual`.
+            The first variant should change nothing; the others are compared with it.
         common: Fields that differ in every run, such as what suits a short one.
-        steps: Optimiser steps of the first variant; the others get as many as cost the same, see [`step_cost`].
-        seeds: Every variant is trained with each.
+        steps: Optimiser steps of the first variant. The others get the number that costs the same, see [`step_cost`].
+        seeds: Seeds; every variant is trained with each.
         pairs: Noisy/clean pairs to score, see [`load_pairs`].
-        pairs_limit: Only this many, evenly spread.
+        pairs_limit: Number of pairs used, evenly spread.
         sets: Sets of pairs by name. If there are any, every file of them is scored at each of `measured_steps`, and a
             difference counts if it is sure for every seed, paired by file; `pairs` is not used.
         measured_steps: Numbers of inference steps to score `sets` at.
-        dereverb: How much of the late reverberation is to go in a set of that name, from 0 to 1, where a model has
-            learnt that.
+        dereverb: Share of the late reverberation to remove, from 0 to 1, by name of the set. It is used for models that
+            have learnt this.
         output_dir: Folder of the runs.
     """
 
@@ -99,9 +99,12 @@ def untrained(config: TrainingConfig) -> SpeechEnhancementPipeline:
 
 
 def step_cost(config: TrainingConfig) -> float:
-    """Multiply-adds of one optimiser step: those of the network on a window, forwards and twice as much backwards, and
-    once more for the share of windows that meet the network's own estimate, or for each step but the last of those that
-    end few steps of sampling (three times as much if the gradient goes through all steps)."""
+    """Multiply-adds of one optimiser step.
+
+    The network runs on a window forwards, and backwards at twice that cost. It runs once more for the share of windows
+    that meet its own estimate. For windows at the end of a few steps of sampling, it runs once more for each step but
+    the last, or at three times that cost if the gradient goes through all steps.
+    """
     pipeline = untrained(config)
     unet, settings = pipeline.unet, pipeline.config
     maps = torch.zeros(1, 1 + unet.condition_channels, settings.num_mel_bins, settings.window_frames)
@@ -121,10 +124,10 @@ def train_variant(config: dict) -> None:
     """Train in a process of its own.
 
     Raises:
-        RuntimeError: if the run fails; its last words are in the message.
+        RuntimeError: if the run fails; the message has its last line.
     """
     folder = Path(config["output_dir"])
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped
+    shutil.rmtree(folder, ignore_errors=True)  # a stopped run may have left it
     folder.mkdir(parents=True)
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
@@ -137,8 +140,7 @@ def train_variant(config: dict) -> None:
 
 
 def score_model(folder: Path, pairs: list[Pair], base: TrainingConfig) -> dict[str, float]:
-    """Means over `pairs` at one step, PESQ at four, and the processor time of one step as a multiple of that of
-    `base`."""
+    """Means over `pairs` at one step, PESQ at four steps, and the processor time of one step relative to `base`."""
     pipeline = SpeechEnhancementPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     one_step = measure(pipeline, FIRST, pairs)
@@ -155,7 +157,7 @@ def score_on_sets(folder: Path, sets: dict[str, list[Pair]], plan: AblationPlan)
 
 
 def relative_cost(pipeline: SpeechEnhancementPipeline, base: TrainingConfig, pairs: list[Pair]) -> float:
-    """Processor time of one step of `pipeline` over that of an untrained one of `base`, taken in turn."""
+    """Processor time of one step of `pipeline` over that of an untrained one of `base`. They are timed in turn."""
     other = untrained(base)
     other.set_progress_bar_config(disable=True)
     rate, audio = pipeline.config.sampling_rate, np.concatenate([pair.noisy for pair in pairs[:8]])
@@ -169,8 +171,8 @@ def relative_cost(pipeline: SpeechEnhancementPipeline, base: TrainingConfig, pai
 
 
 def run_plan(plan: AblationPlan, stored: Path, train: bool = True, seeds: list[int] | None = None) -> list[dict]:
-    """Every run of `plan` that `stored` lacks, appended to it one by one, of all seeds or of `seeds` alone, or none
-    without `train`; all runs of the plan."""
+    """Make the runs of `plan` that `stored` lacks, and append each to it; returns all runs of the plan. With `seeds`,
+    only runs of these seeds are made; without `train`, none."""
     common = plan.common | {"max_minutes": None, "validation_pairs": None, "checkpoint_every": 0}
     base = variant_config(read_yaml(plan.config), common)
     rows = [
@@ -204,7 +206,7 @@ def run_plan(plan: AblationPlan, stored: Path, train: bool = True, seeds: list[i
 
 
 def checked_config(config: dict) -> TrainingConfig:
-    """The training config that `config` is as a file."""
+    """The training config that a file with the content `config` gives."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.yaml"
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -248,7 +250,7 @@ def paired_report(runs: dict[str, list[dict]], plan: AblationPlan) -> list[str]:
 
 
 def described(plan: AblationPlan, variant: str) -> str:
-    """What a variant changes."""
+    """Text that says what a variant changes."""
     return ", ".join(f"{key}: {value}" for key, value in plan.variants[variant].items())
 
 

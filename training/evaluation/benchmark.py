@@ -2,8 +2,8 @@
 
     python -m training.evaluation.benchmark --output training/results/benchmark
 
-Real-time factors are medians of several runs, model load excluded; the peak of memory is that of a fresh process that
-enhances one file with the command line. An hour of audio takes some minutes.
+Real-time factors are medians of several runs, without the time to load the model. The peak of memory is that of a fresh
+process that enhances one file with the command line. An hour of audio takes some minutes.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def factors_of_length_and_batch(model: str) -> tuple[dict[int, float], dict[int,
     )
 
 
-# Between us and the command, since Linux counts what a process had before `exec`, and this one holds models.
+# A process between this one and the command: Linux counts what a process held before `exec`, and this one holds models.
 PEAK_MEMORY = """
 import resource, subprocess, sys
 status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode

@@ -21,13 +21,13 @@ _BATCHES = 5
 
 
 def measure(config: TrainingConfig, number: int, device: str) -> dict[str, float]:
-    """Milliseconds of one core for a pair of tracks, microseconds of it for a window, and of the device for pairing a
-    window.
+    """Milliseconds of one core for a pair of tracks, microseconds of one core for a window, and microseconds of the
+    device for pairing a window.
 
     Args:
         config: A training config with `tracks`.
-        number: Tracks of each kind to prepare.
-        device: Where they are paired.
+        number: Number of tracks of each kind to prepare.
+        device: Device that pairs them.
     """
     if config.tracks is None:
         raise ValueError("the config has no `tracks`")
@@ -38,7 +38,7 @@ def measure(config: TrainingConfig, number: int, device: str) -> dict[str, float
         **{name: value for name, value in settings.items() if name in MelConfig.__dataclass_fields__}
     )
     tracks = PairedTracks(config, mel_config, settings.get("window_frames", 384), 1000, torch.device(device))
-    tracks.tracks[number]  # what is computed once
+    tracks.tracks[number]  # does the work that is needed once
     started = time.process_time()
     for index in range(number):
         tracks.tracks[index]

@@ -47,7 +47,7 @@ def bootstrap_ratio(
     if groups is not None:
         group = np.unique(np.asarray(groups)[defined], return_inverse=True)[1]
         above, below = np.bincount(group, above), np.bincount(group, below)
-    if len(above) < 2:  # one says nothing about another draw
+    if len(above) < 2:  # one group says nothing about another draw
         return Mean(mean, float("nan"), float("nan"), count)
     drawn = np.random.default_rng(seed).integers(len(above), size=(NUM_RESAMPLES, len(above)))
     with np.errstate(invalid="ignore"):  # a draw without a word
@@ -56,5 +56,5 @@ def bootstrap_ratio(
 
 
 def bootstrap_gain(values: Sequence[float], baseline: Sequence[float], seed: int = 0) -> Mean:
-    """Mean of the differences `values − baseline`, paired by file: above 0 with its interval, it is a finding."""
+    """Mean of the differences `values − baseline`, paired by file. It is a finding if its interval lies above 0."""
     return bootstrap_mean([value - base for value, base in zip(values, baseline, strict=True)], seed)

@@ -1,9 +1,9 @@
-"""What schedulers and steps buy: every scheduler of ours at 1 to 30 steps, speed and quality side by side.
+"""Compare schedulers: each of the package's at 1 to 30 steps, speed and quality side by side.
 
     python -m training.evaluation.compare_schedulers --output training/results/schedulers
 
 Writes OUTPUT.json (every file), OUTPUT.md (tables) and OUTPUT.png (the picture), and derives the presets. Run it on an
-otherwise idle machine: it measures speed. Stopped, it goes on where it was (OUTPUT.partial.jsonl).
+otherwise idle machine: it measures speed. A stopped run goes on where it was (OUTPUT.partial.jsonl).
 """
 
 import argparse
@@ -95,13 +95,12 @@ def mean(row: dict, name: str = "pesq") -> float:
 
 
 def derive_presets(rows: list[dict]) -> dict[str, Preset]:
-    """The presets that the rows speak for.
+    """The presets that the rows justify.
 
-    `fast` is one step of DDIM: every scheduler's single step is the same estimate. `best` is the setting of best mean
-        PESQ
-    with at most 16 evaluations, `balanced` the cheapest with at most 4 over which the best of those does not gain.
-    Either is `fast` if it does not gain over that. To gain is to be better paired by file, the whole 95 % interval
-    above 0.
+    `fast` is one step of DDIM: every scheduler's single step is the same estimate. `best` is the setting with the best
+    mean PESQ with at most 16 evaluations. With at most 4 evaluations, `balanced` is the cheapest setting over which the
+    best one does not gain. Either is `fast` if it does not gain over `fast`. A setting gains if it is better paired by
+    file, with the whole 95 % interval above 0.
     """
 
     def gains(row, over):
@@ -122,7 +121,7 @@ def derive_presets(rows: list[dict]) -> dict[str, Preset]:
 
 
 def pareto_front(rows: list[dict]) -> list[dict]:
-    """The rows that no other beats in PESQ at fewer evaluations or as many, cheapest first."""
+    """The rows that no other row beats in PESQ with as many evaluations or fewer, cheapest first."""
     front = []
     for row in sorted(rows, key=lambda row: (row["evaluations"], -mean(row))):
         if not front or mean(row) > mean(front[-1]):

@@ -18,8 +18,8 @@ def component_levels_db(audio: np.ndarray, components: list[np.ndarray]) -> list
     removed for half of the time has -3 dB, and noise, which is no component, counts for none.
 
     Args:
-        audio: float `(samples,)`.
-        components: Tracks of that length, whose sum is what the recording should hold.
+        audio: Recording, float `(samples,)`.
+        components: Tracks of the same length; their sum is what the recording should hold.
 
     Returns:
         A level for each component, -120 dB where nothing is left of it.

@@ -29,8 +29,8 @@ SILENT_DB = 40
 
 
 def noise_reduction_db(output: np.ndarray, pair: Pair) -> float:
-    """How far the level falls in frames without speech: 32 ms frames in which the clean reference lies 40 dB or more
-    below its active mean and the noisy input does not vanish; `nan` if a file has less than ten."""
+    """Fall of the level in frames without speech, in dB; `nan` if a file has less than ten. These are 32 ms frames in
+    which the clean reference lies 40 dB or more below its active mean and the noisy input does not vanish."""
 
     def power(audio):
         return np.square(audio[: len(audio) // FRAME * FRAME].reshape(-1, FRAME).astype(np.float64)).mean(axis=1)
@@ -44,7 +44,7 @@ def noise_reduction_db(output: np.ndarray, pair: Pair) -> float:
 
 
 def described(pair: Pair) -> dict:
-    """What a row says of its file: the id, and by what files are grouped."""
+    """Columns of a row that describe its file: the id, and the columns that group files."""
     return {"id": pair.id} | {field: pair.info[field] for field in (*GROUPS, UTTERANCE) if field in pair.info}
 
 
@@ -72,7 +72,7 @@ def chosen_judges(options: argparse.Namespace) -> list[Judge]:
 
 
 def chosen_systems(options: argparse.Namespace) -> dict[str, Callable[[], System]]:
-    """By name what makes each system: checkpoints are loaded one after the other."""
+    """Makers of the systems by name, so that checkpoints are loaded one after the other."""
     from speech_enhance import PRESETS
 
     systems: dict[str, Callable[[], System]] = {name: partial(make_system, name) for name in options.systems}
@@ -93,7 +93,7 @@ def chosen_systems(options: argparse.Namespace) -> dict[str, Callable[[], System
 
 
 def main_preset(presets: list[str]) -> str:
-    """The preset whose gains a report is about, which other models run with."""
+    """The preset whose gains a report shows. Other models run with it too."""
     return "balanced" if "balanced" in presets else (presets or ["fast"])[-1]
 
 

@@ -1,17 +1,17 @@
-"""Judges of systems beside PESQ, ESTOI, SI-SDR and the composite ratings, each thin over a package.
+"""Judges of systems beside PESQ, ESTOI, SI-SDR and the composite ratings, each a thin layer over a package.
 
 A judge rates the outputs of a system for pairs at 16 kHz and gives one dictionary of columns for each file:
 
 | judge | columns | package | licence of code and weights |
 |---|---|---|---|
 | `dnsmos` | `dnsmos_sig`, `dnsmos_bak`, `dnsmos_ovrl` | `speechmos` | MIT |
-| `wer` | `word_errors`, `words`, `wer_reference`, `text`, `reference_text` | `faster-whisper`, `jiwer`; Whisper | MIT;
-MIT | | `visqol` | `visqol` | `visqol-python[lattice]` | Apache-2.0 |
+| `wer` | `word_errors`, `words`, `wer_reference`, `text`, `reference_text` | `faster-whisper`, `jiwer`; Whisper | MIT |
+| `visqol` | `visqol` | `visqol-python[lattice]` | Apache-2.0 |
 | `distillmos` | `distillmos` | `distillmos` | MIT |
 
 The word error rate of several files is the sum of `word_errors` over the sum of `words`. `wer_reference` says what the
-words were compared with: "transcript", or "recogniser", its own text of the clean recording. `text` is what it heard,
-`reference_text` what that was compared with.
+words were compared with: "transcript", or "recogniser", its own text of the clean recording. `text` is what the
+recogniser heard; `reference_text` is what `text` was compared with.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ TRANSCRIPT_COLUMNS = ("text", "transcript")
 
 @dataclass(frozen=True)
 class JudgeOptions:
-    """What judges are made with.
+    """Options of judges.
 
     Args:
         asr_model: Whisper model of `wer`, by name or folder; see [`Recogniser`].

@@ -4,10 +4,10 @@
     training/results/pairs-talkers python -m training.evaluation.measure_components --pairs runs/pairs-rooms.parquet
     --output training/results/pairs-rooms
 
-Of pairs with columns `talker_1` and `talker_2`: each talker's level in the output over that in the input, from
-`overlap_start` to `overlap_end`, where both speak, and the steps of the output's level that the reference lacks. Of
-pairs with a column `reverberant`: the level of the early part of the speech (`clean`) and of its late part in the
-output, likewise over that in the input. What these levels are stands in `components.py`.
+Pairs with columns `talker_1` and `talker_2` give two measures from `overlap_start` to `overlap_end`, where both speak:
+each talker's level in the output over that in the input, and the steps of the output's level that the reference lacks.
+Pairs with a column `reverberant` give the level of the early part of the speech (`clean`) and of its late part in the
+output, also over that in the input. `components.py` defines these levels.
 
 Writes OUTPUT.json (every file) and OUTPUT.md (means), and prints the latter.
 """
@@ -65,7 +65,7 @@ ROOMS = {"early_db": "direct sound and 50 ms (dB)", "late_db": "late part (dB)"}
 
 
 def measures(pairs: list[Pair]) -> tuple[Callable[[Pair, np.ndarray], dict], str, dict[str, str]]:
-    """What makes a row of measures of these pairs, the column by which they are grouped, and the measures' headings.
+    """The function that makes a row of measures, the column that groups these pairs, and the measures' headings.
 
     Raises:
         ValueError: if the pairs hold neither two talkers nor a room.

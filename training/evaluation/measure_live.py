@@ -1,15 +1,15 @@
-"""What delay and computing buy in the live way: look-ahead, interval and window against the scores of pairs.
+"""What more delay and computing gain in live enhancement: look-ahead, interval and window against the scores of pairs.
 
     python -m training.evaluation.measure_live --output training/results/live                       # all pairs
     python -m training.evaluation.measure_live --output training/results/live --limit 10            # fewer, evenly
     spread python -m training.evaluation.measure_live --output training/results/live --time 1 2            # and
     seconds, on an idle machine
 
-Every pair goes through `pipe.live` in blocks of 16 ms with the noise of seed 0. The delay is taken off by
-`live.latency` and by no other alignment. A run of the network depends on the end of its window alone, so timings share
-their runs: the network runs once for every 32 ms and window. `computing` is how many times as many frames the network
-is shown as in the file way with `--preset fast`. With `--time`, the load is the median time of a run of the network
-over the interval, with so many threads.
+Every pair goes through `pipe.live` in blocks of 16 ms with the noise of seed 0. The output is shifted by `live.latency`
+and is not aligned in any other way. A run of the network depends on the end of its window alone, so timings share their
+runs: the network runs once for every 32 ms and window. `computing` is the number of frames that the network sees, as a
+multiple of those for a file with `--preset fast`. With `--time`, the load is the median time of a run of the network
+over the interval, with each number of threads.
 
 Writes OUTPUT.runs.jsonl (each pair and timing, as soon as it is measured: a stopped run goes on there), OUTPUT.json and
 OUTPUT.md, and prints the latter.
@@ -40,13 +40,13 @@ WINDOWS_MS = (3072, 1024, 512)
 MOST_DELAY_MS = {"low": 152, "quality": 500}
 """Delay up to which a preset is chosen."""
 MOST_COMPUTING = 12.0
-"""Computing up to which a timing is measured, in parts of the file way's: load .32 where `fast` has a real-time factor
-of .027."""
+"""Computing up to which a timing is measured, as a multiple of that for a file. It is a load of .32 where `fast` has a
+real-time factor of .027."""
 SAMPLING_RATE = 16000
 
 
 class RememberingUNet(torch.nn.Module):
-    """A network that answers the same question once."""
+    """A network that computes the answer to the same input once and keeps it."""
 
     def __init__(self, unet):
         super().__init__()
@@ -82,7 +82,7 @@ def delay_ms(pipeline: SpeechEnhancementPipeline, timing: LiveTiming, sampling_r
 
 
 def computing(pipeline: SpeechEnhancementPipeline, timing: LiveTiming) -> float:
-    """Frames that the network is shown, in parts of those of the file way with one estimate."""
+    """Frames that the network sees, as a multiple of those for a file with one estimate."""
     config = pipeline.config
     return (
         timing.window_ms / timing.interval_ms / (config.window_frames / (config.window_frames - config.overlap_frames))
@@ -93,8 +93,8 @@ class Rows:
     """Scores of pairs and timings, each kept as soon as it is there.
 
     Args:
-        path: A file with one line of JSON each; `None` keeps them in memory alone.
-        model: Name of the model, which the lines have.
+        path: File with one line of JSON for each score; `None` keeps them in memory alone.
+        model: Name of the model; each line holds it.
     """
 
     def __init__(self, path: Path | None, model: str):
@@ -120,7 +120,7 @@ def named(timing: LiveTiming) -> str:
 
 
 def measure(pipeline: SpeechEnhancementPipeline, pairs: list[Pair], rows: Rows) -> list[dict]:
-    """Measure what is missing; returns a row of means for each timing, before them untouched and the file way."""
+    """Measure what is missing. Returns rows of means: untouched, enhanced as a file, then each timing."""
     unet = pipeline.unet
     chosen = timings(pipeline)
     for number, pair in enumerate(pairs, 1):
@@ -150,7 +150,8 @@ def measure(pipeline: SpeechEnhancementPipeline, pairs: list[Pair], rows: Rows) 
 
 
 def choose(facts: list[dict]) -> dict[str, dict]:
-    """The timing of each preset: the best PESQ within its delay, and of those within .005 of it the least computing."""
+    """The timing of each preset. Of the timings within its delay, those within .005 of the best PESQ are considered;
+    the one with the least computing is chosen."""
     chosen = {}
     for name, most in MOST_DELAY_MS.items():
         allowed = [row for row in facts if row.get("delay_ms", np.inf) <= most]
@@ -161,7 +162,7 @@ def choose(facts: list[dict]) -> dict[str, dict]:
 
 @torch.no_grad()
 def seconds_of_run(pipeline: SpeechEnhancementPipeline, window_ms: float, threads: int, repeats: int = 20) -> float:
-    """Median time of a run of the network on a window, with so many threads."""
+    """Median time in seconds of a run of the network on a window, with `threads` threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     frames = round(window_ms / 1000 * SAMPLING_RATE / pipeline.config.hop_length)

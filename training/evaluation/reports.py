@@ -33,8 +33,8 @@ def append_row(path: Path, row: dict) -> None:
 
 
 def write_report(stem: str | None, results, text: str) -> None:
-    """Print `text` and how it was made; with a `stem`, write them to `stem.md` and `results` to `stem.json`, numbers
-    rounded to 4 digits and what is not finite (`nan`, `inf`) as a string, since JSON has no such numbers."""
+    """Print `text` and how it was made. With a `stem`, write them to `stem.md`, and `results` to `stem.json`. There,
+    numbers are rounded to 4 digits; `nan` and `inf` become strings, since JSON has no such numbers."""
     text = f"{text.rstrip()}\n\n{provenance()}\n"
     print(text)
     if stem:
@@ -111,7 +111,7 @@ class Reports:
         Args:
             model: Folder that is to be published.
             default: Folder that the scripts measure when their command names no `--model`.
-            root: Where relative paths in the commands start.
+            root: Folder to which paths in the commands are relative.
         """
         for name in self.names:
             command = shlex.split(self.provenance(name)[0])

@@ -34,7 +34,7 @@ def average(rows: Rows, name: str) -> Mean:
 
 
 def difference(rows: Rows, others: Rows, name: str) -> Mean:
-    """A measure less that of another system, paired by file, with its 95 % interval."""
+    """A measure minus that of another system, paired by file, with its 95 % interval."""
     values = zip(_counted(rows, name), _counted(others, name), strict=True)
     return _bootstrapped(rows, [value - other for value, other in values], name)
 
@@ -51,7 +51,7 @@ def _bootstrapped(rows: Rows, values: list[float], name: str) -> Mean:
 
 
 def sure(value: Mean) -> bool:
-    """Whether the interval of a difference lies off 0."""
+    """Whether the interval of a difference excludes 0."""
     return value.low > 0 or value.high < 0
 
 
@@ -61,7 +61,7 @@ def better(value: Mean, name: str) -> bool:
 
 
 def best_system(results: dict[str, Rows], name: str) -> str | None:
-    """The system whose measure is better than the next one's, with a paired interval off 0; `None` if there is none."""
+    """The system that is better than the next one, with a paired interval that excludes 0; `None` if there is none."""
     sign = -1 if MEASURES[name].smaller_is_better else 1
     means = {system: sign * average(rows, name).mean for system, rows in results.items()}
     ranked = sorted((system for system in means if np.isfinite(means[system])), key=means.__getitem__, reverse=True)
@@ -107,8 +107,8 @@ def not_available(width: int) -> list[str]:
 
 
 def gains(results: dict[str, Rows], main_system: str, names: list[str], mark_sure: bool = False) -> list[str]:
-    """A table of what the main system's measures differ by from those of every other one; those that are sure can be
-    bold."""
+    """A table of the differences of the main system's measures from those of every other system. Sure differences can
+    be bold."""
     body = []
     for system, rows in results.items():
         if system != main_system and rows:

@@ -3,8 +3,8 @@ side.
 
     python -m training.evaluation.show_worst --report training/results/pairs-valid.json --output runs/worst
 
-Takes the scores from a report of `evaluate.py`, the files with the smallest gain over the untouched recording in each
-measure, and draws OUTPUT/MEASURE-RANK-ID.png and OUTPUT/worst.md.
+Takes the scores from a report of `evaluate.py`. For the files with the smallest gain over the untouched recording in
+each measure, it draws OUTPUT/MEASURE-RANK-ID.png and writes OUTPUT/worst.md.
 """
 
 import argparse

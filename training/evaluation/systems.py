@@ -30,7 +30,7 @@ LIVE_BLOCK = 256
 RNNOISE_RATE, RNNOISE_DELAY = 48000, 960
 """RNNoise runs at 48 kHz and answers two frames of 10 ms late."""
 WEBRTC_FRAME, WEBRTC_DELAY, WEBRTC_LEVEL = 160, 96, 3
-"""WebRTC's frames of 10 ms; 6 ms late; the third of its four levels, "high"."""
+"""WebRTC runs in frames of 10 ms and answers 6 ms late. Its level is the third of four, "high"."""
 
 
 def untouched(pairs: list[Pair]) -> list[np.ndarray]:
@@ -46,8 +46,8 @@ def spectral_gating(pairs: list[Pair]) -> list[np.ndarray]:
 
 
 def spectral_subtraction(pairs: list[Pair]) -> list[np.ndarray]:
-    """pyroomacoustics' spectral subtraction: frames of 512, at most 25 dB down, thirty times the noise power
-    subtracted, which is the minimum over the last 13 frames. Its output is one hop of 256 late, which is taken off."""
+    """pyroomacoustics' spectral subtraction: frames of 512, at most 25 dB down. It subtracts thirty times the noise
+    power, which is the minimum over the last 13 frames. Its delay of one hop of 256 is taken off."""
     from pyroomacoustics.denoise import apply_spectral_sub
 
     hop, outputs = 256, []
@@ -74,8 +74,8 @@ def log_mmse(pairs: list[Pair]) -> list[np.ndarray]:
 
 
 def rnnoise(pairs: list[Pair]) -> list[np.ndarray]:
-    """RNNoise (Valin, MMSP 2018) with the network in the package `pyrnnoise`, resampled to 48 kHz and back, its delay
-    taken off."""
+    """RNNoise (Valin, MMSP 2018) with the network in the package `pyrnnoise`. Sound is resampled to 48 kHz and back;
+    the delay is taken off."""
     import soxr
     from pyrnnoise import RNNoise
 
@@ -92,7 +92,7 @@ def rnnoise(pairs: list[Pair]) -> list[np.ndarray]:
 
 def webrtc(pairs: list[Pair]) -> list[np.ndarray]:
     """The noise suppression of WebRTC, which browsers and call software use, from the package `webrtc_noise_gain`, with
-    its high-pass filter and without gain control; its delay taken off. The phase of that filter costs it SI-SDR."""
+    its high-pass filter and without gain control. Its delay is taken off. The phase of that filter costs it SI-SDR."""
     from webrtc_noise_gain import AudioProcessor
 
     outputs = []
@@ -132,12 +132,12 @@ def diffusion(model: str, scheduler: str, **settings: Any) -> System:
 
 
 def live(model: str, latency: "str | LiveTiming | None" = None) -> System:
-    """A checkpoint as it enhances sound that goes on: in blocks of 16 ms, the delay taken off by its own figure alone,
-    seed 0.
+    """A checkpoint that enhances live sound in blocks of 16 ms, with seed 0. Its own figure of the delay is taken off,
+    and no other alignment is made.
 
     Args:
         model: Pipeline folder or Hub id.
-        latency: See [`~SpeechEnhancementPipeline.live`].
+        latency: Latency as in [`~SpeechEnhancementPipeline.live`].
     """
     from speech_enhance import SpeechEnhancementPipeline
 
@@ -156,7 +156,7 @@ def enhance_live(
 
 
 def live_latency_ms(model: str) -> float:
-    """Milliseconds that a checkpoint answers late in [`live`], and one block, which must arrive first."""
+    """Latency of a checkpoint in [`live`] in milliseconds, plus one block, which must arrive first."""
     from speech_enhance import SpeechEnhancementPipeline
 
     latency = SpeechEnhancementPipeline.from_pretrained(model).live(SAMPLING_RATE).latency
@@ -184,8 +184,8 @@ def load_measured(parser: argparse.ArgumentParser, options: argparse.Namespace) 
 
 
 def vocoded(model: str, vocoder: str, from_true_mel: bool = False) -> System:
-    """The default settings of a checkpoint, the sound made anew by a vocoder of its mel; with the true clean mel in
-    place of the generated one, the ceiling of that."""
+    """A checkpoint at its default settings, with sound that a vocoder makes from the mel. `from_true_mel` puts the true
+    clean mel in place of the generated one, which gives the ceiling of this system."""
     import torch
     from transformers import SpeechT5HifiGan
 
@@ -210,8 +210,8 @@ def vocoded(model: str, vocoder: str, from_true_mel: bool = False) -> System:
 
 
 def stored(folder: str) -> System:
-    """The stored output of any other system: one audio file for each pair, named by the pair's id, in any format
-    libsndfile reads; other sampling rates are resampled, channels mixed down.
+    """The stored output of any other system: one audio file for each pair, named by the pair's id, in any format that
+    libsndfile reads. Other sampling rates are resampled, and channels are mixed down.
 
     Raises:
         FileNotFoundError: from `stored` if there is no such folder; from the system if a pair has no file.
@@ -269,7 +269,7 @@ MAKERS: dict[str, Callable[[int], System]] = {
 SYSTEMS: dict[str, System] = {name: partial(_run, name) for name in MAKERS}
 """The systems that need no checkpoint, by name; each call loads the system. See [`make_system`]."""
 DEFAULT_SYSTEMS = tuple(name for name in SYSTEMS if name != "spectral_subtraction")
-"""Those that a report shows unless others are named."""
+"""Systems that a report shows unless others are named."""
 LATENCY_MS: dict[str, float] = {
     "untouched": 0,
     "spectral_subtraction": 32,
@@ -283,15 +283,14 @@ LATENCY_MS: dict[str, float] = {
 """Latency as designed, in ms: how late the output is plus one frame, which must arrive first; computing takes more.
 
 Spectral subtraction: windows of 512 samples. Log-MMSE: windows of 20 ms, half overlapped. RNNoise: 20 ms late in frames
-of
-10 ms, measured. WebRTC: 6 ms late in frames of 10 ms, measured. NSNet2: windows of 20 ms. DTLN: windows of 32 ms (its
-paper, section 2.3). DeepFilterNet3: windows of 20 ms and 20 ms of look-ahead (its paper, arXiv:2305.08227). noisereduce
-learns from the whole recording and is not here, nor is the true mel.
+of 10 ms, measured. WebRTC: 6 ms late in frames of 10 ms, measured. NSNet2: windows of 20 ms. DTLN: windows of 32 ms
+(its paper, section 2.3). DeepFilterNet3: windows of 20 ms and 20 ms of look-ahead (its paper, arXiv:2305.08227).
+noisereduce learns from the whole recording and is not here, nor is the true mel.
 """
 
 
 def _dithered(audio: np.ndarray, padding: int = 0) -> np.ndarray:
-    """`audio` and `padding` more samples, in float64, with noise at -140 dB: digital silence would be divided by."""
+    """`audio` and `padding` more samples, in float64, with noise at -140 dB, since a system may divide by silence."""
     padded = np.pad(audio.astype(np.float64), (0, padding))
     return padded + 1e-7 * np.random.default_rng(0).standard_normal(len(padded))
 

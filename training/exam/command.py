@@ -1,4 +1,4 @@
-"""The exam: systems that people know, judges that no system here was trained on, and words, in one command.
+"""The exam: one command for systems that people know, judges that no system here was trained on, and counts of words.
 
     OMP_NUM_THREADS=1 python -m training.exam --output training/results/exam
     python -m training.exam --output training/results/exam --speed

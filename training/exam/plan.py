@@ -14,7 +14,7 @@ PLAN = Path(__file__).parents[1] / "configs" / "exam.yaml"
 SIGNAL = "signal"
 """The judge that compares with the clean reference by signal processing: `score` of `evaluate.py`."""
 LIVE = "live"
-"""In place of a preset: the model as it enhances sound that goes on, with its own latency."""
+"""The word in place of a preset for a model that enhances live sound, with its own latency."""
 LIMIT = re.compile(r"(.+), limit (\S+) dB")
 MIX = re.compile(r"(.+), mix (\S+)")
 
@@ -27,7 +27,7 @@ class ExamSet:
         pairs: Dataset with columns `clean` and `noisy`: Parquet pattern, folder or Hub name.
         name: Configuration of a dataset on the Hub.
         split: Split of a folder or Hub dataset.
-        description: What the pairs are, for the report.
+        description: Description of the pairs for the report.
         systems: Systems to run, if not all of the plan.
         judges: Judges to ask, if not all of the plan.
     """
@@ -46,17 +46,16 @@ class ExamPlan:
 
     Args:
         sets: Sets of pairs by name.
-        systems: Names of `systems.py`, `MODEL, PRESET` and `MODEL, live`.
-        judges: `signal` and names of `judges.py`.
+        systems: Names of systems: those of `systems.py`, `MODEL, PRESET` and `MODEL, live`.
+        judges: Names of judges: `signal` and those of `judges.py`.
         models: Pipeline folders or Hub ids by name.
-        main_system: The system whose gains over the others every table shows, and which the limits and mixes are tried
-            with.
+        main_system: System whose gains over the others every table shows. The limits and mixes are tried with it.
         limits_db: Attenuation limits to try.
         mixes: Shares of the enhanced signal to try.
-        variant_judges: Judges of these limits and mixes, as far as the set has them.
+        variant_judges: Judges of these limits and mixes; those that a set does not have are left out.
         short_systems: Systems of the short table.
         short_set: The set whose PESQ, ESTOI and DNSMOS the short table shows.
-        words_set: The set whose word error rate it shows.
+        words_set: The set whose word error rate the short table shows.
         output_dir: Folder of the systems' outputs.
     """
 

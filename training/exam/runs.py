@@ -21,7 +21,7 @@ from ..validation import Pair
 from .plan import SIGNAL, ExamPlan, mix_of, stored_folder
 
 CHUNK = 20
-"""Files that a system gets at once, whose outputs are kept as soon as they are there."""
+"""Number of files that a system gets at once. Their outputs are kept as soon as they are there."""
 
 
 @dataclass
@@ -29,11 +29,11 @@ class Runs:
     """Scores by set, system and judge.
 
     Args:
-        plan: What is compared.
+        plan: Plan of what is compared.
         path: The file of scores.
-        limit: Only this many pairs of each set.
+        limit: Number of pairs used of each set.
         stored: Folders of outputs of further systems, by name.
-        make_judge: Makes a judge other than `signal` by its name.
+        make_judge: Function that makes a judge other than `signal` by its name.
         asr_model: Recogniser of the judge `wer`, if not the usual one.
     """
 
@@ -64,7 +64,7 @@ class Runs:
         return {system: self._rows(name, system, judges, made_by[system]) for system in systems}
 
     def latest(self, name: str, systems: list[str], judges: list[str]) -> dict[str, list[dict]]:
-        """The scores that there are, whatever the pairs and models are now."""
+        """The stored scores, even if the pairs and models have changed since."""
         results = {}
         for system in systems:
             made_by = [line["made_by"] for line in self.lines if (line["set"], line["system"]) == (name, system)]
@@ -104,7 +104,7 @@ class Runs:
         if not left or judge in self.missing:
             return
         try:
-            if judge not in self._judges:  # kept, since it knows what it heard in the clean recordings
+            if judge not in self._judges:  # kept, since it remembers the texts of the clean recordings
                 self._judges[judge] = self._made(judge)
             ask = self._judges[judge]
         except ImportError as error:
@@ -150,7 +150,7 @@ class Runs:
         return next((line for line in self.lines if tuple(line[key] for key in keys) == wanted), None)
 
     def _judge_name(self, judge: str) -> str:
-        """With the recogniser's name, where another one than the usual counts words."""
+        """Name of a judge, with that of the recogniser if it is not the usual one."""
         return f"{judge} by {self.asr_model}" if judge == "wer" and self.asr_model else judge
 
     def _rows(self, name: str, system: str, judges: list[str], identity: str) -> list[dict]:
@@ -169,7 +169,7 @@ class Runs:
         return ["model", self._folder_digest(Path(found[0])), found[1]] if found else ["package", system]
 
     def _folder_digest(self, folder: Path) -> str:
-        """Digest of a folder's files; of a model on the Hub, which is no folder here, that of its name."""
+        """Digest of a folder's files, or of the name if there is no such folder, as of a model on the Hub."""
         key = str(folder)
         if key not in self._digests:
             files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md")

@@ -1,4 +1,4 @@
-"""Speed of the systems of an exam, in turn on the same sound; one process for each number of threads.
+"""Speed of the systems of an exam, which take turns on the same sound. Each number of threads has its own process.
 
     python -m training.exam.speed --plan training/configs/exam.yaml --threads 1 --repeats 5 --systems untouched rnnoise
 
@@ -32,7 +32,7 @@ def measure_speed(plan: str, systems: list[str], repeats: int) -> dict:
     """Real-time factor by number of threads, load time and latency of every system.
 
     Raises:
-        RuntimeError: if a measuring process fails; its last words are in the message.
+        RuntimeError: if a measuring process fails; the message has its last line.
     """
     results: dict[str, dict] = {system: {"real_time_factor": {}, "slowest": {}} for system in systems}
     for threads in THREADS:
@@ -95,8 +95,8 @@ def measure_systems(plan: ExamPlan, systems: list[str], threads: int, repeats: i
 
 
 def latency_ms(plan: ExamPlan, system: str) -> float | None:
-    """Milliseconds that a system answers late by design; `None` if it needs the whole recording, as ours do but
-    live."""
+    """Latency of a system by design in milliseconds; `None` if it needs the whole recording, as our models do unless
+    they run live."""
     if (found := plan.model_of(system)) and LIVE in found[1]:
         return live_latency_ms(found[0])
     latency = LATENCY_MS.get(system, math.inf)

@@ -26,7 +26,7 @@ from .plan import ExamPlan
 
 UNTOUCHED = "untouched"
 WORST = 5
-"""Files that are named of those that lose words."""
+"""Number of files that are named among those that lose words."""
 SHORT = ("pesq", "estoi", "dnsmos_ovrl")
 HOW_TO_READ = (
     "Every system went through the same code on the same pairs. Larger is better, except for WER, the share of wrong "
@@ -121,7 +121,7 @@ def without_variants(plan: ExamPlan, results: dict[str, Rows]) -> dict[str, Rows
 
 
 def words_note(rows: Rows) -> str:
-    """What words were counted against."""
+    """A sentence that says what the words were compared with."""
     references = dict.fromkeys(str(row["wer_reference"]) for row in rows if row.get("wer_reference"))
     words = sum(row["words"] for row in rows)
     against = " and ".join(REFERENCES.get(reference, reference) for reference in references)
@@ -173,7 +173,7 @@ def ratios_of(rows: Rows) -> list[float]:
 
 
 def wer_less_untouched(rows: Rows, noisy: Rows, ratio: float) -> Mean:
-    """WER of the files of a ratio less that of the untouched recordings."""
+    """WER of the files of a ratio minus that of the untouched recordings."""
     return difference(of_group(rows, "snr_db", ratio), of_group(noisy, "snr_db", ratio), "wer")
 
 

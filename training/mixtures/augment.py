@@ -1,5 +1,5 @@
-"""What can happen to a track, as pure functions on float32 mono `(samples,)` that keep its length where not said
-otherwise. Whatever is drawn comes from `rng`."""
+"""Augmentations of a track: pure functions on float32 mono `(samples,)` that keep its length unless they say otherwise.
+All that is drawn comes from `rng`. `mixing.py` applies them; `mixing_config.py` holds their shares."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +11,7 @@ from .channels import gsm, mp3, opus, telephone
 
 
 def chance(rng: np.random.Generator, share: float) -> bool:
-    """True with probability `share`; a share of 0 draws nothing, so that what is off changes no other draw."""
+    """True with probability `share`. A share of 0 draws nothing, so what is switched off changes no other draw."""
     return share > 0 and rng.random() < share
 
 
@@ -40,8 +40,8 @@ def active_rms(audio: np.ndarray) -> float:
 
 
 def change_speed(audio: np.ndarray, speed: float) -> np.ndarray:
-    """Play faster or slower, pitch and all, so that length changes by 1 / `speed`; only the ratio of the two rates
-    counts."""
+    """Play faster or slower, which changes the pitch too, and the length by 1 / `speed`. Only the ratio of the two
+    rates counts."""
     return soxr.resample(audio, 16000 * speed, 16000, quality="QQ") if abs(speed - 1) > 0.01 else audio
 
 
@@ -56,7 +56,7 @@ def shift_pitch(audio: np.ndarray, sampling_rate: int, semitones: float) -> np.n
 
 
 def equalize(audio: np.ndarray, rng: np.random.Generator, deviation_db: float) -> np.ndarray:
-    """A random smooth spectral shape: microphones, distances, rooms."""
+    """A random smooth spectral shape, such as that of a microphone, a distance or a room."""
     spectrum = np.fft.rfft(audio)
     knots = np.linspace(0, 1, 7)
     shape_db = np.interp(np.sqrt(np.linspace(0, 1, len(spectrum))), knots, rng.normal(0, deviation_db, len(knots)))
@@ -79,7 +79,7 @@ def synthetic_tail(sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
 def direct_path_first(response: np.ndarray) -> np.ndarray:
     """An impulse response at peak 1 without the time of flight before its first strong peak, so that it hardly delays.
 
-    A reflection may be higher than the direct path: the first sample of half the peak's height counts.
+    A reflection may be higher than the direct path, so the first sample of half the peak's height counts.
     """
     magnitude = np.abs(response)
     peak = magnitude.max() or 1
@@ -94,7 +94,7 @@ def slow_gain(num_samples: int, sampling_rate: int, rng: np.random.Generator, de
 
 
 def presence(num_samples: int, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """A gate of 0 and 1 with slopes of 5 to 300 ms: on from somewhere, up to somewhere, or both."""
+    """A gate of 0 and 1 with slopes of 5 to 300 ms. It opens at a random place, closes at one, or does both."""
     first, last = np.sort(rng.uniform(0.1, 0.9, 2)) * num_samples
     kind = rng.integers(3)
     first, last = (first, np.inf) if kind == 0 else (-np.inf, last) if kind == 1 else (first, last)

@@ -39,7 +39,7 @@ class TrainingBatches:
             batch_size=config.batch_size,
             num_workers=config.num_workers,
             pin_memory=accelerator.device.type == "cuda",
-            generator=torch.Generator(),  # the start of the workers draws a number, which would shift the run's own
+            generator=torch.Generator(),  # starting the workers draws a number, which would shift the run's own
             worker_init_fn=_give_way,
         )
         self.examples = accelerator.prepare(loader)

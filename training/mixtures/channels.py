@@ -1,7 +1,7 @@
 """What telephones, codecs and rooms do to sound, as pure functions on float32 mono `(samples,)` at full scale ±1.
 
-Every function gives back as many samples as it took, aligned with them: what comes out at sample `n` is what went in
-there. Codecs run through libsndfile. They clip what exceeds full scale, as the devices do, and they are not linear, so
+Every function returns as many samples as it gets, aligned with them: sample `n` of the output belongs to sample `n` of
+the input. Codecs run through libsndfile. They clip what exceeds full scale, as the devices do. They are not linear, so
 a mixture has to pass as a whole.
 """
 
@@ -32,9 +32,9 @@ def opus(audio: np.ndarray, sampling_rate: int, bitrate: int = 16000) -> np.ndar
     """Opus (RFC 6716), the codec of calls over the internet; libsndfile takes its look-ahead off.
 
     Args:
-        audio: `(samples,)`.
-        sampling_rate: 8000, 12000, 16000, 24000 or 48000.
-        bitrate: In bit/s, 6000 to 256000. The codec narrows the band below about 12000, and below 10000 its
+        audio: Samples `(samples,)`.
+        sampling_rate: Rate of 8000, 12000, 16000, 24000 or 48000.
+        bitrate: Bit rate in bit/s, 6000 to 256000. Below about 12000, the codec narrows the band; below 10000, its
             waveform may lie a sample off.
     """
     if not 6000 <= bitrate <= 256000:
@@ -47,9 +47,10 @@ def mp3(audio: np.ndarray, sampling_rate: int, compression_level: float = 0.7) -
     """MP3 at a constant bit rate.
 
     Args:
-        audio: `(samples,)`.
-        sampling_rate: One that MPEG audio has, such as 16000.
-        compression_level: libsndfile's, 0 to 0.95; at 16 kHz 0 is 160, 0.5 about 80, 0.8 about 40 and 0.95 16 kbit/s.
+        audio: Samples `(samples,)`.
+        sampling_rate: Rate that MPEG audio has, such as 16000.
+        compression_level: Level of libsndfile, 0 to 0.95. At 16 kHz, 0 is 160 kbit/s, 0.5 about 80, 0.8 about 40 and
+            0.95 16 kbit/s.
     """
     if not 0 <= compression_level <= 0.95:
         raise ValueError(f"`compression_level` must be in [0, 0.95], got {compression_level}")
@@ -67,7 +68,7 @@ def room_impulse_response(
     distance: tuple[float, float] = (0.5, 2.5),
     size: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The talker's response out of [`room_impulse_responses`]."""
+    """The talker's response from [`room_impulse_responses`]."""
     return room_impulse_responses(rng, sampling_rate, rt60, distance, size)[0]
 
 
@@ -85,11 +86,11 @@ def room_impulse_responses(
     the direct sound; the time of flight is cut off.
 
     Args:
-        rng: Draws room, walls and places.
-        sampling_rate: Of the responses.
+        rng: Generator that draws room, walls and places.
+        sampling_rate: Rate of the responses.
         rt60: Range of the reverberation time by Sabine's formula, in seconds, at least 0.2.
         distance: Range of the distance from talker to microphone, in metres; the smallest room gives 3 m at most.
-        size: Length, width and height in metres, drawn from 3.5 × 3 × 2.4 to 8 × 6 × 3.5 where not given.
+        size: Length, width and height in metres; by default drawn from 3.5 × 3 × 2.4 to 8 × 6 × 3.5.
         other_sources: Number of further sources, such as of noise, anywhere in the room.
 
     Returns:
@@ -129,8 +130,8 @@ def room_impulse_responses(
 
 
 def reverberation_time(response: np.ndarray, sampling_rate: int) -> float:
-    """Seconds in which a room's sound decays by 60 dB, from the decay between -5 and -25 dB of Schroeder's curve (T20
-    of ISO 3382-1) of what follows the first 5 ms, in which the direct path lies. `response` begins with that path."""
+    """Seconds in which a room's sound decays by 60 dB. They follow from the decay between -5 and -25 dB of Schroeder's
+    curve (T20 of ISO 3382-1) after the first 5 ms, in which the direct path lies. `response` begins with that path."""
     tail = response[round(0.005 * sampling_rate) :].astype(np.float64)
     left = np.cumsum(np.square(tail)[::-1])[::-1]
     curve_db = 10 * np.log10(left / left[0] + 1e-12)
@@ -158,8 +159,8 @@ def early_part(response: np.ndarray, sampling_rate: int, seconds: float = 0.05) 
 
 
 def dereverberated(response: np.ndarray, sampling_rate: int, dial: float) -> np.ndarray:
-    """A response whose part after the first 50 ms is left at a factor of 1 - `dial`, which runs from 0 (the room as it
-    is) to 1 (its early part alone)."""
+    """A response whose part after the first 50 ms is multiplied by 1 - `dial`. The dial runs from 0 (the room as it is)
+    to 1 (its early part alone)."""
     weighted = np.array(response)
     weighted[len(early_part(response, sampling_rate)) :] *= 1 - dial
     return weighted

@@ -1,4 +1,4 @@
-"""What acoustic models do to a mel, done to that of real speech: a function of configuration and generator.
+"""Degrades the mel of real speech as acoustic models degrade theirs: a function of configuration and generator.
 
 A text-to-speech model that is trained with a squared error answers with the mean of all mels that a text may have:
 spectra are smeared over time and frequency and their variance shrinks (Toda & Tokuda, "A Speech Parameter Generation
@@ -23,7 +23,7 @@ _DEGRADATION_STREAM = 8
 
 @dataclass(frozen=True)
 class DegradationConfig:
-    """How a mel is degraded; each `*_share` is a probability, each range two numbers, the lower first.
+    """How a mel is degraded. Each `*_share` is a probability; each range is two numbers, the lower first.
 
     Args:
         untouched_share: Mels that stay as they are, so that good ones learn to pass.
@@ -33,13 +33,13 @@ class DegradationConfig:
         shrink_share: Mels of which every band varies less around its mean.
         shrink_factor: Range of the factor.
         cepstrum_share: Mels whose frames keep their first cosine coefficients only.
-        cepstrum_kept: Range of their number.
+        cepstrum_kept: Range of the number of coefficients kept.
         quantise_share: Mels whose values are rounded.
-        quantise_db: Range of the step.
+        quantise_db: Range of the step of the rounding.
         hole_share: Mels that have lost all detail in a few rectangles.
-        hole_number: Range of their number for every 100 frames.
+        hole_number: Range of the number of rectangles for every 100 frames.
         wobble_share: Mels with a smooth random field on top.
-        wobble_db: Range of its standard deviation.
+        wobble_db: Range of the standard deviation of the field.
 
     Raises:
         ValueError: for a number out of its range or a range upside down.
@@ -90,10 +90,10 @@ def degrade(mel: torch.Tensor, config: DegradationConfig, decibel: float, genera
     """A mel as an acoustic model might have predicted it.
 
     Args:
-        mel: Logarithmic `(num_mel_bins, frames)`; silence is 0.
-        config: How.
-        decibel: What 1 dB is in `mel`.
-        generator: On the CPU; everything drawn comes from it.
+        mel: Logarithmic mel `(num_mel_bins, frames)`; silence is 0.
+        config: Configuration of the degradation.
+        decibel: Value of 1 dB in `mel`.
+        generator: Generator on the CPU; everything drawn comes from it.
 
     Returns:
         `(num_mel_bins, frames)`, never below silence.
@@ -128,8 +128,8 @@ def degrade(mel: torch.Tensor, config: DegradationConfig, decibel: float, genera
 
 
 def smear(mel: torch.Tensor, bands: float, frames: float) -> torch.Tensor:
-    """`(num_mel_bins, frames)` convolved with a Gaussian of these standard deviations; edge values go on beyond the
-    edge."""
+    """`(num_mel_bins, frames)` convolved with a Gaussian of these standard deviations. Beyond an edge, the values at
+    the edge go on."""
     for deviation in (frames, bands):  # each pass turns the mel over, so the second one is over bands
         reach = max(1, math.ceil(3 * deviation))
         kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=mel.device) / deviation) ** 2)

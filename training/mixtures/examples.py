@@ -21,8 +21,8 @@ class TrainingExamples(Dataset):
     """`length` training examples: a mixture made on the fly or a crop of a recorded pair, with its level, window,
     timestep and noise.
 
-    Item `i` is a function of `(config.seed, i)` alone, so two processes with half the batch train as one does, and a
-    resumed run as one that was never stopped.
+    Item `i` is a function of `(config.seed, i)` alone. So two processes with half the batch train as one does, and a
+    resumed run trains as one that was never stopped.
 
     Items are dicts of `index`, `clean`, `noisy` (float32 samples of `config.mixing.seconds`), `dereverb` (dial of the
     target from 0 to 1, 0 for recorded pairs), `level_db`, `start` (first frame of the window), `timestep`, `own`
@@ -117,7 +117,7 @@ class TrainingExamples(Dataset):
 
 
 def draw_timestep(num_train_timesteps: int, terminal_share: float, generator: torch.Generator) -> int:
-    """The last timestep (pure noise in, the one-step estimate) with probability `terminal_share`, else any of all."""
+    """The last timestep, at which the network gets pure noise, with probability `terminal_share`; else any timestep."""
     uniform = int(torch.randint(num_train_timesteps, (), generator=generator))
     terminal = float(torch.rand((), generator=generator)) < terminal_share
     return num_train_timesteps - 1 if terminal else uniform

@@ -1,4 +1,4 @@
-"""Band-pass, high-pass and low-pass filters as a factor on every frequency, so without delay."""
+"""Band-pass, high-pass and low-pass filters. Each is a factor on every frequency, so it has no delay."""
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ def band_pass(audio: np.ndarray, sampling_rate: int, low: float, high: float, or
 
 
 def low_pass(tracks: np.ndarray, sampling_rate: int, cutoff: float, order: int = 12) -> np.ndarray:
-    """Tracks `(..., samples)` without what lies above `cutoff` Hz: 6 dB down there, 12 × `order` dB an octave."""
+    """Low-pass of tracks `(..., samples)`: 6 dB down at `cutoff` Hz, and 12 × `order` dB an octave above."""
     frequency = np.fft.rfftfreq(tracks.shape[-1], 1 / sampling_rate)
     response = 1 / butterworth_loss(frequency, 0, cutoff, order)
     return np.fft.irfft(np.fft.rfft(tracks) * response, tracks.shape[-1]).astype(np.float32)

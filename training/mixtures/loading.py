@@ -30,8 +30,8 @@ def decode(entry: dict, sampling_rate: int) -> np.ndarray:
 
 
 def _read(content: bytes) -> tuple[np.ndarray, int]:
-    """The samples `(samples, channels)` of a file's content, and their rate. Content of which libsndfile would read
-    only a part goes through a temporary file."""
+    """The samples `(samples, channels)` of a file's content, and their rate. If libsndfile would read only a part of
+    the content, it goes through a temporary file."""
     if replace(layout_of(content), extras=[]) == Layout():
         with contextlib.suppress(soundfile.SoundFileError):
             return soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)

@@ -1,10 +1,10 @@
 """Noisy/clean pairs mixed on the fly: every example is a function of (seed, index) alone.
 
-The target is the speech as it would have been recorded in the same place over the same line without the noise: it keeps
+The target is the speech as it would have been recorded in the same place over the same line without the noise. It keeps
 its room and passes the channel (band limit, codec) that the mixture passes, since a denoiser removes noise and does not
-undo channels. The exceptions: clipping, since the target is not clipped, so that what the overdrive adds counts as
-noise (what it cut off stays lost, since the pipeline's gain is bounded by 1); the late reverberation of a room, of
-which a dial asks for less; and rumble, where `target_high_pass_hz` is set.
+undo channels. There are three exceptions. The target is not clipped, so what the overdrive adds counts as noise; what
+it cut off stays lost, since the pipeline's gain is bounded by 1. A dial asks for less of the late reverberation of a
+room. Where `target_high_pass_hz` is set, rumble is removed.
 """
 
 from dataclasses import dataclass
@@ -39,9 +39,9 @@ class SpeechTrack:
     """Speech of a mixture.
 
     Args:
-        heard: Speech as the mixture holds it, float32 `(samples,)`.
-        target: Speech as it is wanted, `heard` itself unless there is a room and a dial above 0.
-        noise_response: Impulse response of a noise in the same room, `None` where there is none.
+        heard: Speech in the mixture, float32 `(samples,)`.
+        target: Speech that is wanted: `heard` itself unless there is a room and a dial above 0.
+        noise_response: Impulse response of a noise in the same room, or `None`.
     """
 
     heard: np.ndarray
@@ -54,12 +54,12 @@ class MixtureDataset(Dataset):
     late reverberation. Item `i` depends on `(seed, i)` only.
 
     Args:
-        speech, noise: What is mixed.
-        config: How.
-        seed: Of everything drawn.
+        speech, noise: Sources that are mixed.
+        config: Settings of the mixtures.
+        seed: Seed of everything drawn.
         length: Number of mixtures.
-        rooms: Impulse responses, needed where `config.room_share` is above 0; where `config.noise_room_share` is, of
-            the columns `audio` and `noise_audio`.
+        rooms: Impulse responses, needed where `config.room_share` is above 0. Where `config.noise_room_share` is above
+            0, they have the columns `audio` and `noise_audio`.
     """
 
     def __init__(
@@ -106,8 +106,8 @@ def mix(
     rooms: SourceMix | None = None,
     dereverb: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One `(clean, noisy)` pair of `config.seconds`, sample-aligned, peak at most 1; `dereverb` is the dial of
-    `clean`."""
+    """One `(clean, noisy)` pair of `config.seconds`, aligned to the sample, with a peak of at most 1. `dereverb` is the
+    dial of `clean`."""
     rate = speech.sampling_rate
     num_samples = round(config.seconds * rate)
     kind = rng.random()
@@ -132,7 +132,7 @@ def mix(
     if chance(rng, config.channel_share):
         channel = random_channel(rate, rng)
         clean, noisy = _peak_of_one(clean, noisy)  # codecs cut off what lies above
-        # Silence stays silence: what a codec makes of it is not to be learnt.
+        # Silence stays silence: the network must not learn what a codec makes of it.
         clean, noisy = channel(clean) if clean.any() else clean, channel(noisy)
     return _peak_of_one(clean, noisy)
 
@@ -159,7 +159,7 @@ def speech_track(
 
 
 def _talker(speech: SourceMix, config: MixingConfig, num_samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Utterances with pauses between them, at equal level or not, one voice treatment for all."""
+    """Utterances with pauses between them, at equal level or not. All get the same treatment of the voice."""
     speed = rng.uniform(*config.speed_range)
     unequal = chance(rng, config.level_share)
     track = np.zeros(num_samples, np.float32)
@@ -188,7 +188,7 @@ def _talker(speech: SourceMix, config: MixingConfig, num_samples: int, rng: np.r
 
 
 def _second_talker(speech: SourceMix, config: MixingConfig, first: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Another talker over 30 to 100 % of the track, silence elsewhere, at a level beside that of `first`."""
+    """Another talker over 30 to 100 % of the track, and silence elsewhere. The level is relative to that of `first`."""
     track = _talker(speech, config, len(first), rng)
     level = np.float32((active_rms(first) or 1.0) * 10 ** (rng.uniform(*config.second_talker_db) / 20))
     length = round(rng.uniform(0.3, 1.0) * len(first))
@@ -209,7 +209,7 @@ def _background(
     rooms: SourceMix | None,
     response: np.ndarray | None,
 ) -> np.ndarray:
-    """Noise at a ratio to the speech `heard`, in its room if there is a `response` for that."""
+    """Noise at a ratio to the speech `heard`. It is in the room of the speech if there is a `response` for it."""
     background = noise_track(speech, noise, config, len(heard), rng, rooms)
     if response is not None and chance(rng, config.noise_room_share):
         background = reverberate(background, response)
@@ -219,7 +219,7 @@ def _background(
 
 
 def over_time(background: np.ndarray, config: MixingConfig, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Noise that wanders in level, or starts or stops on the way, by the shares of `config`."""
+    """Noise whose level wanders, or that starts or stops within the track, by the shares of `config`."""
     if chance(rng, config.noise_gain_share):
         background = background * slow_gain(len(background), sampling_rate, rng)
     if chance(rng, config.noise_gate_share):
@@ -270,7 +270,7 @@ def _recorded_noise(noise: SourceMix, config: MixingConfig, num_samples: int, rn
     needed = int(num_samples * speed) + 1
     start = int(rng.integers(0, max(1, len(recording) - needed + 1)))
     part = change_speed(recording[start : start + needed], speed)
-    if len(part) < num_samples:  # a short recording repeats from a random point on
+    if len(part) < num_samples:  # a short recording is repeated from a random point
         part = np.resize(np.roll(part, int(rng.integers(0, len(part)))), num_samples)
     return part[:num_samples]
 
@@ -285,7 +285,7 @@ def _babble(
         talker = np.roll(np.resize(talker, num_samples), int(rng.integers(0, num_samples)))
         track = far if chance(rng, config.distant_talker_share) else near
         track += rng.uniform(0.4, 1.0) * talker / max(active_rms(talker), 1e-4)
-    if far.any():  # one room and one filter for all who are far: a convolution each would cost too much
+    if far.any():  # all distant talkers share one room and one filter: a convolution for each would cost too much
         far = low_pass(far, speech.sampling_rate, rng.uniform(1000, 4000), order=1)
         near += reverberate(far, _room(config, speech.sampling_rate, rng, rooms)[0])
     return near

@@ -7,46 +7,49 @@ from ..bounds import DECIBELS, Bounds, check_numbers
 
 @dataclass(frozen=True)
 class MixingConfig:
-    """How mixtures are made; each `*_share` is a probability, and one of 0 changes no other draw.
+    """How mixtures are made. Each `*_share` is a probability; a share of 0 changes no other draw.
 
     Args:
         seconds: Length of a mixture, of which the training step crops a window.
         snr_db: Range of the ratio of active speech to noise, before the noise changes over time.
         high_snr_share: Mixtures whose ratio is drawn from `high_snr_db` instead: recordings that are good already.
-        high_snr_db: See above.
+        high_snr_db: Range of the ratio of these mixtures.
         clean_share: Mixtures without noise, so that clean speech learns to pass.
         noise_only_share: Mixtures without speech.
         second_noise_share: Mixtures with two noises.
-        synthetic_share: Noise made here (coloured, hum, clicks) in place of a recorded one.
-        effect_share: Noise made here of more kinds (sirens, beeps, rumble, bands, typing, crackle, gusts) likewise.
-        music_share: Chords, arpeggios and drums made here likewise.
-        babble_share: Noise made of other talkers likewise.
+        synthetic_share: Computed noise (coloured, hum, clicks) in place of a recorded one.
+        effect_share: Computed noise of other kinds (sirens, beeps, rumble, bands, typing, crackle, gusts) in its place.
+        music_share: Computed chords, arpeggios and drums in its place.
+        babble_share: Other talkers in its place.
         babble_talkers: Fewest and most talkers of a babble.
         distant_talker_share: Talkers of a babble that are muffled and in a room.
         noise_gain_share: Mixtures whose noise wanders in level.
-        noise_gate_share: Mixtures whose noise starts or stops on the way; a second noise does by itself likewise.
+        noise_gate_share: Mixtures whose noise starts or stops on the way. A second noise does so on its own.
         reverb_share: Speech put into a small room (it stays in the target: this is a denoiser).
         room_share: Rooms that are drawn from `rooms` of the training config instead of a synthetic decay.
         noise_room_share: Mixtures in such a room whose noise is in it too, elsewhere: `rooms` then need a second column
             of responses, `noise_audio`, as `make_rooms.py` writes it.
-        dereverb_share: Mixtures whose dial is above 0: at 1, half of the time, the target is the direct sound and the
-            first 50 ms of the room; at d between, evenly drawn, the later part of the room times 1 - d as well.
-        second_talker_share: Mixtures in a part of which a second talker speaks at once with the first. Both are target.
-        second_talker_db: Range of how much louder that one is.
+        dereverb_share: Mixtures whose dial is above 0. Half of these have a dial of 1: the target is the direct sound
+            and the first 50 ms of the room. The others have an evenly drawn dial d: the target also has the later part
+            of the room, times 1 - d.
+        second_talker_share: Mixtures in which a second talker speaks at once with the first for a part of the time.
+            Both belong to the target.
+        second_talker_db: Range of the level of the second talker over that of the first.
         pitch_share: Speech with another pitch at the same pace.
-        pitch_semitones: Range of that.
-        level_share: Mixtures whose utterances differ in level, as of two talkers in turn.
-        level_db: Range of that.
-        floor_share: Speech with a steady noise of its own, as every recording has, that stays in the target: for models
-            of mels, to which the digital silence between utterances would be a world of its own.
-        floor_db: Range of how far below the speech that is.
+        pitch_semitones: Range of the change of pitch.
+        level_share: Mixtures whose utterances differ in level, like those of two talkers in turn.
+        level_db: Range of the differences of level.
+        floor_share: Speech with a steady noise of its own, as every recording has. The noise stays in the target. It is
+            for models of mels, to which the digital silence between utterances would be unlike anything else.
+        floor_db: Range of the level of this noise below that of the speech.
         equalize_share: Speech and noise each with a random spectral shape.
-        band_limit_share: The whole mixture low-passed between 3.4 and 7.5 kHz.
-        clip_share: Mixtures overdriven; the target is not.
-        channel_share: Mixture and target each through the same telephone line, GSM, Opus or MP3.
-        target_high_pass_hz: Frequency below which the target has less, by a filter of second order without delay (-3 dB
-            there), so that rumble counts as noise; `null` for none.
-        speed_range: Playback speed of speech (other talkers) and, twice as far from 1, of noise.
+        band_limit_share: Mixtures that are low-passed as a whole, between 3.4 and 7.5 kHz.
+        clip_share: Mixtures that are overdriven; their target is not.
+        channel_share: Mixtures that pass a telephone line, GSM, Opus or MP3; their target passes the same.
+        target_high_pass_hz: Frequency below which the target is attenuated, so that rumble counts as noise. The filter
+            has second order, no delay, and -3 dB at this frequency. `null` means no filter.
+        speed_range: Range of the playback speed of speech, which gives other talkers. That of noise is twice as far
+            from 1.
 
     Raises:
         ValueError: for a share outside [0, 1], shares of exclusive kinds above 1 together, or a range upside down.

@@ -15,8 +15,8 @@ def simulate_room(
     """A random room with a talker and a noise.
 
     Args:
-        rng: Draws size and places.
-        sampling_rate: Of the responses.
+        rng: Generator that draws size and places.
+        sampling_rate: Rate of the responses.
         rt60: Reverberation time in seconds, 0.2 to 1.2.
         distance: Metres from talker to microphone, up to 6.
 
@@ -31,7 +31,7 @@ def simulate_room(
 
 
 def room_size(rng: np.random.Generator, rt60: float, distance: float) -> np.ndarray:
-    """Length, width and height in metres: rooms that reverberate for long are large, and `distance` fits in."""
+    """Length, width and height in metres. Rooms that reverberate for long are large, and `distance` fits in."""
     share = (rt60 - SHORTEST_DECAY) / (LONGEST_DECAY - SHORTEST_DECAY)
     smallest = SMALLEST + 0.5 * share * (LARGEST - SMALLEST)
     smallest[0] = max(smallest[0], distance + 1)

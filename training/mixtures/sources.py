@@ -1,4 +1,4 @@
-"""Recordings to draw from: several corpora as one, each held at hand or read as it goes by."""
+"""Sources of recordings to draw from. Several corpora act as one; each is held in memory or streamed."""
 
 import os
 from collections import deque
@@ -23,18 +23,18 @@ class SourceConfig:
         path: Parquet file or pattern, a folder of audio files, or the name of a dataset on the Hub.
         name: Configuration of a Hub dataset.
         split: Split to load.
-        column: Audio column (of a source of pairs: not used, they are `clean` and `noisy`).
+        column: Audio column. Sources of pairs do not use it: their columns are `clean` and `noisy`.
         balance_by: Column whose values (corpus, talker) are drawn by hours to the power of `balance_power`, so that
             no single one dominates. Without it every row is equally likely.
-        minimum: Lower bounds by column; rows below, or without a value there, are left out.
-        only: Values by column; rows with others are left out.
+        minimum: Lower bounds by column. Rows below a bound, or without a value there, are left out.
+        only: Values by column. Rows with other values are left out.
         valid_share: Share of the recordings (of the talkers, where a column `speaker_id` names them) that training
             leaves out, see `own_pairs` of the training config. If there are two or more, each side has one at least.
-        side: Which of the two is read, `train` or `valid`.
-        weight: How often this source is drawn, relative to the others of its list.
-        streaming: Read a corpus too large to download as it goes by: draws come from `buffer_size` rows that move on
-            by `refresh` rows with every training example.
-        buffer_size, refresh: See `streaming`.
+        side: Side that is read, `train` or `valid`.
+        weight: Frequency of draws from this source, relative to the others of its list.
+        streaming: Whether the corpus is streamed instead of downloaded. Draws then come from a buffer, which moves on
+            with every training example.
+        buffer_size, refresh: Number of rows in this buffer, and number of rows by which it moves on.
     """
 
     path: str
@@ -94,7 +94,7 @@ class AudioSource:
         return len(self._audio)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Recording `index`."""
+        """The recording with this index."""
         if self._decoded is None:
             return self._decode(index)
         if index not in self._decoded:
@@ -119,7 +119,7 @@ class AudioSource:
 
 
 class StreamingSource:
-    """Recordings of a dataset that is read as it goes by, e.g. from the Hub, and never held whole.
+    """Recordings of a dataset that is streamed, e.g. from the Hub, and never held whole.
 
     Training example `i` draws from the rows `i · refresh` to `i · refresh + buffer_size` of the dataset repeated
     endlessly. So what it draws does not depend on the process or worker, nor on what was drawn before; a resumed run
@@ -153,7 +153,7 @@ class StreamingSource:
             known_column(column, self._dataset, self.config.path)
         while True:
             empty = True
-            # plain iteration would deal the rows out to the workers of a DataLoader
+            # plain iteration would divide the rows among the workers of a DataLoader
             for batch in self._dataset.iter(batch_size=1):
                 row = {column: values[0] for column, values in batch.items()}
                 enough = all(row[column] is not None and row[column] >= bound for column, bound in minimum.items())
@@ -203,7 +203,7 @@ def _none_left(config: SourceConfig) -> str:
 
 
 def _rows_of_side(dataset: Dataset, config: SourceConfig) -> np.ndarray:
-    """Rows that are on the side of `config`."""
+    """Rows on the side that `config` asks for."""
     known = "speaker_id" in dataset.column_names
     units = [str(name) for name in (dataset["speaker_id"] if known else range(len(dataset)))]
     valid = valid_units(units, config.valid_share, "source")

@@ -1,4 +1,4 @@
-"""Noises that are computed: every function gives float32 `(samples,)` at any level, drawn from `rng` alone."""
+"""Noises that are computed. Every function returns float32 `(samples,)` at any level, drawn from `rng` alone."""
 
 import numpy as np
 
@@ -126,7 +126,7 @@ def crackle(num_samples: int, sampling_rate: int, rng: np.random.Generator) -> n
 
 
 def gusts(num_samples: int, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Wind: a deep and a whistling part, each louder and softer at its own time."""
+    """Wind: a deep part and a whistling part, each of which swells at its own times."""
     deep = _filtered_noise(num_samples, sampling_rate, rng, 10, rng.uniform(100, 400), 1)
     centre = rng.uniform(400, 1500)
     whistle = _filtered_noise(num_samples, sampling_rate, rng, centre / 1.3, centre * 1.3, 2)
@@ -136,8 +136,8 @@ def gusts(num_samples: int, sampling_rate: int, rng: np.random.Generator) -> np.
 
 
 def _tone(frequency: np.ndarray, sampling_rate: int, partials: np.ndarray) -> np.ndarray:
-    """A harmonic tone of changing frequency `(samples,)` in Hz, read from one period, which costs the same for any
-    number of partials; those that would pass half the sampling rate are left out."""
+    """A harmonic tone of changing frequency `(samples,)` in Hz. It is read from one period, which costs the same for
+    any number of partials. Partials that would pass half the sampling rate are left out."""
     partials = partials[: max(1, int(0.45 * sampling_rate / frequency.max()))]
     spectrum = np.zeros(WAVETABLE // 2 + 1)
     spectrum[1 : len(partials) + 1] = partials

@@ -1,8 +1,8 @@
 """Mixtures for a fast device: processes prepare single tracks, and the device pairs each speech with many noises.
 
-Preparing a mixture of 5 s takes a core some 10 ms, more than a training step of a GPU takes for it. Here a track of
-speech or noise is prepared once and takes part in about a hundred windows, each time with another partner, ratio, level
-and place.
+One core takes some 10 ms to prepare a mixture of 5 s. A GPU takes less for its share of a training step. Here a track
+of speech or noise is prepared once. It takes part in about a hundred windows, each time with another partner, ratio,
+level and place.
 """
 
 from collections.abc import Iterator
@@ -48,9 +48,9 @@ class TrackConfig:
 class TrackDataset(MixtureDataset):
     """`length` pairs of a treated speech track and a treated noise track; item `i` depends on `(seed, i)` alone.
 
-    It takes what a [`MixtureDataset`] takes. Items are dicts of `speech` and `noise`, int16 samples, and `speech_scale`
-    and `noise_scale`, which bring them to an active RMS and an RMS of 1; where rooms or low frequencies are to be taken
-    off the target also `target`, at the scale of the speech, and `dereverb`, its dial.
+    Its arguments are those of [`MixtureDataset`]. Items are dicts of `speech` and `noise`, int16 samples, and
+    `speech_scale` and `noise_scale`, which bring them to an active RMS and an RMS of 1. Where rooms or low frequencies
+    are removed from the target, items also have `target`, at the scale of the speech, and `dereverb`, its dial.
     """
 
     def __getitem__(self, index: int) -> dict:
@@ -61,7 +61,7 @@ class TrackDataset(MixtureDataset):
         dereverb = draw_dereverb(config, rng)
         speech = speech_track(self.speech, config, num_samples, rng, self.rooms, dereverb)
         background = noise_track(self.speech, self.noise, config, num_samples, rng, self.rooms)
-        background_rms = float(np.sqrt(np.mean(background**2)))  # before it comes and goes
+        background_rms = float(np.sqrt(np.mean(background**2)))  # before its level changes over time
         background = over_time(background, config, rate, rng)
         item = _as_integers("speech", speech.heard, active_rms(speech.heard))
         item |= _as_integers("noise", background, background_rms)
@@ -83,17 +83,17 @@ def _as_integers(name: str, track: np.ndarray, rms: float) -> dict:
 
 
 class PairedTracks:
-    """Training batches made on the device out of ready tracks.
+    """Training batches that are made on the device from ready tracks.
 
-    What a batch is depends on its number, the seed, the process and the kind of device alone, so a resumed run goes on
-    as one that was never stopped. Batches have the entries of [`TrainingExamples`].
+    A batch depends on its number, the seed, the process and the kind of device alone, so a resumed run goes on like one
+    that was never stopped. Batches have the entries of [`TrainingExamples`].
 
     Args:
         config: A [`TrainingConfig`] with `tracks`.
-        mel_config: The network's analysis.
-        window_frames: Frames of a training window.
-        num_train_timesteps: Timesteps of the noise schedule.
-        device: Where batches are made.
+        mel_config: Analysis of the network.
+        window_frames: Number of frames of a training window.
+        num_train_timesteps: Number of timesteps of the noise schedule.
+        device: Device that makes the batches.
         process: Number of this process and number of all.
 
     Raises:
@@ -128,7 +128,7 @@ class PairedTracks:
         self.own_tracks = range(rank, length, num_processes)
 
     def batches(self, first: int = 0, worker_init_fn=None) -> Iterator[dict[str, torch.Tensor]]:
-        """The batches from number `first` on, without end."""
+        """The endless batches, from number `first` on."""
         number = self.config.tracks.number
         made = self._num_made(first) - number
         loader = DataLoader(
@@ -137,7 +137,7 @@ class PairedTracks:
             sampler=self.own_tracks[made:],
             num_workers=self.config.num_workers,
             worker_init_fn=worker_init_fn,
-            generator=torch.Generator(),  # the start of the workers draws a number, which would shift the run's own
+            generator=torch.Generator(),  # starting the workers draws a number, which would shift the run's own
         )
         fresh = iter(loader)
         names = ("speech", "noise", *(("target",) if has_own_target(self.config.mixing) else ()))
@@ -154,7 +154,7 @@ class PairedTracks:
             batch += 1
 
     def _num_made(self, batch: int) -> int:
-        """Tracks of each kind that this process has made before its batch of this number."""
+        """Number of tracks of each kind that this process has made before the batch with this number."""
         tracks = self.config.tracks
         return tracks.number + batch * self.config.batch_size // tracks.uses
 
@@ -188,8 +188,8 @@ class PairedTracks:
         }
 
     def _mix(self, pool: dict[str, torch.Tensor], draws: "_Draws") -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Pairs `(clean, noisy)`, each `(batch, samples)`, with the speech that is heard at an active RMS of 1, and the
-        dial `(batch,)` of the clean ones."""
+        """Pairs `(clean, noisy)`, each `(batch, samples)`, and the dial `(batch,)` of the clean ones. The speech in the
+        mixture has an active RMS of 1."""
         mixing, number = self.config.mixing, self.config.tracks.number
         speech_places, noise_places = draws.integers(number), draws.integers(number)
         heard, noise = _samples(pool, "speech", speech_places), _samples(pool, "noise", noise_places)

@@ -9,7 +9,7 @@ SPLIT = "test"
 
 
 def task_id(benchmark_set: str, measure: str) -> str:
-    """Name of the task, as the benchmark's `eval.yaml` has it."""
+    """Name of the task in the benchmark's `eval.yaml`."""
     return f"{benchmark_set}_{measure}"
 
 

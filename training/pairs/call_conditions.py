@@ -1,13 +1,13 @@
 """What happens to speech in calls and meetings: noisy/clean pairs, each a pure function of speech, noise and `rng`.
 
-A condition takes `clean` and `noise`, float32 mono `(samples,)` of one length, a ratio in dB and `rng`, and gives
+A condition takes `clean` and `noise`, float32 mono `(samples,)` of one length, a ratio in dB and `rng`. It returns
 `(reference, noisy)`, aligned to the sample. The ratio is that of active speech to noise where they meet: before the
 channel, or in the room.
 
-The reference is what a listener would have heard in the same place over the same line had there been no noise: clean
-speech through the same channel. A denoiser removes noise and does not undo channels, so a score against the original
-speech would mostly measure the channel. What a codec makes of noise differs from what it makes of clean speech; that
-part counts as noise. Only of a room the late reverberation counts as noise too.
+The reference is what a listener would have heard in the same place over the same line without the noise: clean speech
+through the same channel. A denoiser removes noise and does not undo channels, so a score against the original speech
+would mostly measure the channel. What a codec makes of noise differs from what it makes of clean speech; that part
+counts as noise. Rooms are an exception: their late reverberation counts as noise too.
 """
 
 from collections.abc import Callable
@@ -48,16 +48,16 @@ def far_field(clean, noise, snr_db, rng, sampling_rate):
 
 
 def two_talkers(clean, noise, snr_db, rng, sampling_rate):
-    """Two talkers in turn (`clean` holds both) in recorded noise over the tone of a room, 10 dB below it. Reference:
-    both talkers."""
+    """Two talkers in turn (`clean` holds both) in recorded noise. The tone of a room lies 10 dB below the noise.
+    Reference: both talkers."""
     noise = noise / max(float(np.sqrt(np.mean(noise**2))), 1e-6)
     background = noise + 10 ** (-10 / 20) * room_tone(len(clean), rng, sampling_rate)
     return peak_at_most(0.99, clean, clean + at_ratio(clean, background, snr_db))
 
 
 def typing(clean, noise, snr_db, rng, sampling_rate):
-    """A keyboard by the microphone over the tone of a room, 15 dB below it; `noise` is not used. Reference: the
-    speech."""
+    """A keyboard by the microphone. The tone of a room lies 15 dB below the keyboard; `noise` is not used. Reference:
+    the speech."""
     keys = keyboard(len(clean), rng, sampling_rate)
     background = keys + 10 ** (-15 / 20) * room_tone(len(clean), rng, sampling_rate)
     return peak_at_most(0.99, clean, clean + at_ratio(clean, background, snr_db))
@@ -74,13 +74,13 @@ CONDITIONS: dict[str, Condition] = {
 
 
 def turns(first: np.ndarray, second: np.ndarray, rng: np.random.Generator, sampling_rate: int) -> np.ndarray:
-    """Two passages of one length as two talkers in turn, with pauses of 0.3 to 0.8 s; the second up to 6 dB louder or
-    softer. As long as each of them."""
+    """Two passages of one length as two talkers in turn, with pauses of 0.3 to 0.8 s. The second talker is up to 6 dB
+    louder or softer. The result is as long as one passage."""
     second = second * np.float32(10 ** (rng.uniform(-6, 6) / 20))
     track, position, speaking = np.zeros_like(first), 0, int(rng.integers(2))
     while position < len(track):
         end = position + round(rng.uniform(1.2, 2.4) * sampling_rate)
-        if len(track) - end < sampling_rate:  # no last turn that is too short to say anything
+        if len(track) - end < sampling_rate:  # the last turn would be too short to say anything
             end = len(track)
         track[position:end] = (first, second)[speaking][position:end]
         fade_ends(track[position:end], sampling_rate // 100)
@@ -89,7 +89,7 @@ def turns(first: np.ndarray, second: np.ndarray, rng: np.random.Generator, sampl
 
 
 def room_tone(num_samples: int, rng: np.random.Generator, sampling_rate: int) -> np.ndarray:
-    """A room with nobody talking: noise that falls by 3 to 6 dB per octave and a faint mains hum; RMS of 1."""
+    """A room in which nobody talks: noise that falls by 3 to 6 dB per octave and a faint mains hum, at an RMS of 1."""
     spectrum = np.fft.rfft(rng.standard_normal(num_samples))
     frequency = np.maximum(np.fft.rfftfreq(num_samples, 1 / sampling_rate), 40)
     track = np.fft.irfft(spectrum * frequency ** -rng.uniform(0.5, 1.0), num_samples)
@@ -101,8 +101,8 @@ def room_tone(num_samples: int, rng: np.random.Generator, sampling_rate: int) ->
 
 
 def keyboard(num_samples: int, rng: np.random.Generator, sampling_rate: int) -> np.ndarray:
-    """Someone typing: runs of keys, about seven a second, each a press and, 60 to 120 ms later, a softer release; a
-    click between 1.5 and 6 kHz with a thump at 150 to 300 Hz. RMS of 1."""
+    """Someone types: runs of keys, about seven a second. A key has a press and, 60 to 120 ms later, a softer release.
+    Each is a click between 1.5 and 6 kHz with a thump at 150 to 300 Hz. The RMS is 1."""
     track = np.zeros(num_samples + sampling_rate)
     position = rng.uniform(0, 0.2)
     while position < num_samples / sampling_rate:

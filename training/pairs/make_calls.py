@@ -2,10 +2,10 @@
 
     python -m training.pairs.make_calls --output data/pairs-calls.parquet
 
-Conditions: telephone, gsm, opus, far-field, two-talkers, typing; what each does and what its clean reference is stands
-in `call_conditions.py`. Sources are Parquet patterns, folders or names of datasets on the Hub. One Parquet file with
-columns `id, clean, noisy, condition, snr_db, noise, speaker_id, duration, licence`; the same sources and seed give the
-same bytes, and a pair does not depend on which other conditions or how many pairs are made.
+The conditions are telephone, gsm, opus, far-field, two-talkers and typing; `call_conditions.py` says what each does and
+what its clean reference is. Sources are Parquet patterns, folders or names of datasets on the Hub. The output is one
+Parquet file with columns `id, clean, noisy, condition, snr_db, noise, speaker_id, duration, licence`. The same sources
+and seed give the same bytes. A pair does not depend on the other conditions or on the number of pairs.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SECONDS = (4.0, 8.0)
 
 
 def call(condition: str, index: int, talkers: Talkers, noise: AudioSource, seed: int) -> dict:
-    """Row `index` of a condition, which depends on these and the recordings alone."""
+    """Row `index` of a condition. It depends on the arguments and the recordings alone."""
     rng = np.random.default_rng((seed, zlib.crc32(condition.encode()), index))
     num_samples = round(rng.uniform(*SECONDS) * SAMPLING_RATE)
     speakers = [str(name) for name in rng.permutation(talkers.names)[: 2 if condition == "two-talkers" else 1]]

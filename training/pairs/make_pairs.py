@@ -5,10 +5,10 @@
     python -m training.pairs.make_pairs rooms --output runs/pairs-rooms.parquet
     python -m training.pairs.make_pairs words --output runs/pairs-words.parquet
 
-second: 100 pairs like those of `pairs-valid`, same columns, ratios and share of babble, of other utterances and other
-recordings of noise. Which ones `--exclude` holds is found by correlation, since names and ids differ between sets.
-What remains in common are the talkers, the kinds of noise, and the voices of babble: utterances that `pairs-valid` has
-only as one of several voices of a babble may occur.
+second: 100 pairs like those of `pairs-valid`, with the same columns, ratios and share of babble, but other utterances
+and other recordings of noise. Correlation finds the recordings that `--exclude` holds, since names and ids differ
+between sets. The sets still share the talkers, the kinds of noise, and the voices of babble: an utterance that
+`pairs-valid` has only as one of several voices of a babble may occur.
 talkers: 40 pairs of two talkers who overlap, every second one with noise (see `talker_pairs.py`).
 rooms: 60 pairs in simulated rooms of 0.2 to 1.2 s (see `room_pairs.py`).
 words: every clean utterance whole, in a recorded noise, at each of the ratios of `pairs-valid` (see `word_pairs.py`).
@@ -36,7 +36,7 @@ from training.validation import load_pairs
 NUMBERS = {"second": 100, "talkers": 40, "rooms": 60, "words": None}
 SEEDS = {"second": 1, "talkers": 0, "rooms": 0, "words": 0}  # `pairs-valid` has 0, whose draws `second` must not repeat
 BABBLE_SHARE = 1 / 6
-COMPARED_RATE = 4000  # at which recordings are recognised, for speed
+COMPARED_RATE = 4000  # rate at which recordings are compared, for speed
 
 
 def second(options: argparse.Namespace) -> tuple[Iterator[dict], Features]:

@@ -19,12 +19,12 @@ class PairsConfig:
     """A fixed set of pairs.
 
     Args:
-        number: How many.
-        babble: How many of them have other talkers for noise.
-        babble_talkers: Fewest and most of these.
-        snr_db: Ratios of active speech to noise, in turn.
-        seconds: Shortest and longest pair.
-        minimum_dynamic_range_db: Speech that is less clean is no reference.
+        number: Number of pairs.
+        babble: Number of pairs whose noise is other talkers.
+        babble_talkers: Fewest and most talkers of a babble.
+        snr_db: Ratios of active speech to noise, which the pairs use in turn.
+        seconds: Lengths of the shortest and the longest pair.
+        minimum_dynamic_range_db: Dynamic range below which speech is not clean enough to be a reference.
     """
 
     number: int = 60
@@ -51,7 +51,7 @@ class PairsConfig:
 def pair_features(
     sampling_rate: int, *text: str, audio: tuple[str, ...] = (), numbers: tuple[str, ...] = ()
 ) -> Features:
-    """Columns of a file of pairs; `audio`, `text` and `numbers` name further ones of these kinds, after `noisy`."""
+    """Columns of a file of pairs; `audio`, `text` and `numbers` name further columns of these kinds, after `noisy`."""
     sound, string, number = Audio(sampling_rate=sampling_rate), Value("string"), Value("float64")
     first = {"id": string} | dict.fromkeys(("clean", "noisy", *audio), sound)
     middle = dict.fromkeys(text, string) | dict.fromkeys((*numbers, "snr_db"), number)
@@ -64,7 +64,7 @@ class Talkers:
 
     Args:
         config: Source of the recordings.
-        sampling_rate: Rate they are resampled to.
+        sampling_rate: Rate to which they are resampled.
         without: Rows that are not used.
     """
 
@@ -116,8 +116,8 @@ class Talkers:
 def recorded_noise(
     noise: AudioSource, num_samples: int, rng: np.random.Generator, without: Collection[int] = ()
 ) -> tuple[np.ndarray, str, str | None]:
-    """A part of a recording, repeated from a random point on if it is short; its name and licence. Rows of `without`
-    are not used."""
+    """A part of a recording, and its name and licence. A short recording is repeated from a random point. Rows of
+    `without` are not used."""
     for _ in range(100):  # some recordings are silent for long
         row = int(rng.integers(len(noise)))
         if row in without:
@@ -139,7 +139,7 @@ def at_ratio(clean: np.ndarray, background: np.ndarray, snr_db: float) -> np.nda
 
 
 def peak_at_most(limit: float, *tracks: np.ndarray) -> tuple[np.ndarray, ...]:
-    """All tracks by one factor, so that none exceeds `limit`."""
+    """All tracks times one factor, so that none exceeds `limit`."""
     peak = max(float(np.abs(track).max()) for track in tracks)
     return tuple(track * np.float32(min(1.0, limit / max(peak, 1e-9))) for track in tracks)
 

@@ -5,8 +5,8 @@
 
 Every set becomes a configuration of the dataset with the split `test`. The card holds the exam's table and the command
 that adds a system; `eval.yaml` names the tasks that `.eval_results/` of a model refers to (`model_cards/publish.py
---benchmark`). Every row needs a licence: of a set without a column `licence`, `--licence` says it. The token is that of
-`hf auth login` or of HF_TOKEN.
+--benchmark`). Every row needs a licence; `--licence` gives it for a set without a column `licence`. The token is that
+of `hf auth login` or of HF_TOKEN.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def card_text(
 
 
 def how_to_add(repo: str, names: list[str]) -> list[str]:
-    """How others score a system of theirs."""
+    """Lines that say how others score their own system."""
     return [
         "## Add your system",
         "",
@@ -125,11 +125,11 @@ def push(
     private: bool | None,
     languages: list[str],
 ) -> str:
-    """Push every set, then `eval.yaml` and the card; gives the dataset's address. Doing it again replaces what was
-    there.
+    """Push every set, then `eval.yaml` and the card; returns the dataset's address. Another push replaces the earlier
+    one.
 
     Raises:
-        ValueError, OSError: for what cannot be published; before anything is sent.
+        ValueError, OSError: if something cannot be published. This is raised before anything is sent.
     """
     parts = {(name, SPLIT): load_set(plan, name, licences.get(name)) for name in sets}
     reports = Reports(exam.parent, [exam.name])

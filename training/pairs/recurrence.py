@@ -10,16 +10,16 @@ from ..mixtures.sources import AudioSource
 
 SHORTEST_SECONDS = 1.0
 SAME = 0.5
-"""Correlation from which on two stretches count as one recording; of different speech it stays below 0.3."""
+"""Correlation from which two stretches count as one recording. The correlation of different speech stays below 0.3."""
 
 
 def recurring_rows(source: AudioSource, tracks: Iterable[np.ndarray], at_least: float = SAME) -> set[int]:
-    """Rows of `source` of which one of the tracks holds a stretch of a second or more, at any level.
+    """Rows of `source` that occur in one of the tracks for a second or more, at any level.
 
     Args:
-        source: Recordings.
-        tracks: float32 `(samples,)` at the rate of `source`.
-        at_least: Correlation that counts, below 1 since other sound may lie over the recording.
+        source: Source of the recordings.
+        tracks: Tracks, float32 `(samples,)` at the rate of `source`.
+        at_least: Correlation that counts. It is below 1, since other sound may lie over the recording.
     """
     tracks, shortest = list(tracks), round(SHORTEST_SECONDS * source.sampling_rate)
     recordings = (source[row] for row in range(len(source)))
@@ -36,7 +36,7 @@ def similarity(recording: np.ndarray, track: np.ndarray, shortest: int) -> float
     shortest = min(shortest, len(recording), len(track))
     lags = np.arange(shortest - len(track), len(recording) - shortest + 1)
     size = next_fast_len(len(recording) + len(track), real=True)
-    # SciPy annotates what its dispatcher sees.
+    # SciPy's annotations are those of its dispatcher, so the types are given here.
     spectra = cast(np.ndarray, rfft(recording, size)), cast(np.ndarray, rfft(track, size))
     products = cast(np.ndarray, irfft(spectra[0] * spectra[1].conj(), size))[lags]
     recorded = _energy(recording, lags.clip(0), (lags + len(track)).clip(max=len(recording)))
@@ -45,6 +45,6 @@ def similarity(recording: np.ndarray, track: np.ndarray, shortest: int) -> float
 
 
 def _energy(audio: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Energy of the stretches from `first` to `last`; near silence, whose correlation is chance, counts as more."""
+    """Energy of the stretches from `first` to `last`. Near silence counts as more, since its correlation is chance."""
     total = np.concatenate([[0.0], np.cumsum(np.square(audio, dtype=np.float64))])
     return np.maximum(total[last] - total[first], 1e-3 * total[-1] + 1e-9)

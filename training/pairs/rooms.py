@@ -26,8 +26,8 @@ def room_rows(talkers: Talkers, noise: AudioSource, number: int, seed: int) -> I
 def room_row(index: int, talkers: Talkers, noise: AudioSource, seed: int) -> dict:
     """A talker 0.5 to 6 m from the microphone, a recorded noise elsewhere in the room.
 
-    `clean` is the direct sound and the first 50 ms, `reverberant` the speech with its whole room, `noisy` that with the
-    noise; `snr_db` is the ratio of the latter two. All are aligned with the direct sound, whose flight is cut off.
+    `clean` is the direct sound and the first 50 ms. `reverberant` is the speech with its whole room. `noisy` is
+    `reverberant` with the noise, at a ratio of `snr_db`. All are aligned with the direct sound; its flight is cut off.
     """
     rng = np.random.default_rng((seed, zlib.crc32(b"rooms"), index))
     rate = talkers.source.sampling_rate

@@ -44,8 +44,8 @@ def check_output(parser: argparse.ArgumentParser, options: argparse.Namespace) -
 def open_speech(
     options: argparse.Namespace, sampling_rate: int = SAMPLING_RATE, without: Collection[int] = ()
 ) -> Talkers:
-    """Talkers of the source that the options name, without speech that is not quite clean where the column
-    `dynamic_range_db` says so, and without the rows `without` of the rest."""
+    """Talkers of the source that the options name. Speech is left out if the column `dynamic_range_db` says that it is
+    not quite clean. Of the remaining rows, those in `without` are left out too."""
     source = options.speech, options.speech_name, options.speech_split, options.speech_column
     talkers = Talkers(SourceConfig(*source), sampling_rate, without)
     if "dynamic_range_db" in talkers.source.info.column_names:
@@ -61,6 +61,6 @@ def open_noise(options: argparse.Namespace, sampling_rate: int = SAMPLING_RATE) 
 
 
 def write_set(options: argparse.Namespace, rows: Iterable[dict], features: Features) -> int:
-    """Write all rows to `--output`, whose folder is made; gives their number."""
+    """Write all rows to `--output`, whose folder is made; returns their number."""
     options.output.parent.mkdir(parents=True, exist_ok=True)
     return write_parquet(options.output, rows, features)

@@ -25,11 +25,11 @@ def talker_rows(talkers: Talkers, noise: AudioSource, number: int, seed: int) ->
 
 
 def talker_row(index: int, talkers: Talkers, noise: AudioSource, seed: int) -> dict:
-    """One talker from the start on, another up to the end, and 30 to 70 % of the track in which both speak.
+    """One talker speaks from the start, another up to the end, and both speak in 30 to 70 % of the track.
 
-    `clean` is the sum of `talker_1` and `talker_2`; `talker_ratio_db` is how much louder active speech of the first one
-    is; both speak from `overlap_start` to `overlap_end` (seconds). `snr_db` is the ratio of active speech of both to
-    the noise, and missing where there is none.
+    `clean` is the sum of `talker_1` and `talker_2`. `talker_ratio_db` is the level of active speech of the first talker
+    over that of the second. Both speak from `overlap_start` to `overlap_end` (seconds). `snr_db` is the ratio of active
+    speech of both to the noise; it is missing where there is no noise.
     """
     rng = np.random.default_rng((seed, zlib.crc32(b"talkers"), index))
     rate = talkers.source.sampling_rate
@@ -52,7 +52,7 @@ def talker_row(index: int, talkers: Talkers, noise: AudioSource, seed: int) -> d
         background, label, licence = recorded_noise(noise, num_samples, rng)
         snr_db = SNR_DB[index // (2 * len(RATIO_DB)) % len(SNR_DB)]
         background = at_ratio(first + second, background, snr_db)
-    # Loudness is that of recordings: a peak between -12 and 0 dB, one for all tracks.
+    # Tracks are as loud as recordings are: all get one factor, by which the peak lies between -12 and 0 dB.
     peak = float(np.abs(first + second + background).max()) / 10 ** (rng.uniform(-12, 0) / 20)
     first, second, noisy = peak_at_most(0.99, *(track / peak for track in (first, second, first + second + background)))
     name = f"talkers_{index:03d}"

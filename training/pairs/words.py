@@ -34,8 +34,8 @@ def word_rows(talkers: Talkers, noise: AudioSource, number: int | None, seed: in
 def utterance_rows(index: int, talkers: Talkers, noise: AudioSource, seed: int) -> list[dict]:
     """Utterance `index` in one part of one noise recording, once for each ratio.
 
-    All share one clean reference, as loud as the loudest mixture lets it be, so a recogniser hears it once. `utterance`
-    names it: what is counted in the pairs of an utterance is not independent.
+    All rows share one clean reference, so a recogniser hears it once. It is as loud as the loudest mixture allows.
+    `utterance` names it, since counts in the pairs of one utterance are not independent.
     """
     rng = np.random.default_rng((seed, zlib.crc32(b"words"), index))
     source = talkers.source

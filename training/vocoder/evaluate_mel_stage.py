@@ -1,11 +1,11 @@
-"""What the mel stage does to mels that are degraded as acoustic models degrade them, on speech it never saw.
+"""What the mel stage does to mels that are degraded as by acoustic models, on speech that it never saw.
 
     python -m training.vocoder.evaluate_mel_stage --output training/results/mel-stage --picture
     training/results/mel-stage.png
 
-Every kind of degradation is done to the true mel of clean recordings. Measured against doing nothing: the error of the
-mel, and, through the vocoder of the pipeline, the log-spectral distance from what the same vocoder makes of the true
-mel. Writes OUTPUT.json (every file) and OUTPUT.md (tables).
+Every kind of degradation is done to the true mel of clean recordings. Two measures are compared with those of the
+untouched mel: the error of the mel, and, through the vocoder of the pipeline, the log-spectral distance from the sound
+that the same vocoder makes of the true mel. Writes OUTPUT.json (every file) and OUTPUT.md (tables).
 """
 
 import argparse
@@ -63,7 +63,7 @@ def true_mel(audio: np.ndarray) -> torch.Tensor:
 
 
 def degraded_mel(kind: str, audio: np.ndarray, others: list[np.ndarray], seed: int, pipeline) -> torch.Tensor:
-    """SpeechT5's mel of a recording, degraded; for `"voices behind"`, of it with `others` behind."""
+    """SpeechT5's mel of a recording, degraded. For `"voices behind"`, the recording has `others` in the background."""
     if kind == "voices behind":
         babble = np.mean([np.resize(other / np.sqrt(np.mean(other**2)), len(audio)) for other in others], axis=0)
         babble *= np.sqrt(np.mean(audio**2) / np.mean(babble**2)) * 10 ** (-BABBLE_DB / 20)
@@ -81,13 +81,13 @@ def mel_error(mel: torch.Tensor, truth: torch.Tensor) -> float:
 
 
 def variance_ratio(mel: torch.Tensor, truth: torch.Tensor) -> float:
-    """Variance over time, mean over bands, as a share of the truth's: what smearing takes and sampling gives back."""
+    """Variance over time, mean over bands, as a share of the truth's. Smearing lowers it and sampling restores it."""
     return float(mel.var(dim=-1).mean() / truth.var(dim=-1).mean())
 
 
 def log_spectral_distance(sound: torch.Tensor, reference: torch.Tensor) -> float:
-    """Mean over frames (Hann 512, hop 128) of the root mean square difference in dB of two sounds `(samples,)`, of what
-    is at most 60 dB below the loudest of the reference."""
+    """Mean over frames (Hann 512, hop 128) of the root mean square difference in dB of two sounds `(samples,)`. Bins
+    more than 60 dB below the loudest of the reference count as if they lay 60 dB below it."""
     window = torch.hann_window(512)
     power, wanted = (
         torch.stft(item, 512, 128, window=window, return_complex=True).abs().square() for item in (sound, reference)

@@ -45,7 +45,7 @@ class VocoderConfig:
         max_train_steps: Number of optimiser steps.
         max_minutes: Budget of time over all resumed parts. If it would end the run before `max_train_steps`, the
             learning rate follows the time instead of the steps.
-        clock: Clock of that budget, `wall` or `cpu`.
+        clock: Clock of the time budget, `wall` or `cpu`.
         learning_rate, lr_warmup_steps, max_grad_norm: Learning rate of AdamW, length of the warm-up before its cosine
             schedule, and the norm to which gradients are clipped.
         ema_decay: Decay of the moving average of the weights. The average is what is exported.
@@ -151,8 +151,8 @@ def stft_loss(sound: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     in time.
 
     Args:
-        sound: `(batch, samples)`.
-        target: Same shape.
+        sound: Sound `(batch, samples)`.
+        target: Sound that is wanted, of the same shape.
 
     Returns:
         The mean over resolutions.
@@ -188,7 +188,7 @@ class VocoderTrainer:
         self.vocoder = SpeechT5HifiGan(SpeechT5HifiGanConfig(**{**config.vocoder, **names}))
         if np.prod(self.vocoder.config.upsample_rates) != layout.hop_length:
             raise ValueError(f"vocoder: the product of upsample_rates must be the hop of {layout.hop_length}")
-        # transformers starts all weights at 0.01 deviation, for weights that are loaded next.
+        # transformers starts all weights at a deviation of 0.01, since it expects to load other weights next.
         for module in self.vocoder.modules():
             if isinstance(module, (torch.nn.Conv1d, torch.nn.ConvTranspose1d)):
                 module.reset_parameters()
