@@ -71,7 +71,10 @@ def test_sharing_a_model_works_as_written(hub, corpus, bare, tmp_path):
     shutil.copy(corpus / "pairs.parquet", tmp_path / "my" / "data" / "pairs-valid-0.parquet")
     tiny_model(tmp_path / "runs" / "own" / "pipeline")
     text = (ROOT / "docs" / "publishing.md").read_text()
-    lines = [line for block in re.findall(r"```\n(.*?)```", text, flags=re.DOTALL) for line in block.splitlines()]
+    commands = re.findall(
+        r"^```\n(.*?)^```$", re.sub(r"^```python\n.*?^```$", "", text, flags=re.M | re.S), re.M | re.S
+    )
+    lines = [line for block in commands for line in block.splitlines()]
     ran = 0
     for line in lines:
         line = (

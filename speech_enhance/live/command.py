@@ -9,6 +9,7 @@ from ..jobs.standard_streams import say
 from ..wording import counted
 from .devices import Devices, choose_devices, import_sounddevice, list_devices, open_streams
 from .terminal import Keys, StatusLine
+from .timing import LATENCIES
 
 MOST_SILENT_SECONDS = 5.0
 """A device that makes no call for this time counts as gone. PulseAudio's null sink sleeps for 2 s."""
@@ -21,12 +22,11 @@ def build_parser() -> OneLineParser:
     parser = OneLineParser(
         prog="speech-enhance live",
         description="Turn down the noise of a microphone while it speaks, and give the result to another device, "
-        "for calls a "
-        "virtual one (docs/live.md). The file named live is ./live.",
+        "for calls a virtual one (docs/live.md). The file named live is ./live.",
     )
     parser.add_argument("--input", metavar="DEVICE", help="name, part of it, or number (default: the system's)")
     parser.add_argument("--output", metavar="DEVICE", help="likewise")
-    parser.add_argument("--latency", choices=("low", "quality"), default="low", help="default: %(default)s")
+    parser.add_argument("--latency", choices=LATENCIES, default="low", help="default: %(default)s")
     parser.add_argument("--record", metavar="FILE", help="also write what goes out to an audio file")
     parser.add_argument("--list-devices", action="store_true", help="show the devices and end")
     parser.add_argument("--rate", type=number(int, 1000, 768000), metavar="HZ", help="default: what the devices take")

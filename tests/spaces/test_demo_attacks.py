@@ -125,7 +125,7 @@ def test_only_what_the_page_needs_is_served(server):
         "/gradio_api/vibe-code",
         "/gradio_api/run-history/connect",
         "/login",
-        "/gradio_api/stream/x",
+        "/gradio_api/stream/x/y",
         "/gradio_api/UPLOAD",
     ):
         assert send(server, "POST", path, json={"data": []}).status_code == 403, path

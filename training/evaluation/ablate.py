@@ -1,7 +1,7 @@
 """Train every variant of a plan at the same cost and score what came out, quality and speed side by side.
 
-    OMP_NUM_THREADS=1 python -m training.evaluation.ablate --plan training/configs/ablations.yaml --output
-    training/results/ablations
+    OMP_NUM_THREADS=1 python -m training.evaluation.ablate --plan training/configs/ablations.yaml \\
+        --output training/results/ablations
 
 A run that is already in OUTPUT.runs.jsonl is not made again, so a stopped command goes on where it was. It may be
 started once for each seed at the same time (`--seeds`). Writes OUTPUT.json (every run) and OUTPUT.md (the table) of the

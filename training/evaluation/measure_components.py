@@ -1,8 +1,9 @@
 """What a checkpoint leaves of two talkers at once, and of the late reverberation of a room.
 
-    python -m training.evaluation.measure_components --pairs runs/pairs-talkers.parquet --output
-    training/results/pairs-talkers python -m training.evaluation.measure_components --pairs runs/pairs-rooms.parquet
-    --output training/results/pairs-rooms
+    python -m training.evaluation.measure_components --pairs runs/pairs-talkers.parquet \\
+        --output training/results/pairs-talkers
+    python -m training.evaluation.measure_components --pairs runs/pairs-rooms.parquet \\
+        --output training/results/pairs-rooms
 
 Pairs with columns `talker_1` and `talker_2` give two measures from `overlap_start` to `overlap_end`, where both speak:
 each talker's level in the output over that in the input, and the steps of the output's level that the reference lacks.

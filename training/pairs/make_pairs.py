@@ -9,9 +9,9 @@ second: 100 pairs like those of `pairs-valid`, with the same columns, ratios and
 and other recordings of noise. Correlation finds the recordings that `--exclude` holds, since names and ids differ
 between sets. The sets still share the talkers, the kinds of noise, and the voices of babble: an utterance that
 `pairs-valid` has only as one of several voices of a babble may occur.
-talkers: 40 pairs of two talkers who overlap, every second one with noise (see `talker_pairs.py`).
-rooms: 60 pairs in simulated rooms of 0.2 to 1.2 s (see `room_pairs.py`).
-words: every clean utterance whole, in a recorded noise, at each of the ratios of `pairs-valid` (see `word_pairs.py`).
+talkers: 40 pairs of two talkers who overlap, every second one with noise (see `talkers.py`).
+rooms: 60 pairs in simulated rooms of 0.2 to 1.2 s (see `rooms.py`).
+words: every clean utterance whole, in a recorded noise, at each of the ratios of `pairs-valid` (see `words.py`).
 
 Each writes one Parquet file; the same sources and seed give the same bytes, and a pair does not depend on how many are
 made.

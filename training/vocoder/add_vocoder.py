@@ -1,7 +1,7 @@
 """Put a vocoder into a pipeline folder, all in half precision.
 
-python -m training.vocoder.add_vocoder runs/mel-stage/pipeline runs/vocoder/vocoder --output
-speech_enhance/checkpoints/mel_stage
+    python -m training.vocoder.add_vocoder runs/mel-stage/pipeline runs/vocoder/vocoder \\
+        --output speech_enhance/checkpoints/mel_stage
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """What the mel stage does to mels that are degraded as by acoustic models, on speech that it never saw.
 
-    python -m training.vocoder.evaluate_mel_stage --output training/results/mel-stage --picture
-    training/results/mel-stage.png
+    python -m training.vocoder.evaluate_mel_stage --output training/results/mel-stage \\
+        --picture training/results/mel-stage.png
 
 Every kind of degradation is done to the true mel of clean recordings. Two measures are compared with those of the
 untouched mel: the error of the mel, and, through the vocoder of the pipeline, the log-spectral distance from the sound
