@@ -8,8 +8,9 @@ import torch
 
 from ..pipelines.inputs import check_live_block
 from ..pipelines.settings import EnhancementSettings, check_sampling_rate
+from .frames import LiveFrames
 from .stream import LiveStream
-from .timing import LiveFrames, LiveTiming
+from .timing import LiveTiming
 
 if TYPE_CHECKING:
     from ..pipelines.speech_enhancement import SpeechEnhancementPipeline

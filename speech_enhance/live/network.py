@@ -8,7 +8,7 @@ from ..mel.conditioning import build_condition, noise_floor
 from ..pipelines.settings import EnhancementSettings
 from ..pipelines.windows import cut_window, step_generator, window_noise
 from .analysis import LiveAnalysis
-from .timing import LiveFrames
+from .frames import LiveFrames
 
 if TYPE_CHECKING:
     from ..models.causal_unet import CausalState

@@ -11,10 +11,10 @@ from ..mel.spectrogram import power_density
 from ..pipelines.inputs import check_output
 from ..pipelines.settings import EnhancementSettings
 from .analysis import LiveAnalysis, LiveSynthesis
+from .frames import LiveFrames
 from .limiter import Limiter
 from .network import live_network
 from .resampling import LiveResampler, LiveRestorer
-from .timing import LiveFrames
 
 if TYPE_CHECKING:
     from ..pipelines.speech_enhancement import SpeechEnhancementPipeline

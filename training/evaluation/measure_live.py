@@ -4,7 +4,8 @@
     python -m training.evaluation.measure_live --output training/results/live --limit 10
     python -m training.evaluation.measure_live --output training/results/live --time 1 2
 
-The first measures all pairs, the second ten of them, evenly spread. The third also measures seconds, on an idle machine.
+The first measures all pairs, the second ten of them, evenly spread. The third also measures seconds, on an idle
+machine.
 
 Every pair goes through `pipe.live` in blocks of 16 ms with the noise of seed 0. The output is shifted by `live.latency`
 and is not aligned in any other way. A run of the network depends on the end of its window alone, so timings share their
