@@ -15,6 +15,7 @@ def blocks(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "channels"), [("README.md", 1), ("README.md", 2), ("docs/python.md", 1)])
 def test_the_examples_of_the_pipeline_and_its_schedulers(monkeypatch, tmp_path, page, channels):
     (tmp_path / "samples").mkdir()

@@ -22,6 +22,7 @@ def check_order(path, num_channels: int) -> None:
     assert heard_tones(decoded_by_ffmpeg(path, num_channels)) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "num_channels", "extension", "codec", "becomes"),
     [
@@ -73,6 +74,7 @@ def test_a_wav_file_without_a_mask_gets_none(tmp_path):
     assert not read_wav_mask(tmp_path / "out.rf64")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layout", "num_channels"), [("5.1", 6), ("7.1", 8)])
 @pytest.mark.parametrize("extension", ["ogg", "opus"])
 def test_ogg_files_have_their_channels_in_another_order(tmp_path, layout, num_channels, extension):

@@ -81,6 +81,7 @@ def test_sound_goes_through_other_formats(tmp_path, extension):
     assert np.abs(audio[20000:116000]).max() == pytest.approx(0.3, abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_sound_of_a_film_is_replaced_and_all_else_copied(films, tmp_path):
     copy(films / "plain.mp4", tmp_path / "out.mp4", 0.5)
     before, after = streams(films / "plain.mp4"), streams(tmp_path / "out.mp4")
@@ -93,6 +94,7 @@ def test_the_sound_of_a_film_is_replaced_and_all_else_copied(films, tmp_path):
     assert ffmpeg.probe(tmp_path / "out.mp4").tags["title"] == "Grüße"
 
 
+@pytest.mark.slow
 def test_sound_that_begins_late_stays_late_and_other_tracks_stay(films, tmp_path):
     original = read_audio(films / "late.mkv").audio
     assert np.abs(original[:, :23000]).max() < 1e-3
@@ -122,6 +124,7 @@ def test_what_is_no_sound_is_named(tmp_path, content, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extension", ["mka", "m4a"])
 def test_the_delay_of_an_encoder_does_not_add_up(tmp_path, extension):
     """Sample 0 stays time 0, although the encoder's delay begins before it."""

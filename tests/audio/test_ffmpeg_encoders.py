@@ -59,6 +59,7 @@ def test_the_bits_of_a_sample_stay(tmp_path, name, options, bits):
     assert ffmpeg.probe(target).codec == options[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("encoder", "name", "codec"), [("dca", "dts", "aac"), ("truehd", "truehd", "flac")])
 def test_a_codec_that_cannot_be_encoded_becomes_another(tmp_path, encoder, name, codec):
     make(tmp_path / "in.mkv", 48000, "-c:a", encoder, "-strict", "-2")
@@ -97,6 +98,7 @@ def test_another_codec_in_the_same_format_is_told(tmp_path):
     assert copy(tmp_path / "in.opus", tmp_path / "out.opus") == []
 
 
+@pytest.mark.slow
 def test_the_reason_against_an_encoder_is_about_the_layout_that_was_wanted(tmp_path):
     write_tones(tmp_path / "in.wav", "3.0(back)", 3)
     (note,) = copy(tmp_path / "in.wav", tmp_path / "out.mka")

@@ -79,6 +79,7 @@ MADE_BY_FFMPEG = (
 )
 
 
+@pytest.mark.slow
 def test_every_format_that_holds_its_sound_is_opened(tmp_path):
     special = {
         "3gp": ["-c:a", "aac"],
@@ -96,6 +97,7 @@ def test_every_format_that_holds_its_sound_is_opened(tmp_path):
         assert ffmpeg.probe(tmp_path / name).sampling_rate == 48000, name
 
 
+@pytest.mark.slow
 def test_a_program_that_makes_no_progress_is_stopped(tmp_path, monkeypatch):
     with AudioWriter(tmp_path / "in.m4a", 48000, 1) as writer:
         writer.write(np.zeros((1, 48000), np.float32))
@@ -115,6 +117,7 @@ def test_a_program_that_makes_no_progress_is_stopped(tmp_path, monkeypatch):
         list(reader.blocks())
 
 
+@pytest.mark.slow
 def test_a_slow_reader_is_not_taken_for_a_stuck_program(tmp_path, monkeypatch):
     import time
 

@@ -85,6 +85,7 @@ def named_tracks(path) -> list[tuple]:
     ]
 
 
+@pytest.mark.slow
 def test_all_tracks_of_a_film_stay_as_they_are(rich, tmp_path):
     assert copy(rich / "film.mkv", tmp_path / "out.mkv") == []
     assert named_tracks(tmp_path / "out.mkv") == named_tracks(rich / "film.mkv")
@@ -100,6 +101,7 @@ def test_all_tracks_of_a_film_stay_as_they_are(rich, tmp_path):
     assert (tmp_path / "letters").read_bytes() == bytes(range(256))
 
 
+@pytest.mark.slow
 def test_another_container_has_what_it_can_hold_and_the_rest_is_named(rich, tmp_path):
     notes = copy(rich / "film.mkv", tmp_path / "out.mp4")
     assert notes == ["tracks that .mp4 cannot hold were left out: attachment ttf (letters.ttf)"]
@@ -111,6 +113,7 @@ def test_another_container_has_what_it_can_hold_and_the_rest_is_named(rich, tmp_
     assert named_tracks(tmp_path / "again.mp4") == named_tracks(tmp_path / "out.mp4")
 
 
+@pytest.mark.slow
 def test_a_file_of_sound_alone_names_the_tracks_that_are_left_out(rich, tmp_path):
     lost = (
         "picture mpeg4, sound aac (eng, Commentary), subtitle subrip (fre), attachment ttf (letters.ttf), cover mjpeg"
@@ -125,6 +128,7 @@ def test_a_file_of_sound_alone_names_the_tracks_that_are_left_out(rich, tmp_path
     )
 
 
+@pytest.mark.slow
 def test_data_tracks_and_covers(rich, tmp_path):
     assert copy(rich / "timed.mov", tmp_path / "out.mov") == []
     assert [item["codec_type"] for item in streams(tmp_path / "out.mov")] == ["video", "audio", "data"]

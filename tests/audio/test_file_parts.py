@@ -174,6 +174,7 @@ def with_hole(content: bytes) -> bytes:
     return content[:middle] + bytes(4096) + content[middle + 4096 :]
 
 
+@pytest.mark.slow
 def test_a_damaged_mp3_file_is_read_on_and_told_in_one_line(tmp_path, tiny_model, without_ffmpeg, capfd):
     """libmpg123 gives up at 1,024 bytes that are no frame, and writes four lines about it."""
     content = encoded("MP3", 400000, bitrate_mode="CONSTANT", compression_level=0.5)

@@ -148,6 +148,7 @@ def test_links_to_nothing(tmp_path, tiny_model, capsys, target):
     assert "loop.wav: " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_old_file(tmp_path, tiny_model):
     """A limit on the size of files stands for it."""
     soundfile.write(tmp_path / "in.wav", noise(160000), 16000)
@@ -164,6 +165,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, tiny_model):
     assert sorted(os.listdir(tmp_path)) == ["in.wav", "out.wav"]
 
 
+@pytest.mark.slow
 def test_a_full_file_system_leaves_the_old_file(tmp_path, tiny_model):
     """One of 100 kB, in a name space of its own."""
     if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0:
@@ -237,6 +239,7 @@ def test_a_name_with_a_line_break_has_its_error_in_one_line(tmp_path, tiny_model
     assert "a\\nb\\x1b[2J.wav: cannot be read as audio" in line
 
 
+@pytest.mark.slow
 def test_a_file_without_end_is_read_in_blocks(tmp_path):
     """A hundred hours of silence are 4 MB of FLAC, and 23 GB decoded."""
     with soundfile.SoundFile(tmp_path / "in.flac", "w", 16000, 1, "PCM_16") as file:

@@ -320,6 +320,7 @@ def test_datasets_that_cannot_be_loaded_are_named(tmp_path, monkeypatch, capsys,
     assert not (tmp_path.parent / "out").exists()
 
 
+@pytest.mark.slow
 def test_without_datasets_it_says_what_to_install(tmp_path):
     code = (
         "import sys; sys.modules['datasets'] = None; from speech_enhance.corpus import __main__ as corpus; "

@@ -11,6 +11,7 @@ from speech_enhance import SpeechEnhancementPipeline
 DIGEST = "show(digest=digest(load('user/tiny')))"
 
 
+@pytest.mark.slow
 def test_loading_without_trust_then_from_the_cache_then_offline(hub, published_digest, tmp_path):
     home = tmp_path / "home"
     with hub.recorded() as requests:

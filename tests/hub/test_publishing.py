@@ -154,6 +154,7 @@ def test_private_repositories_and_tokens(hub, published, tmp_path):
     assert "403" in foreign.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_dry_run_writes_what_would_be_published_and_asks_nobody(hub, published, tmp_path):
     with hub.recorded() as requests:
         dry = arguments(published, "--dry-run", tmp_path / "out")

@@ -109,6 +109,7 @@ def test_imports_inside_functions_and_circles_are_resolved(tmp_path, monkeypatch
     assert "# pipelines/speech_enhancement.py: Top." in text
 
 
+@pytest.mark.slow
 def test_without_the_package_the_output_is_bit_equal(hub, published, published_digest, bare, tmp_path):
     code = f"""
 pipe = load("user/tiny", **{TRUSTED})

@@ -79,6 +79,7 @@ def test_output_has_the_inputs_rate_channels_and_length(tmp_path, tiny_model, ca
     assert sorted(item.name for item in tmp_path.iterdir()) == sorted([name, f"out_{name}"])
 
 
+@pytest.mark.slow
 def test_onnx_runtime_gives_the_same_sound_for_files_and_folders(tmp_path, tiny_model, call):
     pytest.importorskip("onnxruntime")
     (tmp_path / "in").mkdir()
@@ -108,6 +109,7 @@ def test_onnx_runtime_where_it_cannot_be(tmp_path, tiny_model, capsys, monkeypat
     assert not (tmp_path / "out.wav").exists()
 
 
+@pytest.mark.slow
 def test_options_reach_the_pipeline(tmp_path, tiny_model, capsys):
     source = write(tmp_path / "in.wav")
 
@@ -144,6 +146,7 @@ def test_what_is_lost_on_the_way_is_said(tmp_path, tiny_model, call):
         assert (file.artist, file.title) == ("Ada", "")
 
 
+@pytest.mark.slow
 def test_plot(tmp_path, tiny_model, capsys):
     source = write(tmp_path / "in.wav", 44100, 2)
     arguments = [source, tmp_path / "out.wav", "--model", tiny_model, "--plot", tmp_path / "picture.png"]
@@ -279,6 +282,7 @@ def shell(script: str, folder, **options):
     )
 
 
+@pytest.mark.slow
 def test_pipes(tmp_path, tiny_model):
     source = write(tmp_path / "in.flac", 44100, 2)
     command = [sys.executable, "-m", "speech_enhance", "-", "-", "--model", tiny_model, "--format", "flac"]
@@ -358,6 +362,7 @@ def test_the_module_of_the_command_is_the_command():
     check_refusal(subprocess.run(command, capture_output=True, text=True, timeout=120, check=False), "OUTPUT")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "names"), [((24, 80), ["in.wav"]), ((0, 0), ["in.wav"]), ((24, 80), ["in/a.wav", "in/b.wav"])]
 )

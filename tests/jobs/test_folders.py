@@ -146,6 +146,7 @@ def test_folders_that_cannot_be_used_are_named(archive, tiny_model, capsys, kind
     assert {"same": "the same folder", "file": "is no folder", "empty": "holds no audio files"}[kind] in line
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_gives_the_same_bytes(archive, tiny_model):
     """Neighbours of a missing file that are done are computed again, since what shares a batch changes the rounding."""
     for index in range(5):

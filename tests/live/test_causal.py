@@ -82,6 +82,7 @@ def test_impossible_sizes_are_named(settings, message):
         make_network(**settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling_rate", [16000, 48000])
 @pytest.mark.parametrize("settings", [{}, {"num_inference_steps": 3, "num_estimates": 2}])
 def test_live_sound_costs_each_frame_once_and_the_blocks_do_not_matter(sampling_rate, settings):

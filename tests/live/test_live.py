@@ -39,6 +39,7 @@ def enhanced(live, audio: np.ndarray, cuts=()) -> np.ndarray:
     return np.concatenate([*(live.process(block) for block in blocks), live.flush()], axis=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling_rate", [8000, 16000, 44100, 48000])
 @pytest.mark.parametrize("latency", [*LATENCIES, LiveTiming(0, 8, 512)])
 def test_a_network_that_changes_nothing_gives_the_sound_back_later(oracle, sampling_rate, latency):
@@ -50,6 +51,7 @@ def test_a_network_that_changes_nothing_gives_the_sound_back_later(oracle, sampl
     assert not output[:, : live.latency].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling_rate", [16000, 44100, 48000])
 @pytest.mark.parametrize("channels", [None, 2])
 def test_the_blocks_do_not_matter(tiny, sampling_rate, channels):
@@ -86,6 +88,7 @@ def test_it_is_what_the_pipeline_makes_of_a_recording_up_to_then(tiny):
     assert np.abs(expected - audio).max() > 0.1
 
 
+@pytest.mark.slow
 def test_the_noise_comes_from_the_generator(tiny):
     audio = noise(16000)
     make = lambda seed: tiny.live(16000, SHORT, generator=torch.Generator().manual_seed(seed))  # noqa: E731
@@ -146,6 +149,7 @@ def test_a_bad_first_block_changes_nothing(tiny):
     assert live.process(noise(100, channels=2)).shape == (2, 100)
 
 
+@pytest.mark.slow
 def test_blocks_of_no_one_and_a_million_samples(tiny):
     live = tiny.live(16000, "quality")
     assert live.process(np.zeros((4, 0), np.float32)).shape == (4, 0)
@@ -159,6 +163,7 @@ def test_blocks_of_no_one_and_a_million_samples(tiny):
     assert live.flush().shape == (live.latency,)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow(tiny):
     """Buffers hold no more in the second half than in the first."""
     live = tiny.live(48000, SHORT)
@@ -287,6 +292,7 @@ def test_an_earlier_interrupt_does_not_stop_it(tiny):
         tiny._interrupt = False
 
 
+@pytest.mark.slow
 def test_an_offset_changes_nothing_but_itself(tiny):
     audio = noise(80000)
     live = tiny.live(16000, SHORT)
@@ -295,6 +301,7 @@ def test_an_offset_changes_nothing_but_itself(tiny):
     np.testing.assert_allclose(difference[8000:-4000], 0.3, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_the_example_of_the_page_runs_and_its_delays_are_true(monkeypatch):
     text = (ROOT / "docs" / "live.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)

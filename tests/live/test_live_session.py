@@ -71,6 +71,7 @@ def delay_at_end(output: np.ndarray, audio: np.ndarray) -> int:
     return audio.shape[1] - 3200 - int(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pause", [range(50, 70), range(50, 500)])
 def test_after_a_gap_the_delay_returns(oracle, pause):
     """The worker sleeps for 0.2 s, or for 4.5 s, for which there is no room. A second or two later it is as before."""

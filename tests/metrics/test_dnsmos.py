@@ -61,6 +61,7 @@ def test_segments_are_those_of_the_published_script(seconds, starts):
     assert len(parts) == starts
 
 
+@pytest.mark.slow
 def test_without_a_file_the_network_of_speechmos_rates(sample_pair):
     """Its scores are those with the file, and the published ones of silence."""
     from importlib.metadata import distribution

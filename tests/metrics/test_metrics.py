@@ -176,6 +176,7 @@ def files(tmp_path_factory, sample_pair) -> list[str]:
     return [str(folder / "speech.wav"), str(folder / "silence.wav")]
 
 
+@pytest.mark.slow
 def test_the_module_wer_pools_over_files(files, offline_evaluate, tmp_path):
     module = load(offline_evaluate, tmp_path, "wer")
     result = module.compute(predictions=files, references=[files[0]] * 2, references_are="recordings")
@@ -187,6 +188,7 @@ def test_the_module_wer_pools_over_files(files, offline_evaluate, tmp_path):
         module.compute(predictions=files, references=files, references_are="paths")
 
 
+@pytest.mark.slow
 def test_the_module_visqol_compares_files(files, offline_evaluate, tmp_path):
     result = load(offline_evaluate, tmp_path, "visqol").compute(predictions=files, references=[files[0]] * 2)
     assert result["visqol_values"][0] > 4

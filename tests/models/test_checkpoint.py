@@ -35,6 +35,7 @@ def test_weights_are_small_finite_safetensors(folder, megabytes):
     assert all(torch.isfinite(parameter).all() for parameter in unet.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_improves_the_sample(pipeline, preset, sample_pair):
     noisy, clean = sample_pair
@@ -47,6 +48,7 @@ def test_every_preset_improves_the_sample(pipeline, preset, sample_pair):
     assert 10 * np.log10(np.mean(noisy[pause] ** 2) / np.mean(enhanced[pause] ** 2)) > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "least_si_sdr"), [("pipeline", 12), ("large", 25)])
 def test_clean_speech_passes(name, least_si_sdr, sample_pair, request):
     _, clean = sample_pair
@@ -55,6 +57,7 @@ def test_clean_speech_passes(name, least_si_sdr, sample_pair, request):
     assert si_sdr(enhanced, clean) > least_si_sdr
 
 
+@pytest.mark.slow
 def test_the_large_one_is_better_than_the_bundled_one(pipeline, large, sample_pair):
     noisy, clean = sample_pair
     bundled, better = (model(noisy, 16000, 1, num_estimates=1).audios for model in (pipeline, large))
@@ -62,6 +65,7 @@ def test_the_large_one_is_better_than_the_bundled_one(pipeline, large, sample_pa
     assert estoi(better, clean) > estoi(bundled, clean)
 
 
+@pytest.mark.slow
 def test_windows_join_without_a_step(pipeline, sample_pair):
     """Stationary noise in: no frame near a window's border is louder than the loudest elsewhere by more than 1 dB."""
     audio = noise(16000 * 12)

@@ -16,6 +16,7 @@ def test_it_answers_as_the_network_it_was_made_from(tiny_unet):
             torch.testing.assert_close(replacement(sample, timestep, condition).sample, expected, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["ddim", "lcm", "kdpm2"])
 def test_a_pipeline_runs_with_it(tiny_pipeline, scheduler):
     audio = noise(9000)
@@ -25,6 +26,7 @@ def test_a_pipeline_runs_with_it(tiny_pipeline, scheduler):
     np.testing.assert_allclose(tiny_pipeline(audio, 16000, 3).audios, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_mel_of_other_bands(tiny_unet):
     sample, condition = torch.randn(1, 1, 128, 64), torch.randn(1, 3, 128, 64)
     with torch.no_grad():

@@ -32,6 +32,7 @@ def test_a_shift_leaves_less_noise_in_the_middle():
     assert zero_snr_betas(snr_shift_db=0) == zero_snr_betas()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize("num_inference_steps", [1, 2, 4, 16, 30])
 def test_a_perfect_network_gives_the_true_mel(oracle_pipeline, name, num_inference_steps):
@@ -62,6 +63,7 @@ class RememberingOracle(OracleUNet):
         return super().forward(sample, timestep, condition, return_dict)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize("num_inference_steps", [1, 2, 4, 16])
 def test_a_network_is_shown_its_last_estimate(name, num_inference_steps):

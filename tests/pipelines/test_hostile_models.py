@@ -173,6 +173,7 @@ def test_an_index_of_other_files_is_refused(folder, capsys, name, keep):
     refuse(folder, capsys, "names other files or models; all weights must be in one safetensors file")
 
 
+@pytest.mark.slow
 def test_weights_of_a_variant_are_checked_too(folder):
     variant = folder / "unet" / "diffusion_pytorch_model.fp16.safetensors"
     weights = load_file(folder / WEIGHTS)
@@ -188,6 +189,7 @@ def test_weights_of_a_variant_are_checked_too(folder):
         SpeechEnhancementPipeline.from_pretrained(folder, variant="fp16")
 
 
+@pytest.mark.slow
 def test_weights_that_are_no_file_of_a_model_are_refused(folder, capsys):
     path = folder / WEIGHTS
     weights = {name: tensor.clone() for name, tensor in load_file(path).items()}  # not mapped from the file

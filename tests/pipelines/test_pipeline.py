@@ -48,6 +48,7 @@ def test_half_precision_folder_loads_in_single_precision(tiny_pipeline, tmp_path
     assert np.isfinite(loaded(noise(9000), 16000).audios).all()
 
 
+@pytest.mark.slow
 def test_the_half_precision_variant_is_the_plain_file_where_that_is_half(tiny_pipeline, tmp_path):
     audio = noise(9000)
     tiny_pipeline.to(torch.float16).save_pretrained(tmp_path / "half")
@@ -132,6 +133,7 @@ def test_batch_equals_single(tiny_pipeline):
         np.testing.assert_allclose(batch[index], single, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ddim", "ddpm", "dpmsolver++", "lcm"])
 def test_window_batch_size_changes_nothing(tiny_pipeline, name):
     from speech_enhance import make_scheduler
@@ -364,6 +366,7 @@ def test_steps_that_a_scheduler_cannot_make_are_told_before_the_network_runs(tin
 # What this pipeline does
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_samples", [1, 127, 128, 129, 165920])
 def test_any_length(tiny_pipeline, num_samples):
     output = tiny_pipeline(noise(num_samples), 16000, 1).audios

@@ -73,6 +73,7 @@ def test_stream_equals_the_call(tiny_pipeline, num_samples, sampling_rate, longe
     assert num_samples < 70000 or len(blocks) > 3
 
 
+@pytest.mark.slow
 def test_a_stream_reads_no_further_than_it_must(tiny_pipeline):
     """Output follows input at a distance that does not grow: this is what keeps memory flat."""
     audio, position = noise(800000, channels=1), [0]

@@ -189,6 +189,7 @@ def test_code_beside_the_weights_is_not_run(folder):
     assert not (folder.parent / "ran").exists()
 
 
+@pytest.mark.slow
 def test_honest_folders_pass(good, tmp_path):
     from diffusers import DPMSolverMultistepScheduler
 

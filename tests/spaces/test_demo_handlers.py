@@ -22,6 +22,7 @@ class Counter:
         self.calls += 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [8000, 96000])
 def test_every_part_of_a_request_can_be_stopped_every_few_seconds_of_its_recording(tmp_path, tiny_model, rate):
     from files import preview_of, save
@@ -124,6 +125,7 @@ def test_a_second_model_is_loaded_when_it_is_asked_for(tiny_model, tmp_path, cap
     assert list(Models(str(tiny_model)).sources) == ["standard"]
 
 
+@pytest.mark.slow
 def test_the_ready_made_result_is_that_of_the_bundled_model():
     """Repeat `python spaces/make_examples.py --ready` when the model has changed."""
     from results import ready_value
@@ -141,6 +143,7 @@ def test_the_ready_made_result_is_that_of_the_bundled_model():
     np.testing.assert_allclose(stored, scale * run.audio[0], atol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ffmpeg.installed(), reason="needs ffmpeg")
 def test_a_voice_memo_comes_back_as_one(tmp_path):
     from files import save

@@ -285,7 +285,7 @@ def test_load(tmp_path):
         sys.executable,
         "spaces/load_test.py",
         "--requests",
-        "24",
+        "12",
         "--visitors",
         "2",
         "--output",
@@ -294,7 +294,7 @@ def test_load(tmp_path):
     subprocess.run(command, cwd=ROOT, check=False, timeout=1800)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["failures"] == []
-    assert report["requests"] == 24
+    assert report["requests"] == 12
     assert report["memory_mb"][-1] < report["memory_mb"][5] + 30
 
 

@@ -43,6 +43,7 @@ def quick_machine(monkeypatch):
     monkeypatch.setattr("live_visit.expected_load", lambda *arguments: 0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "channels"), [(44100, 1), (48000, 2), (16000, 1)])
 def test_pieces_of_any_size_give_what_the_pipeline_gives(enhancer, tiny_model, rate, channels):
     audio = noise(round(1.3 * rate), channels=channels).reshape(channels, -1)

@@ -267,6 +267,7 @@ def test_old_files_are_deleted(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_requests_at_the_same_time_do_not_meet(enhancer):
     """Each thread must get what it would get alone: another scheduler, other steps, another recording."""
     jobs = [

@@ -16,6 +16,7 @@ def disturbance(enhanced: np.ndarray, clean: np.ndarray) -> float:
     return perceptual_disturbance(power(enhanced), power(clean), MelConfig()).item()
 
 
+@pytest.mark.slow
 def test_it_follows_pesq(sample_pair):
     """Over noise at several levels, in parts of the band, and speech with holes."""
     pesq = pytest.importorskip("pesq")

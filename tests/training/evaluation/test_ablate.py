@@ -48,6 +48,7 @@ def test_dots_step_into_mappings_and_the_base_stays():
     assert base == {"seed": 0, "pipeline": {"hop_length": 128}}
 
 
+@pytest.mark.slow
 def test_a_step_costs_what_its_windows_cost(tmp_path):
     config = load_config(ROOT / "training" / "configs" / "base.yaml")
     regressor = replace(config, terminal_share=1.0)
@@ -79,6 +80,7 @@ def test_runs_are_trained_scored_and_not_made_twice(corpus, tmp_path):
     assert stored.read_text() == before
 
 
+@pytest.mark.slow
 def test_a_failed_run_says_why(tmp_path):
     with pytest.raises(RuntimeError, match=r"config\.yaml: training failed: .*no_such_field"):
         train_variant({"output_dir": str(tmp_path), "no_such_field": 1})
@@ -170,6 +172,7 @@ def test_a_wrong_plan_is_a_usage_error(tmp_path, capsys, plan, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ablations", "ablations-generation-two"])
 def test_every_variant_of_the_repositorys_plans_is_a_valid_config(tmp_path, name):
     plan = read_config(AblationPlan, ROOT / "training" / "configs" / f"{name}.yaml")

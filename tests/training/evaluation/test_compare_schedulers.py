@@ -53,6 +53,7 @@ def tiny_folder(tiny_pipeline, tmp_path):
     return tmp_path / "model"
 
 
+@pytest.mark.slow
 def test_the_script_measures_draws_and_goes_on_where_it_was(corpus, tiny_folder, tmp_path, capsys):
     output = tmp_path / "results" / "schedulers"
     options = ["--pairs", str(corpus / "pairs.parquet"), "--model", str(tiny_folder), "--output", str(output)]
@@ -77,6 +78,7 @@ def test_the_script_measures_draws_and_goes_on_where_it_was(corpus, tiny_folder,
     assert sum(item["real_time_factor"] == 77.0 for item in json.loads(output.with_suffix(".json").read_text())) == 13
 
 
+@pytest.mark.slow
 def test_presets_can_come_from_a_report_of_more_pairs(corpus, tiny_folder, tmp_path, capsys):
     three = Preset("ddim", 1, 3)
     base = list(1.5 + np.random.default_rng(0).random(20))

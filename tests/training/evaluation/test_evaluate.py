@@ -68,6 +68,7 @@ def paired_folders(tmp_path):
     return tmp_path / "pairs"
 
 
+@pytest.mark.slow
 def test_every_system_goes_through_the_same_code(paired_folders, tiny_pipeline, tmp_path, capsys):
     tiny_pipeline.save_pretrained(tmp_path / "model")
     model = str(tmp_path / "model")
@@ -119,6 +120,7 @@ def test_every_system_goes_through_the_same_code(paired_folders, tiny_pipeline, 
     assert len(saved) == 32000
 
 
+@pytest.mark.slow
 def test_a_system_whose_package_is_missing_gets_a_row_that_says_so(paired_folders, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pyrnnoise", None)
     report = tmp_path / "report"

@@ -36,6 +36,7 @@ def test_words_are_counted_after_normalisation():
     assert WordErrorCounter("de")("Grüße, Welt", "grüße welt") == {"word_errors": 0, "words": 2}
 
 
+@pytest.mark.slow
 def test_words_of_the_clean_recording_are_recognised_once(word_judge, speech, monkeypatch):
     recognised = []
     monkeypatch.setattr(
@@ -81,6 +82,7 @@ def test_the_recogniser_is_the_bundled_one_unless_another_is_named(monkeypatch, 
         Recogniser(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_visqol_of_silent_and_short_recordings(speech):
     rate = Visqol()
     assert rate(speech, speech) > 4

@@ -19,6 +19,7 @@ def test_speech_keeps_its_level(pipeline, sample_pair):
     assert abs(speech_level_error_db(pipeline, Pair("sample", noisy, clean, {}), 10.0)) < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lowest_hiss", [None, 9000])
 def test_air_stays_where_there_is_speech_and_hiss_goes_where_there_is_none(pipeline, sample_pair, lowest_hiss):
     change = upper_band_change_db(pipeline, sample_pair[1], lowest_hiss=lowest_hiss)
@@ -26,6 +27,7 @@ def test_air_stays_where_there_is_speech_and_hiss_goes_where_there_is_none(pipel
     assert change["pauses"] < -10
 
 
+@pytest.mark.slow
 def test_level_does_not_step_where_windows_meet(pipeline, sample_pair):
     for audio in (3 * noise(30 * 16000), np.tile(sample_pair[0], 3)):
         steps = border_steps_db(pipeline, audio)

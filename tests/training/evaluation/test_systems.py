@@ -35,6 +35,7 @@ def delay(output: np.ndarray, reference: np.ndarray) -> int:
     return lag if lag < len(reference) else lag - size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_outputs_are_aligned_with_the_input(name, speech):
     """Nearly clean speech comes out where it went in."""
@@ -46,6 +47,7 @@ def test_outputs_are_aligned_with_the_input(name, speech):
     assert si_sdr(output, speech) > 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 @pytest.mark.parametrize("num_samples", [1, 700, 16001])
 def test_silence_and_short_recordings_keep_their_length(name, num_samples):
@@ -56,6 +58,7 @@ def test_silence_and_short_recordings_keep_their_length(name, num_samples):
         assert np.isfinite(output).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(SYSTEMS) - {"untouched", "true_mel"}))
 def test_suppressors_suppress_steady_noise(name, speech):
     """Half a second of noise, then noisy speech: the noise before it goes down, the same each time."""
@@ -67,6 +70,7 @@ def test_suppressors_suppress_steady_noise(name, speech):
     np.testing.assert_array_equal(system([pair])[0], output)
 
 
+@pytest.mark.slow
 def test_deepfilternet3_begins_each_recording_anew(speech):
     """The second recording gets what it would get alone, whether its network was loaded ahead or not."""
     pairs = [Pair("a", speech[:16000] + 0.1 * noise(16000), speech[:16000], {}), Pair("b", speech, speech, {})]

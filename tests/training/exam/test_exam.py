@@ -101,6 +101,7 @@ def plan(tiny_pipeline, tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_the_exam_makes_every_table_and_goes_on_where_it_was_stopped(plan, tmp_path, capsys, monkeypatch):
     options = ["--plan", str(plan), "--output", str(tmp_path / "exam")]
     main(options)
@@ -201,6 +202,7 @@ def test_a_live_system_is_the_model_in_blocks_without_its_delay(plan):
     np.testing.assert_allclose(output, whole, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_speed_is_measured_in_turn_for_each_number_of_threads(plan, tmp_path, monkeypatch):
     live_latency = SpeechEnhancementPipeline.from_pretrained(plan.parent / "model").live(RATE).latency
     monkeypatch.setattr(exam_speed, "SECONDS", 1)

@@ -132,6 +132,7 @@ def test_the_defaults_make_the_mixtures_they_always_made(speech, sounds):
     np.testing.assert_allclose(found, DEFAULTS_BEFORE, atol=2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, EVERYTHING], ids=["defaults", "everything on"])
 def test_mixtures_depend_on_seed_and_index_alone(speech, sounds, rooms, settings):
     config = MixingConfig(seconds=0.5, **settings)
@@ -206,6 +207,7 @@ def test_clipping_spares_the_target(talker, sounds):
         assert np.abs(factor * noisy[at_limit]).max() > 1.01 * limit
 
 
+@pytest.mark.slow
 def test_mixture_and_target_pass_the_same_channel(talker, sounds):
     narrow = 0
     for seed in range(12):

@@ -185,6 +185,7 @@ def sources(tmp_path_factory, speech):
     return ["--speech", str(folder / "speech.parquet"), "--noise", str(folder / "noise.parquet")]
 
 
+@pytest.mark.slow
 def test_a_set_of_calls_is_written_and_read(sources, tmp_path):
     main([*sources, "--output", str(tmp_path / "calls.parquet"), "--number", "2"])
     pairs = load_pairs(str(tmp_path / "calls.parquet"))
