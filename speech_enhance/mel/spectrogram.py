@@ -3,8 +3,8 @@
 Shapes are ``(batch, samples)``, ``(batch, frequencies, frames)`` and ``(batch, mel bins, frames)``. Everything is
 torch, works on any device and is cheap enough to run inside a training step.
 
-What is fixed here is part of a checkpoint's meaning (`docs/decisions.md`): the level rule, the zero padding of both
-ends, and the compression under which silence is exactly 0.
+A checkpoint depends on what is fixed here (`docs/decisions.md`): the level rule, the zero padding of both ends, and
+the compression that makes silence exactly 0.
 """
 
 import functools
@@ -22,8 +22,8 @@ LEVEL_MEDIAN_FRAMES = 5
 
 
 def full_precision(function):
-    """Decorator of a function whose first argument is a tensor: it computes in the types of its arguments under
-    autocast too, which is for networks."""
+    """Decorator of a function whose first argument is a tensor. The function computes in the types of its arguments,
+    even under autocast, which is meant for networks only."""
 
     @functools.wraps(function)
     def compute(tensor, *args, **kwargs):
@@ -43,21 +43,21 @@ class MelConfig:
         win_length: Hann window length in samples, at most `n_fft`.
         hop_length: Samples between frames, at most half of `win_length`.
         num_mel_bins: Mel bands between `min_frequency` and `max_frequency`.
-        mel_power: Exponent of the compression `"power"`; 0.3 follows loudness better than a log, whose error is spent
-            on inaudible bins.
-        mel_scale: Factor behind the compression that brings speech near unit range.
+        mel_power: Exponent of the compression `"power"`. 0.3 follows loudness better than a logarithm, with which a
+            network spends its error on inaudible bins.
+        mel_scale: Factor after the compression that brings speech near unit range.
         level: Active RMS to which a recording is scaled before analysis (1.0 is full scale).
-        min_frequency, max_frequency: In Hz; `None` is half the sampling rate.
+        min_frequency, max_frequency: Frequencies in Hz; `None` is half the sampling rate.
         filter_norm: `None` for filters that sum to 1, or `"slaney"` for filters of equal area in Hz.
         compression: `"power"`, or `"log10"` as acoustic models and vocoders have it.
-        mel_floor: Linear magnitude below which `"log10"` takes everything for silence.
-        mel_silence: What silence is with `"log10"`; anything but 0 is for mels of other models (see
-            [`MEL_LAYOUTS`]), since what a network is shown is padded with 0.
-        frequency_warp: Factor, at least 1, by which all frequencies are raised before the filters see them, as if
-            the recording were played faster and yet took as long. What it raises beyond `max_frequency` has no band.
+        mel_floor: Linear magnitude below which everything is silence with `"log10"`.
+        mel_silence: Value of silence with `"log10"`. It must be 0 for our networks, whose input is padded with 0;
+            mels of other models have other values (see [`MEL_LAYOUTS`]).
+        frequency_warp: Factor, at least 1, by which all frequencies are raised before the filters, as if the
+            recording were played faster and yet took as long. Frequencies raised above `max_frequency` have no band.
 
     Raises:
-        ValueError: for a value of another type or out of its range (see [`RANGES`]), named with the value received.
+        ValueError: for a value of another type or out of its range (see [`RANGES`]). The message names the value.
     """
 
     sampling_rate: int = 16000
@@ -98,15 +98,16 @@ class MelConfig:
         return self.sampling_rate / 2 if self.max_frequency is None else self.max_frequency
 
     def num_frames(self, num_samples: int) -> int:
-        """Frames of a waveform of `num_samples`: one centred on every hop, both ends covered."""
+        """Number of frames of a waveform of `num_samples`. One frame is centred on every hop, and both ends are
+        covered."""
         return -(-num_samples // self.hop_length) + 1
 
 
 def active_level(waveform: torch.Tensor, sampling_rate: int) -> torch.Tensor:
-    """RMS over the active frames of a whole recording, which pauses and clicks do not skew.
+    """RMS over the active frames of a whole recording. Pauses and clicks do not change it much.
 
-    Power is taken per 32 ms frame (mean over channels), smoothed by a running median over five frames (a click
-    shorter than 64 ms vanishes), and averaged over the frames that lie above the mean of them all.
+    The power of each frame of 32 ms (mean over channels) is smoothed by a running median over five frames, which
+    removes clicks shorter than 64 ms. The mean over the frames that lie above the mean of all frames gives the RMS.
 
     Args:
         waveform: `(..., channels, samples)`, at least one sample.
@@ -120,12 +121,12 @@ def active_level(waveform: torch.Tensor, sampling_rate: int) -> torch.Tensor:
 
 
 def level_frame(sampling_rate: int) -> int:
-    """Samples of a frame over which [`active_level`] takes the power."""
+    """Number of samples in a frame of [`active_level`]."""
     return max(1, round(LEVEL_FRAME_SECONDS * sampling_rate))
 
 
 def frame_power(squares: torch.Tensor, frame: int) -> torch.Tensor:
-    """Means of `squares (..., samples)` over frames of `frame` samples, the last one perhaps shorter."""
+    """Means of `squares (..., samples)` over frames of `frame` samples. The last frame may be shorter."""
     num_samples = squares.shape[-1]
     tail = -num_samples % frame
     power = torch.nn.functional.pad(squares, (0, tail)).unflatten(-1, (-1, frame)).sum(dim=-1)
@@ -156,8 +157,8 @@ def level_scale(level: torch.Tensor, config: MelConfig) -> torch.Tensor:
 
 
 def stft(waveform: torch.Tensor, config: MelConfig) -> torch.Tensor:
-    """Complex STFT `(batch, n_fft // 2 + 1, config.num_frames(samples))` of `(batch, samples)`, silence beyond both
-    ends."""
+    """Complex STFT `(batch, n_fft // 2 + 1, config.num_frames(samples))` of `(batch, samples)`. Beyond both ends there
+    is silence."""
     tail = -waveform.shape[-1] % config.hop_length
     margin = config.n_fft // 2
     return stft_frames(torch.nn.functional.pad(waveform, (margin, tail + margin)), config)
