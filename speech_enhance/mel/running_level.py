@@ -18,8 +18,8 @@ REACH_FRAMES = 62
 ACTIVE_RATIO = 1.3
 """Ratio to that mean from which a frame may be active."""
 DIP_FRAMES, DIP_RATIO = 8, 2.0
-"""Frames (256 ms) within which an active frame has twice the power of some other one. Speech has dips between
-syllables; a steady noise has none."""
+"""Frames (256 ms) and a ratio of powers: an active frame has twice the power of some frame within 256 ms. Speech has
+dips between syllables; a steady noise has none."""
 MAX_STEP_DB = 0.2
 """Largest change by one active frame: at most 6 dB a second."""
 WIDTH_DB = 8.0

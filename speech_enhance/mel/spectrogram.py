@@ -110,11 +110,11 @@ def active_level(waveform: torch.Tensor, sampling_rate: int) -> torch.Tensor:
     removes clicks shorter than 64 ms. The mean over the frames that lie above the mean of all frames gives the RMS.
 
     Args:
-        waveform: `(..., channels, samples)`, at least one sample.
+        waveform: Waveform `(..., channels, samples)` of at least one sample.
         sampling_rate: Samples per second.
 
     Returns:
-        `(...)`, 0 for digital silence.
+        RMS `(...)`; 0 for digital silence.
     """
     power = frame_power(waveform.double().square().mean(dim=-2), level_frame(sampling_rate))
     return level_of_power(power).to(waveform.dtype)
@@ -178,13 +178,13 @@ def stft_frames(waveform: torch.Tensor, config: MelConfig) -> torch.Tensor:
 
 
 def frame_window(config: MelConfig, device: torch.device | None = None) -> torch.Tensor:
-    """The window `(n_fft,)` of a frame, 0 where it is longer than the window."""
+    """The window `(n_fft,)` of a frame, padded with 0 if the window is shorter than the frame."""
     before = (config.n_fft - config.win_length) // 2
     return torch.nn.functional.pad(_window(config, device), (before, config.n_fft - config.win_length - before))
 
 
 def istft(spectrum: torch.Tensor, num_samples: int, config: MelConfig) -> torch.Tensor:
-    """Waveform `(batch, num_samples)` of a complex STFT made by [`stft`]: its exact inverse."""
+    """Waveform `(batch, num_samples)` of a complex STFT that [`stft`] made; the exact inverse of [`stft`]."""
     padded = num_samples + -num_samples % config.hop_length
     waveform = torch.istft(
         spectrum,
@@ -199,18 +199,19 @@ def istft(spectrum: torch.Tensor, num_samples: int, config: MelConfig) -> torch.
 
 
 def power_density(spectrum: torch.Tensor, config: MelConfig) -> torch.Tensor:
-    """Power per Hz of a complex STFT `(..., frames)`, same shape: over 0 Hz to half the rate it sums to the mean
-    square."""
+    """Power per Hz of a complex STFT `(..., frames)`, in the same shape. Its sum from 0 Hz to half the sampling rate is
+    the mean square."""
     window_energy = _window(config, spectrum.device).square().sum()
     return 2 * spectrum.abs().square() / (config.sampling_rate * window_energy)
 
 
 def analyse(waveform: torch.Tensor, config: MelConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What the model sees of a whole recording `(channels, samples)` at its sampling rate.
+    """Analyse a whole recording `(channels, samples)` at the model's sampling rate.
 
     Returns:
-        Factor of the level `()`; complex STFT `(channels, frequencies, frames)` at that level; and the mel
-        `(1, num_mel_bins, frames)` of all channels together.
+        The factor `()` that brings the recording to the model's level; the complex STFT
+        `(channels, frequencies, frames)` at that level; and the mel `(1, num_mel_bins, frames)` of all channels
+        together.
     """
     scale = level_scale(active_level(waveform, config.sampling_rate), config)
     spectrum = stft(waveform * scale, config)
@@ -218,20 +219,20 @@ def analyse(waveform: torch.Tensor, config: MelConfig) -> tuple[torch.Tensor, to
 
 
 def channel_rms(spectrum: torch.Tensor) -> torch.Tensor:
-    """Magnitude `(1, frequencies, frames)` of all channels together; a sum of them would cancel what is out of
-    phase."""
+    """Magnitude `(1, frequencies, frames)` of all channels together. It is an RMS, since in a sum of the channels,
+    sounds that are out of phase would cancel."""
     return spectrum.abs().square().mean(dim=0, keepdim=True).sqrt()
 
 
 @full_precision
 def mel_spectrogram(magnitude: torch.Tensor, config: MelConfig) -> torch.Tensor:
-    """Compressed mel `(batch, num_mel_bins, frames)` of a linear magnitude `(batch, frequencies, frames)`; 0 is
-    silence."""
+    """Compressed mel `(batch, num_mel_bins, frames)` of a linear magnitude `(batch, frequencies, frames)`. Silence
+    is 0."""
     return compress(mel_filters(config, magnitude.device).T @ magnitude, config)
 
 
 def compress(mel_magnitude: torch.Tensor, config: MelConfig) -> torch.Tensor:
-    """Linear mel magnitude (≥ 0) to the compressed, normalised mel."""
+    """Convert a linear mel magnitude (≥ 0) into the compressed, normalised mel."""
     if config.compression == "log10":
         above_floor = (mel_magnitude.clamp(min=config.mel_floor) / config.mel_floor).log10()
         return config.mel_silence + config.mel_scale * above_floor
@@ -248,8 +249,8 @@ def decompress(mel: torch.Tensor, config: MelConfig) -> torch.Tensor:
 
 @functools.lru_cache(maxsize=16)
 def mel_filters(config: MelConfig, device: torch.device | None = None) -> torch.Tensor:
-    """Slaney mel filters `(frequencies, num_mel_bins)`, each summing to 1: a band's value is a mean magnitude; or with
-    the area of `config.filter_norm`."""
+    """Slaney mel filters `(frequencies, num_mel_bins)`. Each sums to 1, so that a band's value is a mean magnitude,
+    unless `config.filter_norm` gives them another area."""
     from transformers.audio_utils import mel_filter_bank
 
     with warnings.catch_warnings():
