@@ -69,9 +69,9 @@ class RecordingStream:
         self._frame = 0  # the first frame whose clean mel is not known yet
 
     def windows(self) -> Iterator[tuple[int, int, torch.Tensor]]:
-        """Yields first frame, number of the estimate and condition `(channels, num_mel_bins, window_frames)`. The order
+        """Yield first frame, number of the estimate and condition `(channels, num_mel_bins, window_frames)`. The order
         is window by window, then group by group, then estimate by estimate. Each group has `num_estimates` estimates,
-        which cycle through the views. After each cycle the windows begin some frames earlier (see
+        which cycle through the views. After the first cycle, the windows begin some frames earlier (see
         [`estimate_shifts`]). The recording is read only as far as each window needs it."""
         for start in self.starts:
             first, condition = self._condition(start)
