@@ -89,19 +89,20 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         overlap_frames (`int`): Frames that two windows share.
         noise_floor_span, noise_floor_block (`int`), with_noise_floor, with_band_coordinate, with_dereverb (`bool`): See
             [`ConditionConfig`].
-        target (`str`), gain_power, residual_scale (`float`): What the diffusion runs on, see [`MelTarget`].
-        gain_exponent (`float`): See [`spectral_gain`].
-        num_views (`int`), frequency_warp (`float`): Estimates see a recording in so many views in turn. The first is
-            the recording itself, in each of the others all frequencies are raised by this factor once more, see
-            [`MelConfig`]. The network errs differently in each, so the mean of their gains is better than one. A mel
-            that is asked for has the first alone.
-        mel_layout (`str`, *optional*): Name of the layout, one of [`MEL_LAYOUTS`], of the mels that come and go and
-            that the vocoder is for. `None` is the network's own form, see [`MelPort`].
+        target (`str`), gain_power, residual_scale (`float`): Target of the diffusion, see [`MelTarget`].
+        gain_exponent (`float`): Exponent of the gain, see [`spectral_gain`].
+        num_views (`int`), frequency_warp (`float`): Number of frequency-warped copies (views) of the recording, and
+            the factor of the warp. Estimates cycle through the views. The first view is the recording itself; each
+            further view raises all frequencies by this factor once more, see [`MelConfig`]. The network errs
+            differently in each view, so the mean of their gains is better than a single one. An output mel uses the
+            first view only.
+        mel_layout (`str`, *optional*): Name of the layout, one of [`MEL_LAYOUTS`], of input and output mels, which is
+            also the vocoder's. `None` is the network's own form, see [`MelPort`].
         self_conditioning (`bool`): Whether the network has one more condition channel that holds its previous estimate
             of the clean sample, zero at the first step (Chen et al., "Analog Bits", arXiv:2208.04202).
-        level_rule (`str`): `"recording"` for one level of the whole recording (see [`active_level`]), `"running"` for
-            one that follows the speech (see [`running_level`]).
-        remove_offset (`bool`): Whether the mean of each channel is taken off before anything is measured. The output
+        level_rule (`str`): Rule of the level: `"recording"` for one level of the whole recording (see
+            [`active_level`]), `"running"` for one that follows the speech (see [`running_level`]).
+        remove_offset (`bool`): Whether the mean of each channel is subtracted before anything is measured. The output
         keeps it.
     """
 

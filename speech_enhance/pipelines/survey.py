@@ -97,9 +97,7 @@ def survey(
         num_samples += block.shape[1]
         sums = sums + block.sum(axis=1, dtype=np.float64)
         pending.append(resampler.push(block))
-        whole = max(
-            (pending.end - 1) // frame * frame, pending.start
-        )  # the last frame waits, since it may be incomplete
+        whole = max((pending.end - 1) // frame * frame, pending.start)  # the last frame waits: it may be incomplete
         if whole > pending.start:
             measure(pending.get(pending.start, whole))
             pending.forget(whole)

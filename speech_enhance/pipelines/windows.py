@@ -26,7 +26,7 @@ class WindowLayout:
         frame_multiple: Number of frames that the network's patches and levels group, see [`estimate_shifts`].
 
     Raises:
-        ValueError: if the windows overlap too much to follow one another.
+        ValueError: if the windows overlap by more than half, or their stride is no multiple of `frame_multiple`.
     """
 
     window_frames: int
