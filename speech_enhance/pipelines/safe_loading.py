@@ -276,7 +276,7 @@ def _check_kind(config: dict, kind: str, path: Path) -> None:
 
 
 def _check_written(config: dict, path: Path) -> None:
-    """Check the entries that Diffusers and transformers write about themselves: all are text, and versions are valid."""
+    """Check the entries that Diffusers and transformers write about themselves: all are text, versions look valid."""
     for name in ("_diffusers_version", "_name_or_path", "transformers_version", "model_type"):
         value = config.get(name)
         if value is not None and not isinstance(value, str):

@@ -84,11 +84,11 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
             no recording.
         sampling_rate (`int`): The model's samples per second; recordings of any rate are accepted.
         n_fft, win_length, hop_length, num_mel_bins, mel_power, mel_scale, level, min_frequency, max_frequency,
-            filter_norm, compression, mel_floor: See [`MelConfig`].
+            filter_norm, compression, mel_floor: Arguments of [`MelConfig`].
         window_frames (`int`): Frames of a window.
         overlap_frames (`int`): Frames that two windows share.
-        noise_floor_span, noise_floor_block (`int`), with_noise_floor, with_band_coordinate, with_dereverb (`bool`): See
-            [`ConditionConfig`].
+        noise_floor_span, noise_floor_block (`int`), with_noise_floor, with_band_coordinate, with_dereverb (`bool`):
+            Arguments of [`ConditionConfig`].
         target (`str`), gain_power, residual_scale (`float`): Target of the diffusion, see [`MelTarget`].
         gain_exponent (`float`): Exponent of the gain, see [`spectral_gain`].
         num_views (`int`), frequency_warp (`float`): Number of frequency-warped copies (views) of the recording, and
@@ -103,7 +103,7 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         level_rule (`str`): Rule of the level: `"recording"` for one level of the whole recording (see
             [`active_level`]), `"running"` for one that follows the speech (see [`running_level`]).
         remove_offset (`bool`): Whether the mean of each channel is subtracted before anything is measured. The output
-        keeps it.
+            keeps it.
     """
 
     model_cpu_offload_seq = "unet->vocoder"
