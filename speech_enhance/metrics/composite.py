@@ -65,7 +65,7 @@ def segmental_snr(estimate: np.ndarray, reference: np.ndarray, sampling_rate: in
 
 
 def llr(estimate: np.ndarray, reference: np.ndarray, sampling_rate: int = 16000) -> float:
-    """Log-likelihood ratio of the linear predictors of order 16 (10 below 10 kHz). It is 0 for equal spectral envelopes.
+    """Log-likelihood ratio of the linear predictors of order 16 (10 below 10 kHz). Equal spectral envelopes give 0.
 
     The value of a frame is `log(a_est R_ref a_est / a_ref R_ref a_ref)`, with prediction error filters `a` and the
     reference's autocorrelation matrix `R_ref`. The result is the mean of the smallest 95 %. Frames in which the

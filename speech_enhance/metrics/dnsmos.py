@@ -32,7 +32,7 @@ class DNSMOS:
     noise gets less. So this rating alone does not show that speech was removed.
 
     Args:
-        path: Path of the network `sig_bak_ovr.onnx` of the DNS challenge; by default the one in the package `speechmos`.
+        path: Path of the network `sig_bak_ovr.onnx` of the DNS challenge; by default the one in package `speechmos`.
         num_threads: Threads of ONNX Runtime.
 
     Raises:

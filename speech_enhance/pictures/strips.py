@@ -13,8 +13,8 @@ class Strip:
 
     Args:
         sampling_rate: Samples per second.
-        max_columns: Limit of the columns. A long recording has from this many to twice as many; a short recording has
-            one for every 8 ms.
+        max_columns: Least number of columns of a long recording, which has up to twice as many. A short recording has
+            one column for every 8 ms.
     """
 
     def __init__(self, sampling_rate: int, max_columns: int = MAX_COLUMNS):
@@ -77,7 +77,7 @@ class Strip:
         return np.stack([self._lowest, self._highest])
 
     def _make_columns(self) -> None:
-        """Make columns of all complete frames. If there are `2 * max_columns` or more, pairs are averaged."""
+        """Make columns of all complete frames. When there are `2 * max_columns`, pairs are averaged."""
         while True:
             step = self._pooled * self._hop_length
             count = (self._pending.shape[1] - self._window_length + self._hop_length) // step
