@@ -1,4 +1,4 @@
-"""Loads audio datasets by Parquet pattern, folder or name on the Hub, and leaves their sound undecoded. The module needs
+"""Loads audio datasets by Parquet pattern, folder or name on the Hub, and leaves their sound undecoded. This needs
 Hugging Face Datasets."""
 
 import glob
@@ -83,7 +83,8 @@ def _load_parquet(files: list[str], streaming: bool):
 
 
 def _load_folder(folder: Path, split: str, streaming: bool):
-    """Load a folder of Parquet files, or one in the layout of Datasets' `audiofolder`, whose own loader needs torchcodec.
+    """Load a folder of Parquet files, or one in the layout of Datasets' `audiofolder`. The loader of Datasets itself
+    needs torchcodec.
 
     Files are looked for below `folder`, or below its subfolder `split` or `data/split` if there is one. The first of
     these cases that fits is used:

@@ -69,8 +69,8 @@ def excerpt_with_speech(
 
 
 def busiest(powers: np.ndarray, length: int) -> int:
-    """Start of the `length` frames among which most are loud, as speech is. A frame is loud if it lies above the middle,
-    in dB, between the 10th and the 95th percentile. If several places are equal, the first one is returned.
+    """Start of the `length` frames among which most are loud, as speech is. A frame is loud if it lies above the
+    middle, in dB, between the 10th and the 95th percentile. If several places are equal, the first one is returned.
 
     Args:
         powers: Mean power of every frame `(frames,)`.

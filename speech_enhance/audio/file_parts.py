@@ -13,9 +13,7 @@ from . import mp3_frames
 Piece = bytes | tuple[int, int]
 """Bytes, or the range `[start, end)` of a file that holds them."""
 _PLACEHOLDER_SIZE = 2**31 - 2**16  # programs that write into a pipe put this or more into a header
-_BLANK_TAG = b"ID3\3\0\0\0\0\0\x0a" + bytes(
-    10
-)  # without a tag, libsndfile recognises an MP3 only if it is a file of its own
+_BLANK_TAG = b"ID3\3\0\0\0\0\0\x0a" + bytes(10)  # without a tag, libsndfile does not recognise a part that is MP3
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,7 @@ def _mp3_layout(data, stream: mp3_frames.Stream) -> Layout:
 
 
 def _ogg_layout(data) -> Layout:
-    """Layout of a chain of streams: a stream may begin only after the sound of another has begun."""
+    """Layout of a chain of streams. A part starts where a stream begins after the sound of another one has begun."""
     starts, position, sounds = [0], 0, False
     while (position := data.find(b"OggS", position)) >= 0 and position + 27 <= len(data):
         begins = bool(data[position + 5] & 2)

@@ -1,5 +1,5 @@
-"""Reads and checks audio files, block by block. libsndfile reads the formats that it knows; ffmpeg reads the others if it
-is installed."""
+"""Reads and checks audio files, block by block. libsndfile reads the formats that it knows; ffmpeg reads the others if
+it is installed."""
 
 import contextlib
 import math
