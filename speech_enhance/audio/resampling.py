@@ -32,7 +32,7 @@ class Resampler:
         self._made = 0
 
     def push(self, block: np.ndarray) -> np.ndarray:
-        """Add `(channels, samples)` at the first rate. Returns the new samples at the second rate, which may be none."""
+        """Add `(channels, samples)` at the first rate. Returns the new samples at the second rate, perhaps none."""
         return self._process(block, last=False)
 
     def finish(self, num_samples: int) -> np.ndarray:

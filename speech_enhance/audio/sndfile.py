@@ -44,7 +44,7 @@ def open_part(path: Path, descriptor: int, pieces: list[Piece], quiet: bool) -> 
         with quiet_mpg123() if quiet else contextlib.nullcontext():
             file = SequentialFile(
                 cast(Any, source), closefd=False
-            )  # it accepts file objects, but its annotation lacks them
+            )  # its annotation lacks file objects, which it accepts
         yield stack.enter_context(file)
 
 

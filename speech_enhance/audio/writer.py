@@ -326,7 +326,7 @@ def _nearest_subtype(format_name: str, subtype: str | None) -> str:
 
 def _to_integers(audio: np.ndarray, bits: int) -> np.ndarray:
     """Convert samples into int32 whose upper `bits` hold them, on the scale that libsndfile reads with. So samples that
-    were read are written back bit by bit. libsndfile's own conversion of floats (by 2^(bits-1) - 1) does not do this."""
+    were read are written back bit by bit. libsndfile's own conversion of floats (by 2^(bits-1) - 1) does not do so."""
     full_scale = 2.0 ** (bits - 1)
     samples = np.round(audio.astype(np.float64) * full_scale).clip(-full_scale, full_scale - 1)
     return samples.astype(np.int32) << (32 - bits)
