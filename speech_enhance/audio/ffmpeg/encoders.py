@@ -61,10 +61,7 @@ _ENCODERS = {"vorbis": "libvorbis", "opus": "libopus", "mp3": "libmp3lame"}  # t
 _LOSSLESS = {"alac": "p", "flac": "", "tta": "", "wavpack": "p"}  # values: endings of the sample formats
 _BIT_RATE_PER_CHANNEL = 96000
 _TRIAL_SECONDS = 0.4
-_TONES = (
-    32.0,
-    16.0,
-)  # Hz of the first tone, and from each to the next; they are low, since the fourth channel may hold only low tones
+_TONES = 32.0, 16.0  # Hz of the first tone, and from each to the next; low, since the fourth channel may be an LFE
 
 
 @dataclass(frozen=True)
