@@ -42,9 +42,7 @@ def open_part(path: Path, descriptor: int, pieces: list[Piece], quiet: bool) -> 
         if path.suffix.lower() in _KNOWN_BY_NAME:
             source = os.fsencode(path)
         with quiet_mpg123() if quiet else contextlib.nullcontext():
-            file = SequentialFile(
-                cast(Any, source), closefd=False
-            )  # its annotation lacks file objects, which it accepts
+            file = SequentialFile(cast(Any, source), closefd=False)  # its annotation lacks file objects, which it takes
         yield stack.enter_context(file)
 
 

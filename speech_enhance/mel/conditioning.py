@@ -1,7 +1,7 @@
-"""What the network is told about the recording beside the noisy mel itself.
+"""Makes the network's condition: the noisy mel, and further channels that describe the recording.
 
-Two channels of cheap context: a per-band noise floor (a low percentile over a few seconds) and a frequency
-coordinate, since a convolution knows neither the past nor which band it is in.
+Two channels give cheap context: a per-band noise floor (a low percentile over a few seconds) and a frequency
+coordinate. A convolution alone knows neither the past nor which band it is in.
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ POOL = 4  # frames averaged before the percentile
 
 @dataclass(frozen=True)
 class ConditionConfig:
-    """Which channels the condition has.
+    """Channels of the condition.
 
     Args:
-        span, block: Frames, see [`noise_floor`].
+        span, block: Numbers of frames, see [`noise_floor`].
         with_noise_floor: Whether the condition has the noise floor.
         with_band_coordinate: Whether it has the frequency coordinate.
         with_dereverb: Whether it has the dial for less late reverberation.
@@ -54,7 +54,7 @@ def noise_floor(
     block; only frames inside the recording count. So no window, crop or padding changes the floor.
 
     Args:
-        noisy_mel: `(batch, num_mel_bins, frames)` of a whole recording.
+        noisy_mel: Noisy mel `(batch, num_mel_bins, frames)` of a whole recording.
         span: Frames that a value is taken over, a multiple of `2 * pool` above `block`.
         block: Frames that share one value, a multiple of `2 * pool`.
         pool: Frames averaged before the percentile, which makes it steadier and cheaper.

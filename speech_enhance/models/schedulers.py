@@ -158,7 +158,7 @@ def training_scheduler(
     Args:
         prediction_type: Kind of the network's answer, `"v_prediction"` or `"sample"`.
         num_train_timesteps: Number of noise levels.
-        snr_shift_db: See [`zero_snr_betas`].
+        snr_shift_db: Shift of the signal-to-noise ratio in dB, see [`zero_snr_betas`].
     """
     from diffusers import DDIMScheduler
 

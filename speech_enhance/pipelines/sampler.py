@@ -79,7 +79,7 @@ class WindowSampler:
                         yield number, check_output(output)
 
     def step_callback(self, progress_bar, callback, callback_inputs):
-        """A function for [`Sampling.denoise`] to call after every step. It updates the progress bar and calls the
+        """A function for `Sampling.denoise` to call after every step. It updates the progress bar and calls the
         user's callback, which may replace the tensors."""
         steps = itertools.count()
 
