@@ -46,8 +46,8 @@ def composite(estimate: np.ndarray, reference: np.ndarray, pesq: float) -> dict[
 
 
 def _without_overflow(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A pair whose squares are finite. Where the reference is more than 120 dB above full scale, both are turned down
-    alike. An estimate that is still 240 dB above it is turned down alone, which changes no rating."""
+    """A pair whose squares are finite. If the reference is more than 120 dB above full scale, both are scaled down by
+    the same factor. An estimate that is still 240 dB above it is scaled down alone, which changes no rating."""
     excess = max(0, int(np.frexp(np.abs(reference).max(initial=0))[1]) - 20)
     estimate, reference = np.ldexp(estimate, -excess), np.ldexp(reference, -excess)
     excess = max(0, int(np.frexp(np.abs(estimate).max(initial=0))[1]) - 40)

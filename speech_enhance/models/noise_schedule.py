@@ -7,7 +7,7 @@ class NoiseSchedule:
     """The variance-preserving noise schedule that a network was trained on.
 
     Args:
-        trained_betas: One beta for each training timestep (`scheduler.config.trained_betas`).
+        trained_betas: Betas, one for each training timestep (`scheduler.config.trained_betas`).
         prediction_type: Kind of the network's answer, `"v_prediction"` or `"sample"`.
 
     Raises:

@@ -54,7 +54,7 @@ class OnnxUNet:
     Such a pipeline runs as before, but it cannot be moved to another device or saved.
 
     Args:
-        unet: The network to run.
+        unet: Network to run.
         num_frames: Frames of a window, `pipe.config.window_frames`.
         num_threads: Threads of ONNX Runtime; by default as many as PyTorch has.
         num_bands: Bands of the mel, `pipe.config.num_mel_bins`.

@@ -110,7 +110,7 @@ def check_live_block(block, num_channels: int | None) -> np.ndarray:
     """A copy of a block of live sound as float32 `(channels, samples)`. The block may be empty.
 
     Args:
-        block: Block from the caller.
+        block: Block that the caller passes.
         num_channels: Number of channels of the earlier blocks; `None` if there were none.
 
     Raises:

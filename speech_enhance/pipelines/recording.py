@@ -39,7 +39,7 @@ class RecordingStream:
     """One recording: gives its windows to the network, takes the answers, and returns sound or a mel.
 
     Args:
-        analysis: Analysis of the recording, or a [`GivenMel`].
+        analysis: [`Analysis`] of the recording, or a [`GivenMel`].
         output: Output that the clean mel is turned into.
         layout: Layout of the windows.
         condition_config: Channels of the network's condition.

@@ -82,7 +82,7 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         scheduler ([`SchedulerMixin`]): Any of [`SCHEDULERS`], made with `from_config(pipe.scheduler.config)`.
         vocoder (`SpeechT5HifiGan` or another of [`VOCODERS`], *optional*): Vocoder that makes sound from mels that have
             no recording.
-        sampling_rate (`int`): The model's samples per second; recordings of any rate are accepted.
+        sampling_rate (`int`): Samples per second of the model; recordings of any rate are accepted.
         n_fft, win_length, hop_length, num_mel_bins, mel_power, mel_scale, level, min_frequency, max_frequency,
             filter_norm, compression, mel_floor: Arguments of [`MelConfig`].
         window_frames (`int`): Frames of a window.

@@ -22,7 +22,7 @@ _AVI_FILTERS = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
 
 _BROADCAST_SUBTITLES = ("dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle")
 _COVERS = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png"), "webp": ("webp", "image/webp")}
-_STATISTICS = re.compile(r"(bps|duration|number_of_(bytes|frames)|_statistics_\w+)(-\w+)?")  # about the old sound
+_STATISTICS = re.compile(r"(bps|duration|number_of_(bytes|frames)|_statistics_\w+)(-\w+)?")  # facts about the old sound
 
 
 @dataclass(frozen=True)
