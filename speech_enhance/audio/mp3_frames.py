@@ -144,7 +144,7 @@ def needs_no_help(data, stream: Stream) -> bool:
 
 
 def num_missing(data, stream: Stream) -> int:
-    """Number of frames that a stream has less than its header gives."""
+    """Number of frames by which a stream is shorter than its header says."""
     run = stream.runs[-1]
     facts = _read_facts(data, run)
     return max(facts[1] - run.num_frames - 1, 0) if facts else 0

@@ -14,7 +14,7 @@ import soundfile
 from .file_parts import PartFile, Piece
 
 UNKNOWN_FRAMES = 2**62
-"""Number of frames from which on the header does not give a length."""
+"""If libsndfile reports at least this number of frames, the header does not give the length."""
 _MPG123_LINE = re.compile(rb"\s*$|Note: |Warning: |\[[^]]*libmpg123|\d{6,} (Note|Warning|Error)")
 _MPG123_ERROR = re.compile(rb"error:|Illegal Audio-MPEG-Header", re.IGNORECASE)
 _KNOWN_BY_NAME = (".gsm", ".vox")  # headerless formats

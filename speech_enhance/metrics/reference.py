@@ -21,8 +21,8 @@ LONGEST_PESQ_SECONDS = 19
 memory: the process ends without an error, or the score is wrong. An utterance and the pause after it take at least
 .388 s, so 19 s cannot hold more than 50."""
 PESQ_RANGE_DB = 40
-"""Level difference to the loudest part of a long recording from which a part holds no speech. It is P.862's own bound
-for a pause."""
+"""A part of a long recording that is quieter than the loudest part by this much holds no speech. It is P.862's own
+bound for a pause."""
 
 
 def si_sdr(estimate: np.ndarray, reference: np.ndarray) -> float:

@@ -165,7 +165,7 @@ def _options(encoder: str, num_channels: int, source: Sound | None) -> list[tupl
     """Choices of options for an encoder. The wanted ones come first, then those that leave more to the encoder."""
     plain = ("-c:a:0", encoder)
     if encoder == "aac" and num_channels > 2:
-        plain += ("-aac_ms:a:0", "0")  # joint stereo would bring low tones of one channel into another
+        plain += ("-aac_ms:a:0", "0")  # mid/side coding would bring low tones of one channel into another
     if encoder in _LOSSLESS:
         kind = source.sample_format.rstrip("p") if source and source.sample_bits else "s32"
         return [(*plain, "-sample_fmt:a:0", item + _LOSSLESS[encoder]) for item in (kind, "s32")] + [plain]
