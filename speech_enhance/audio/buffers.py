@@ -1,4 +1,4 @@
-"""A sliding part of something long, addressed as if all of it were there."""
+"""A sliding part of a long array, addressed as if the whole array were there."""
 
 from typing import Any, Generic, TypeVar, cast
 
@@ -9,7 +9,7 @@ Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 
 class SlidingBuffer(Generic[Array]):
-    """The part of a long array or tensor that is still needed; the last axis is time and may grow without end.
+    """The part of a long array or tensor that is still needed. The last axis is time and may grow without end.
 
     Args:
         start: Absolute position of the first value that will be appended.
@@ -21,7 +21,7 @@ class SlidingBuffer(Generic[Array]):
 
     @property
     def end(self) -> int:
-        """Absolute position behind the last value."""
+        """Absolute position after the last value."""
         return self.start + (0 if self._data is None else self._data.shape[-1])
 
     def append(self, block: Array) -> None:
@@ -36,14 +36,14 @@ class SlidingBuffer(Generic[Array]):
         """The values from absolute position `first` up to `last`.
 
         Raises:
-            IndexError: for what was forgotten or is still to come.
+            IndexError: for values that were dropped or are not there yet.
         """
         if self._data is None or first < self.start or last > self.end:
             raise IndexError(f"{first} to {last} asked for, {self.start} to {self.end} held")
         return self._data[..., first - self.start : last - self.start]
 
     def forget(self, before: int) -> None:
-        """Let go of the values before absolute position `before`."""
+        """Drop the values before absolute position `before`."""
         if self._data is not None and before > self.start:
             before = min(before, self.end)
             rest = self._data[..., before - self.start :]

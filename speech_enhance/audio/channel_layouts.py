@@ -1,6 +1,6 @@
-"""Which speaker each channel of a recording is for: the names that ffmpeg gives to layouts, and the masks in WAV files.
+"""The speaker that each channel of a recording is for: ffmpeg's names of layouts, and the masks in WAV files.
 
-Channels are in the order of WAV files everywhere in this package; libsndfile gives those of Ogg files in another.
+Channels are in the order of WAV files everywhere in this package; libsndfile reads those of Ogg files in another order.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ _SPEAKERS = [
     "TBC",
     "TBR",
 ]
-"""In the order of the bits of a mask, which is that of the channels."""
+"""Names of speakers, in the order of the bits of a mask. Channels have the same order."""
 
 _LAYOUTS = {
     "mono": "FC",
@@ -68,41 +68,40 @@ _VORBIS_PLACES = {
     7: (0, 2, 1, 6, 5, 3, 4),
     8: (0, 2, 1, 7, 5, 6, 3, 4),
 }
-"""Per number of channels, where in an Ogg file each channel of a WAV file is (Vorbis I specification, 4.3.9)."""
+"""Place in an Ogg file of each channel of a WAV file, by number of channels (Vorbis I specification, 4.3.9)."""
 
 _EXTENSIBLE = b"\xfe\xff"
 _MASK_OFFSET = 20  # in the chunk "fmt "
 
 
 def mask_of(layout: str) -> int | None:
-    """The mask of a layout that ffmpeg calls so; `None` if it has none."""
+    """The mask of a layout with this ffmpeg name; `None` if it has none."""
     bits = [_SPEAKERS.index(name) if name in _SPEAKERS else -1 for name in _LAYOUTS.get(layout, layout).split("+")]
     return None if -1 in bits else sum(1 << bit for bit in bits)
 
 
 def name_of(mask: int) -> str:
-    """What ffmpeg calls a layout."""
+    """ffmpeg's name of the layout with this mask."""
     speakers = "+".join(name for bit, name in enumerate(_SPEAKERS) if mask >> bit & 1)
     return next((name for name, value in _LAYOUTS.items() if value == speakers), speakers)
 
 
 def layouts_of_format(format_name: str, num_channels: int) -> tuple[str, ...]:
-    """The names of the layout that `num_channels` have in a format of libsndfile's that says no more than their
-    number."""
+    """Names of the layout of `num_channels` in a format of libsndfile whose files hold only the number of channels."""
     if num_channels <= 2:
         return (("mono",), ("stereo",))[num_channels - 1]
     return {"OGG": _VORBIS_LAYOUTS, "FLAC": _FLAC_LAYOUTS}.get(format_name, {}).get(num_channels, ())
 
 
 def in_wav_order(block: np.ndarray, subtype: str) -> np.ndarray:
-    """`(samples, channels)` as libsndfile reads them, in the order of WAV files: those of Ogg Vorbis and Opus files
-    (`subtype`) are in another."""
+    """Bring a block `(samples, channels)` that libsndfile read into the order of WAV files. Channels of Ogg Vorbis and
+    Opus files (`subtype`) have another order."""
     places = _VORBIS_PLACES.get(block.shape[1]) if subtype in _VORBIS_SUBTYPES else None
     return block[:, places] if places else block
 
 
 def in_vorbis_order(block: np.ndarray, subtype: str) -> np.ndarray:
-    """The opposite of [`in_wav_order`]."""
+    """Do the opposite of [`in_wav_order`]."""
     places = _VORBIS_PLACES.get(block.shape[1]) if subtype in _VORBIS_SUBTYPES else None
     return block[:, np.argsort(places)] if places else block
 
@@ -124,7 +123,7 @@ def write_wav_mask(descriptor: int, mask: int) -> None:
 
 
 def _find_mask(file: BinaryIO) -> int | None:
-    """Go to the channel mask of a WAV file, and say where that is; `None` if it has none."""
+    """Go to the channel mask of a WAV file. Returns its position, or `None` if there is none."""
     position = 12
     file.seek(position)
     while len(chunk := file.read(8)) == 8 and chunk[:4] != b"data":

@@ -1,5 +1,5 @@
-"""Audio datasets by Parquet pattern, folder or name on the Hub, their sound left undecoded. Needs Hugging Face
-Datasets."""
+"""Loads audio datasets by Parquet pattern, folder or name on the Hub, and leaves their sound undecoded. This needs
+Hugging Face Datasets."""
 
 import glob
 import re
@@ -42,7 +42,7 @@ def load_audio_dataset(
     """Load a dataset from Parquet files, a folder or the Hub, with `columns` left undecoded.
 
     Returns:
-        A `datasets.Dataset`, or with `streaming` an `IterableDataset` (audio files are opened one by one either way).
+        A `datasets.Dataset`, or an `IterableDataset` with `streaming`. In both, audio files are opened one by one.
 
     Raises:
         FileNotFoundError: if a Parquet pattern matches nothing, or a folder holds neither audio nor Parquet files.
@@ -66,7 +66,7 @@ def load_audio_dataset(
 
 
 def known_column(column: str, dataset, path: str) -> str:
-    """`column`, if the dataset has it."""
+    """Return `column` if the dataset has it; otherwise raise `ValueError`."""
     if dataset.column_names is None:  # CSV or JSON
         raise ValueError(f"{path}: its columns are not known before it is read; load it without streaming")
     if column not in dataset.column_names:
@@ -75,7 +75,7 @@ def known_column(column: str, dataset, path: str) -> str:
 
 
 def _load_parquet(files: list[str], streaming: bool):
-    # Datasets fails at a file without rows.
+    # Datasets fails if a file has no rows.
     filled = [file for file in files if pyarrow.parquet.read_metadata(file).num_rows]
     if not filled:
         raise ValueError(f"{files[0]} holds no rows")
@@ -83,12 +83,16 @@ def _load_parquet(files: list[str], streaming: bool):
 
 
 def _load_folder(folder: Path, split: str, streaming: bool):
-    """A folder in the layout of Datasets' `audiofolder`, whose own loader needs torchcodec, or of Parquet files.
+    """Load a folder of Parquet files, or one in the layout of Datasets' `audiofolder`. The loader of Datasets itself
+    needs torchcodec.
 
-    Files below `folder` (or below its subfolder `split` or `data/split`, where there is one): those that the metadata
-    files name in their columns `file_name` (→ `audio`) and `*_file_name` (→ `*`); else, where there are subfolders
-    `clean` and `noisy`, the pairs of files of the same name in them; else all that libsndfile or ffmpeg reads by
-    extension, in order of name; else the Parquet files.
+    Files are looked for below `folder`, or below its subfolder `split` or `data/split` if there is one. The first of
+    these cases that fits is used:
+
+    - Metadata files name audio files in their columns `file_name` (→ `audio`) and `*_file_name` (→ `*`).
+    - There are subfolders `clean` and `noisy`: the pairs of files with the same name in them.
+    - There are files that libsndfile or ffmpeg reads, by extension: all of them, in order of name.
+    - There are Parquet files.
     """
     place = next((place for place in (folder / split, folder / "data" / split) if place.is_dir()), folder)
     if metadata := _metadata_files(place):
@@ -107,7 +111,7 @@ def _load_folder(folder: Path, split: str, streaming: bool):
 
 
 def _metadata_files(folder: Path) -> list[Path]:
-    """The metadata file of `folder`; or those below it, if every audio file lies below a folder with one."""
+    """The metadata file of `folder`; or all metadata files below it, if every audio file is below a folder with one."""
     for name in METADATA_NAMES:
         if (folder / name).is_file():
             return [folder / name]
@@ -118,14 +122,14 @@ def _metadata_files(folder: Path) -> list[Path]:
 
 
 def _visible(folder: Path, pattern: str) -> list[Path]:
-    """Files below `folder` in order of name, without what is hidden, such as shards that another process writes."""
+    """Files below `folder` in order of name, without hidden ones, such as shards that another process is writing."""
     files = (file for file in folder.rglob(pattern) if file.is_file())
     return sorted(file for file in files if not any(part[0] == "." for part in file.relative_to(folder).parts))
 
 
 def _parquet_files(folder: Path, split: str) -> list[str]:
-    """Parquet files below `folder`; where they are shards of several sets (`train-00000-of-00002.parquet`), those of
-    `split`.
+    """Parquet files below `folder`. If they are shards of several sets (`train-00000-of-00002.parquet`), the files are
+    those of `split`.
 
     Raises:
         ValueError: if there are several sets and none is `split`.
@@ -161,7 +165,7 @@ def _undecoded(files: Iterable[Path | None]) -> pyarrow.Array:
 
 
 def audio_extensions() -> set[str]:
-    """Extensions, with their dot and in lower case, of what libsndfile or ffmpeg reads."""
+    """Extensions of the files that libsndfile or ffmpeg reads, with their dot and in lower case."""
     return {f".{name.lower()}" for name in soundfile.available_formats()} | {*FORMATS, *CONTAINERS}
 
 
@@ -171,13 +175,13 @@ def _read_metadata(metadata: Path) -> Dataset:
 
 
 def _links(dataset: Dataset) -> dict[str, str]:
-    """Columns that name audio files, and what the columns of their sound are called."""
+    """Columns that name audio files, each with the name of the column for their sound."""
     names = [name for name in dataset.column_names if name == "file_name" or name.endswith("_file_name")]
     return {name: name.removesuffix("file_name").removesuffix("_") or "audio" for name in names}
 
 
 def _load_metadata(metadata: Path) -> Dataset:
-    """The rows of a metadata file; one that names no file has no sound."""
+    """The rows of a metadata file. A row that names no file has no sound."""
     dataset = _read_metadata(metadata)
     for name, column in _links(dataset).items():
         files = [file and metadata.parent / file for file in dataset[name]]

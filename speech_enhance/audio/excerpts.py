@@ -1,4 +1,4 @@
-"""A part of a recording, to hear what enhancing does to it before all of it is enhanced."""
+"""Chooses a part of a recording, so that one can hear what enhancing does before the whole recording is enhanced."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -13,7 +13,7 @@ _FRAME_SECONDS = 0.032
 
 @dataclass(frozen=True)
 class Excerpt(AudioReader):
-    """The samples from `first` up to `last` of a recording; it is read like a whole one.
+    """The samples from `first` up to `last` of a recording. An excerpt is read like a whole recording.
 
     Args:
         first, last: Positions in samples.
@@ -23,7 +23,7 @@ class Excerpt(AudioReader):
     last: int = 0
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """The part in float32 blocks `(channels, samples)`; see [`AudioReader.blocks`]."""
+        """Yield the part in float32 blocks `(channels, samples)`; see [`AudioReader.blocks`]."""
         position = 0
         for block in super().blocks():
             part = block[:, max(0, self.first - position) : max(0, self.last - position)]
@@ -37,14 +37,15 @@ class Excerpt(AudioReader):
 def excerpt_with_speech(
     reader: AudioReader, seconds: float, on_progress: Callable[[str, float, float], None] | None = None
 ) -> Excerpt:
-    """The part of a recording, `seconds` long, with most speech; all of a shorter recording.
+    """Find the part of a recording, `seconds` long, that has the most speech. A shorter recording is returned whole.
 
-    The recording is read once to find it, in frames of 32 ms; see [`busiest`].
+    The recording is read once in frames of 32 ms to find the part; see [`busiest`].
 
     Args:
-        reader: The recording.
+        reader: Recording.
         seconds: Length of the part.
-        on_progress: Called with `"looking for speech"`, the seconds read and those of the recording.
+        on_progress: Function that is called with `"looking for speech"`, the seconds read and the seconds of the
+            recording.
 
     Raises:
         AudioFileError: if the recording cannot be read.
@@ -68,8 +69,8 @@ def excerpt_with_speech(
 
 
 def busiest(powers: np.ndarray, length: int) -> int:
-    """Where the `length` frames begin of which most are loud, as speech is: above the middle, in dB, between the 10th
-    and the 95th of 100 frames. The first of several such places.
+    """Start of the `length` frames among which most are loud, as speech is. A frame is loud if it lies above the
+    middle, in dB, between the 10th and the 95th percentile. If several places are equal, the first one is returned.
 
     Args:
         powers: Mean power of every frame `(frames,)`.

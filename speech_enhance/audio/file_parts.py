@@ -1,5 +1,5 @@
-"""Files that libsndfile alone would read only in part, as parts that it reads whole: joined files, streams whose header
-does not know their length, recordings of a recorder that crashed."""
+"""Divides files that libsndfile alone would read only in part into parts that it reads whole: joined files, streams
+whose header does not give their length, and recordings of a recorder that crashed."""
 
 import io
 import itertools
@@ -13,19 +13,19 @@ from . import mp3_frames
 Piece = bytes | tuple[int, int]
 """Bytes, or the range `[start, end)` of a file that holds them."""
 _PLACEHOLDER_SIZE = 2**31 - 2**16  # programs that write into a pipe put this or more into a header
-_BLANK_TAG = b"ID3\3\0\0\0\0\0\x0a" + bytes(10)  # without any, libsndfile knows no MP3 that is not a file by itself
+_BLANK_TAG = b"ID3\3\0\0\0\0\0\x0a" + bytes(10)  # without a tag, libsndfile does not recognise a part that is MP3
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a file is to be read.
+    """The way to read a file.
 
     Args:
-        parts: One recording after the other, each as the pieces that make a file libsndfile reads whole if it is read
-            from beginning to end; none where it reads the file itself whole.
-        damage: What is wrong with the file, or `None`.
-        needs_ffmpeg: Why libsndfile cannot read it whole, or `None`.
-        may_be_mpeg: Whether libmpg123 may read it, which writes its own messages on stderr.
+        parts: Recordings in the file, one after the other. Each is a list of pieces; together they make a file that
+            libsndfile reads whole from beginning to end. The list is empty if libsndfile reads the file itself whole.
+        damage: Description of what is wrong with the file, or `None`.
+        needs_ffmpeg: Reason why libsndfile cannot read it whole, or `None`.
+        may_be_mpeg: Whether libmpg123 may read it. That library writes its own messages on stderr.
         extras: Names of the chunks of a WAV, AIFF or CAF file that are neither sound nor tags that we copy.
     """
 
@@ -37,15 +37,15 @@ class Layout:
 
 
 class PartFile(io.RawIOBase):
-    """The pieces of a part as one file to read.
+    """A file to read that consists of the pieces of a part.
 
     Args:
-        descriptor: The file that ranges are of; it stays open.
-        pieces: What to read, one after the other.
+        descriptor: Descriptor of the file that ranges refer to; it stays open.
+        pieces: Pieces to read, one after the other.
     """
 
     def __init__(self, descriptor: int, pieces: list[Piece]):
-        self._file = open(descriptor, "rb", buffering=0, closefd=False)  # noqa: SIM115 - of the caller
+        self._file = open(descriptor, "rb", buffering=0, closefd=False)  # noqa: SIM115 - the caller's file
         self._pieces, self._position, self._size = [], 0, 0
         for piece in pieces:
             size = len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]
@@ -83,7 +83,7 @@ class PartFile(io.RawIOBase):
 
 
 def find_layout(descriptor: int) -> Layout:
-    """Look at the structure of a file, whatever its name; no sound is decoded.
+    """Look at the structure of a file, whatever its name is. No sound is decoded.
 
     Raises:
         OSError: if it cannot be read.
@@ -94,7 +94,7 @@ def find_layout(descriptor: int) -> Layout:
 
 
 def layout_of(data: bytes | mmap.mmap) -> Layout:
-    """How the content of a file is to be read."""
+    """The way to read a file with this content."""
     find = _BY_MAGIC.get(data[:4])
     if find is not None:
         return replace(find(data), extras=_extras(data))
@@ -129,7 +129,7 @@ def _mp3_layout(data, stream: mp3_frames.Stream) -> Layout:
 
 
 def _ogg_layout(data) -> Layout:
-    """A chain of streams: one begins after another has begun to sound."""
+    """Layout of a chain of streams. A part starts where a stream begins after the sound of another one has begun."""
     starts, position, sounds = [0], 0, False
     while (position := data.find(b"OggS", position)) >= 0 and position + 27 <= len(data):
         begins = bool(data[position + 5] & 2)
@@ -142,7 +142,7 @@ def _ogg_layout(data) -> Layout:
 
 
 def _flac_layout(data) -> Layout:
-    """Files joined: their first block always has the same kind and size."""
+    """Layout of joined files. Their first block always has the same kind and size."""
     starts, position = [0], 4
     while (position := data.find(b"fLaC", position)) >= 0:
         if data[position + 4] & 0x7F == 0 and data[position + 5 : position + 8] == b"\0\0\x22":
@@ -156,7 +156,7 @@ def _flac_layout(data) -> Layout:
 
 
 def _first_frame_header(data) -> bytes:
-    """Header of a FLAC file's first frame, number 0, with its checksum; empty if there is none."""
+    """Header of the first frame (number 0) of a FLAC file, with its checksum; empty if there is none."""
     position, last = 4, False
     while not last and position + 4 <= len(data):
         last = bool(data[position] & 0x80)
@@ -175,12 +175,12 @@ def _split(data, starts: list[int]) -> Layout:
 
 @dataclass(frozen=True)
 class _Samples:
-    """Where a file holds its samples.
+    """The place of the samples in a file.
 
     Args:
-        size_place, size_form: Position and form of the number that tells their bytes.
-        start: Of the samples.
-        size: Bytes, as that number tells.
+        size_place, size_form: Position and form of the number that gives the size of the samples in bytes.
+        start: Position of the samples.
+        size: Number of bytes that this number gives.
     """
 
     size_place: int
@@ -201,7 +201,7 @@ _CHUNK_FORMS = {b"RIFF": "<4sI", b"RIFX": ">4sI", b"RF64": "<4sI", b"FORM": ">4s
 
 
 def _chunk_layout(data) -> Layout:
-    """Files joined, those that do not tell how many samples they hold, and those that are cut off."""
+    """Layout of joined files, of files that do not give the number of their samples, and of files that are cut off."""
     parts, start = [], 0
     while (samples := _find_samples(data, start)) is not None:
         rest = len(data) - samples.start
@@ -209,7 +209,7 @@ def _chunk_layout(data) -> Layout:
         is_unknown = samples.size == most or (samples.size == 0 and not _is_chunks(data, samples.start))
         is_cut = rest + 1 < samples.size < _PLACEHOLDER_SIZE
         following = None if is_unknown or is_cut else _next_file(data, samples)
-        # Nothing but sound follows the header of an AU file, so what is there is taken for sound, as ffmpeg does.
+        # Only sound follows the header of an AU file, so all the rest is taken for sound, as ffmpeg does.
         is_long = following is None and data[start : start + 4] in _AU and rest > samples.size + 1
         if 0 < rest < most and (is_unknown or is_cut or is_long):
             size = struct.pack(samples.size_form, rest)
@@ -225,7 +225,7 @@ def _chunk_layout(data) -> Layout:
 
 
 def _extras(data) -> list[str]:
-    """Names of the first file's chunks that are of no kind in [`_COMMON_CHUNKS`]."""
+    """Names of the first file's chunks that are not in [`_COMMON_CHUNKS`]."""
     form, names = _CHUNK_FORMS.get(data[:4]), []
     if form is None:
         return names
@@ -258,7 +258,7 @@ def _find_samples(data, start: int) -> _Samples | None:
 
 
 def _chunks(data, position: int, form: str) -> Iterator[tuple[bytes, int, int]]:
-    """Names of the chunks that follow each other, where they begin, and the sizes of their bodies."""
+    """Yield the name, the position and the size of the body of each chunk that follows."""
     head = struct.calcsize(form)
     while position + head <= len(data):
         name, size = struct.unpack(form, data[position : position + head])
@@ -269,7 +269,7 @@ def _chunks(data, position: int, form: str) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _is_chunks(data, position: int) -> bool:
-    """Whether nothing but whole chunks follows: a file without samples may have some behind them."""
+    """Whether only whole chunks follow. A file may have chunks after its samples."""
     form, end = _CHUNK_FORMS.get(data[:4]), position
     if form is None:
         return False
@@ -279,7 +279,7 @@ def _is_chunks(data, position: int) -> bool:
 
 
 def _next_file(data, samples: _Samples) -> int | None:
-    """Where another file of the kind begins behind the samples and the chunks that follow them."""
+    """Position where another file of the same kind begins, after the samples and the chunks that follow them."""
     magic = data[:4]
     form, end = _CHUNK_FORMS.get(magic), samples.start + samples.size
     if form is None:

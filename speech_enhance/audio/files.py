@@ -1,4 +1,5 @@
-"""Audio files in, block by block and checked: libsndfile reads what it knows, ffmpeg the rest where it is installed."""
+"""Reads and checks audio files, block by block. libsndfile reads the formats that it knows; ffmpeg reads the others if
+it is installed."""
 
 import contextlib
 import math
@@ -35,7 +36,7 @@ class AudioFile:
     """A decoded recording.
 
     Args:
-        audio: float32 `(channels, samples)`, full scale ±1.
+        audio: Audio, float32 `(channels, samples)`, full scale ±1.
         sampling_rate: Samples per second.
         subtype: libsndfile's name of the sample encoding, such as `PCM_16`.
     """
@@ -50,15 +51,16 @@ class AudioReader:
     """A recording in a file that can be read again and again, made by [`open_audio`].
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         sampling_rate: Samples per second.
-        num_channels: Channels.
-        duration: Seconds, as far as the header tells, `nan` if it does not; what is read decides.
-        format, subtype: libsndfile's names of container and sample encoding; for a file that only ffmpeg reads
-            `"ffmpeg"` and ffmpeg's name of the codec where libsndfile has none.
+        num_channels: Number of channels.
+        duration: Duration in seconds that the header gives; `nan` if it gives none. The samples that are read may give
+            another one.
+        format, subtype: libsndfile's names of container and sample encoding. For a file that only ffmpeg reads, they
+            are `"ffmpeg"` and, if libsndfile has no name, ffmpeg's name of the codec.
         tags: Title, artist, comment and so on.
-        notes: What of the file could not be read, a sentence each. Reading adds to it.
-        parts: What libsndfile is to read instead of the file, see [`Layout`].
+        notes: Sentences about what could not be read from the file. Reading adds to them.
+        parts: Parts that libsndfile reads instead of the file, see [`Layout`].
         may_use_ffmpeg: Whether ffmpeg may read on where libsndfile gives up.
         lossless_subtype: libsndfile's name of an encoding that holds all of the samples, for a lossless codec that only
             ffmpeg reads; empty for others.
@@ -77,7 +79,7 @@ class AudioReader:
     lossless_subtype: str = ""
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """The recording from its beginning, in float32 blocks `(channels, samples)`.
+        """Yield the recording from its beginning, in float32 blocks `(channels, samples)`.
 
         Raises:
             AudioFileError: if it cannot be decoded, or has NaN or infinite samples.
@@ -136,7 +138,8 @@ class AudioReader:
             yield np.ascontiguousarray(in_wav_order(block, self.subtype).T)
 
     def _can_go_on_with_ffmpeg(self) -> bool:
-        """Whether ffmpeg finds the same sound: it decodes Opus at 48 kHz, and of most joined files only the first."""
+        """Whether ffmpeg would read the same sound. It decodes Opus at 48 kHz, and reads only the first of most joined
+        files."""
         if not self.may_use_ffmpeg or not ffmpeg.installed() or (len(self.parts) > 1 and self.format != "MP3"):
             return False
         try:
@@ -154,12 +157,12 @@ def open_audio(path: str | os.PathLike, may_use_ffmpeg: bool = True) -> AudioRea
     """Look into an audio file, or a video file with sound; nothing is decoded yet.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         may_use_ffmpeg: Whether ffmpeg may read what libsndfile cannot.
 
     Raises:
-        AudioFileError: if it is missing, no regular file, or nothing that libsndfile, or ffmpeg if it is installed, can
-            read; if it is empty; or if it joins recordings of different kinds.
+        AudioFileError: if it is missing or no regular file; if neither libsndfile nor ffmpeg, if installed, can read
+            it; if it is empty; or if it joins recordings of different kinds.
     """
     import soundfile
 
@@ -216,7 +219,7 @@ def _open_with_libsndfile(path: Path, descriptor: int, layout: Layout, may_use_f
 
 
 def _open_with_ffmpeg(path: Path, why: str, may_use_ffmpeg: bool) -> AudioReader:
-    """`path` as ffmpeg sees it; `why` libsndfile cannot read it."""
+    """Open `path` with ffmpeg. `why` says why libsndfile cannot read it."""
     if not may_use_ffmpeg:
         raise AudioFileError(f"{path}: cannot be read as audio ({why})")
     if not ffmpeg.installed():
@@ -242,7 +245,7 @@ def _open_with_ffmpeg(path: Path, why: str, may_use_ffmpeg: bool) -> AudioReader
 
 
 def _lossless_subtype(sound: ffmpeg.Sound) -> str:
-    """See [`AudioReader`]."""
+    """The `lossless_subtype` of an [`AudioReader`]."""
     if not sound.lossless or sound.codec in _SUBTYPES:
         return ""
     kind = sound.sample_format.rstrip("p")
@@ -253,15 +256,15 @@ def _lossless_subtype(sound: ffmpeg.Sound) -> str:
 
 
 def _readable_tags(tags: dict[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Tags without those that are not in Unicode, of which only replacement characters are left, and a note of
-    these."""
+    """Tags that can be read, and notes about the others: tags that are not in Unicode, of which only replacement
+    characters are left."""
     lost = [name for name, value in tags.items() if _NO_UNICODE in value]
     notes = [f"tags that are not in Unicode were left out: {', '.join(lost)}"] if lost else []
     return {name: value for name, value in tags.items() if name not in lost}, notes
 
 
 def _without(num_samples: int, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """Blocks `(channels, samples)` without the first `num_samples` of them all."""
+    """Blocks `(channels, samples)` without the first `num_samples` samples of the recording."""
     for block in blocks:
         if num_samples < block.shape[1]:
             yield block[:, num_samples:]
@@ -274,9 +277,10 @@ def read_audio(
     """Decode a whole audio file.
 
     Args:
-        path: Of the file.
-        on_block: Called with the number of samples read so far after every block; what it raises ends the reading.
-        may_use_ffmpeg: See [`open_audio`].
+        path: Path of the file.
+        on_block: Function that is called after every block with the number of samples read so far. If it raises an
+            error, reading ends.
+        may_use_ffmpeg: Whether ffmpeg may read what libsndfile cannot.
 
     Raises:
         AudioFileError: as [`open_audio`] and [`AudioReader.blocks`].

@@ -1,4 +1,4 @@
-"""Files to read: whether there is one, and how to say what is wrong with it."""
+"""Checks files before they are read, and says what is wrong with them."""
 
 import contextlib
 import errno
@@ -9,11 +9,11 @@ from pathlib import Path
 
 
 class AudioFileError(ValueError):
-    """A file that cannot be read or written as audio; the message names it and says why."""
+    """A file cannot be read or written as audio. The message names the file and says why."""
 
 
 def check_input(path: str | os.PathLike) -> Path:
-    """The path of a readable regular file, or [`AudioFileError`]."""
+    """Return the path if it is a readable regular file; otherwise raise [`AudioFileError`]."""
     path = Path(path)
     try:
         if not path.exists():
@@ -33,7 +33,7 @@ def check_input(path: str | os.PathLike) -> Path:
 
 @contextlib.contextmanager
 def regular_file(path: str | os.PathLike) -> Iterator[int]:
-    """A descriptor of a file to read. A FIFO that was put in its place is an error, and is not waited for.
+    """Open a file to read, and give its descriptor. A FIFO that was put in its place is an error; nobody waits for it.
 
     Raises:
         OSError: if it cannot be opened, or is no regular file.

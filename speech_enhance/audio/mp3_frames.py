@@ -1,12 +1,12 @@
-"""MP3 streams, frame by frame: libsndfile believes the length that an MP3 header tells or that it estimates, and stops
-at the first thing that is no frame."""
+"""Scans MP3 streams frame by frame. libsndfile alone trusts the length that an MP3 header gives or that it estimates,
+and it stops at the first bytes that are not a frame."""
 
 import struct
 from dataclasses import dataclass, field
 
 _VERSIONS = {0: 2.5, 2: 2.0, 3: 1.0}
 _RATES = {1.0: (44100, 48000, 32000), 2.0: (22050, 24000, 16000), 2.5: (11025, 12000, 8000)}
-_KILOBITS = {  # by MPEG-1 or not, and layer
+_KILOBITS = {  # keys: whether it is MPEG-1, and the layer
     (True, 1): tuple(range(32, 449, 32)),
     (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
     (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -16,21 +16,21 @@ _KILOBITS = {  # by MPEG-1 or not, and layer
 }
 _SIZE_BITS = 0xFFFEFE00 | 0xC0  # of a header: all but protection, private bit, extension, copyright and emphasis
 _NO_CRC = 0x00010000
-_INFO_KILOBITS = 64  # a frame of it has room for the facts at any rate
-_HEADER_TOLERANCE = 0.01  # of its bytes; libmpg123 warns beyond
+_INFO_KILOBITS = 64  # a frame of this bit rate has room for the facts at any sampling rate
+_HEADER_TOLERANCE = 0.01  # share of the bytes that the header gives; libmpg123 warns beyond it
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What the header of a frame says.
+    """The content of a frame's header.
 
     Args:
-        layer: 1, 2 or 3.
+        layer: Layer, 1, 2 or 3.
         sampling_rate: Samples per second.
         mono: Whether it has one channel.
-        version: Of MPEG.
-        kilobits: Per second.
-        size: Bytes, with the header.
+        version: Version of MPEG.
+        kilobits: Kilobits per second.
+        size: Size in bytes, with the header.
     """
 
     layer: int
@@ -42,12 +42,12 @@ class Frame:
 
     @property
     def kind(self) -> tuple:
-        """What is the same in all frames of a stream."""
+        """Properties that are the same in all frames of a stream."""
         return self.layer, self.sampling_rate, self.mono
 
     @property
     def facts_offset(self) -> int:
-        """Where a frame that holds facts about the stream begins to tell them."""
+        """Offset of the facts in a frame that holds facts about the stream."""
         long, short = (17, 9) if self.mono else (32, 17)
         return 4 + (long if self.version == 1 else short)
 
@@ -57,11 +57,11 @@ class Run:
     """Frames of one kind that follow each other.
 
     Args:
-        first: The first of them that holds sound.
-        ranges: Bytes `[start, end)` of the file.
-        facts: Place of the frame with facts that comes before them; `None` if there is none.
-        num_frames: Frames that hold sound.
-        kilobits: The bit rates that occur.
+        first: First frame that holds sound.
+        ranges: Ranges `[start, end)` of bytes of the file.
+        facts: Position of the frame with facts that comes before them; `None` if there is none.
+        num_frames: Number of frames that hold sound.
+        kilobits: Bit rates that occur.
     """
 
     first: Frame
@@ -84,9 +84,9 @@ class Stream:
     """All frames of a file.
 
     Args:
-        start: Where the first begins, after the tags.
-        runs: The frames; more than one run where files were joined or something else lies between frames.
-        num_foreign: Bytes between frames that are neither frames nor tags.
+        start: Position of the first frame, after the tags.
+        runs: Runs of frames. There is more than one if files were joined or if other bytes lie between frames.
+        num_foreign: Number of bytes between frames that are neither frames nor tags.
     """
 
     start: int
@@ -95,7 +95,8 @@ class Stream:
 
 
 def scan(data) -> Stream | None:
-    """The frames of a file's bytes; `None` if it does not begin, after tags, with two frames of MPEG audio."""
+    """Find the frames in a file's bytes. The result is `None` unless two frames of MPEG audio stand at the beginning,
+    after the tags."""
     position = _after_tags(data, 0)
     stream = Stream(position)
     run = None
@@ -108,7 +109,7 @@ def scan(data) -> Stream | None:
             if after == position:
                 after = _next_frame(data, position + 1)
                 if after is None:
-                    break  # the end of a cut frame, or something that is no sound
+                    break  # the end of a cut frame, or bytes that are not sound
                 stream.num_foreign += after - position
                 run = None
             position = after
@@ -127,7 +128,7 @@ def scan(data) -> Stream | None:
 
 
 def needs_no_help(data, stream: Stream) -> bool:
-    """Whether the length that libsndfile finds by itself is the right one."""
+    """Whether libsndfile finds the right length by itself."""
     run = stream.runs[0]
     if len(stream.runs) > 1 or stream.num_foreign:
         return False
@@ -143,14 +144,14 @@ def needs_no_help(data, stream: Stream) -> bool:
 
 
 def num_missing(data, stream: Stream) -> int:
-    """How many frames fewer a stream has than it tells."""
+    """Number of frames by which a stream is shorter than its header says."""
     run = stream.runs[-1]
     facts = _read_facts(data, run)
     return max(facts[1] - run.num_frames - 1, 0) if facts else 0
 
 
 def facts_frame(data, run: Run) -> bytes:
-    """A frame, for the beginning of `run`, that tells its length: its own corrected, or a new one."""
+    """A frame for the beginning of `run` that gives its length. It is the run's own frame, corrected, or a new one."""
     num_bytes = sum(end - start for start, end in run.ranges)
     facts = _read_facts(data, run)
     if run.facts is not None and facts is not None:
@@ -168,7 +169,7 @@ def facts_frame(data, run: Run) -> bytes:
     (header,) = struct.unpack(">I", data[start : start + 4])
     header = header & ~0xF200 | _NO_CRC | index << 12
     frame = _parse(header)
-    assert frame is not None  # like the first frame of the run, whose header it is but for the bit rate
+    assert frame is not None  # its header is that of the run's first frame, except for the bit rate
     content = bytearray(frame.size)
     struct.pack_into(">I", content, 0, header)
     offset = run.first.facts_offset
@@ -177,7 +178,7 @@ def facts_frame(data, run: Run) -> bytes:
 
 
 def _read_facts(data, run: Run) -> tuple[int, int, int] | None:
-    """Where the facts of a Xing frame begin in it, and its numbers of frames and bytes; `None` if it lacks one."""
+    """Offset of the facts in a Xing frame, and its numbers of frames and bytes; `None` if one of them is missing."""
     if run.facts is None:
         return None
     offset = run.first.facts_offset
@@ -186,8 +187,8 @@ def _read_facts(data, run: Run) -> tuple[int, int, int] | None:
 
 
 def _forget_padding(content: bytearray, offset: int) -> None:
-    """Set the samples to leave out at the end, which LAME's part of a Xing frame tells, to 0: the end is another
-    one."""
+    """Set the number of samples to leave out at the end to 0. LAME's part of a Xing frame holds it, but it belongs to
+    another end of the stream."""
     flags = content[offset + 7]
     place = offset + 16 + 100 * bool(flags & 4) + 4 * bool(flags & 8) + 21
     if place + 3 <= len(content):
@@ -199,7 +200,7 @@ _parsed: dict[int, Frame | None] = {}
 
 
 def _frame_at(data, position: int) -> Frame | None:
-    """The frame that begins there, or `None`; one that is cut off does not count."""
+    """The frame that begins at `position`, or `None`. A frame that is cut off does not count."""
     header = int.from_bytes(data[position : position + 4], "big") & _SIZE_BITS
     if header not in _parsed:
         _parsed[header] = _parse(header) if header >= 0xFFE00000 else None
@@ -211,7 +212,7 @@ def _parse(header: int) -> Frame | None:
     version, layer = _VERSIONS.get(header >> 19 & 3), 4 - (header >> 17 & 3)
     bit_index, rate_index = header >> 12 & 15, header >> 10 & 3
     if version is None or layer == 4 or bit_index in (0, 15) or rate_index == 3:
-        return None  # reserved, or a free bit rate, of which the header does not tell the size
+        return None  # reserved, or a free bit rate, for which the header does not give the size
     rate = _RATES[version][rate_index]
     kilobits = _KILOBITS[version == 1, layer][bit_index - 1]
     slots = {1: 12, 2: 144, 3: 144 if version == 1 else 72}[layer] * 1000 * kilobits // rate + (header >> 9 & 1)
@@ -219,7 +220,8 @@ def _parse(header: int) -> Frame | None:
 
 
 def _is_followed(data, position: int, frame: Frame) -> bool:
-    """Whether another frame of the kind, the end or a tag comes next: bytes that look like a header are common."""
+    """Whether a frame of the same kind, the end or a tag comes next. Without this check, other bytes that look like a
+    header would count; they are common."""
     after = position + frame.size
     following = _frame_at(data, after)
     return (following is not None and following.kind == frame.kind) or _after_tags(data, after) == len(data)
@@ -242,14 +244,14 @@ def _is_facts(data, position: int, frame: Frame) -> bool:
 
 
 def _after_tags(data, position: int) -> int:
-    """Where the tags end that begin at `position`."""
+    """End of the tags that begin at `position`."""
     while (end := tag_end(data, position)) > position:
         position = end
     return position
 
 
 def tag_end(data, position: int) -> int:
-    """Where the tag ends that begins at `position`; `position` if there is none."""
+    """End of the tag that begins at `position`; `position` if there is none."""
     head = data[position : position + 32]
     size = 0
     if head[:3] == b"ID3" and len(head) >= 10:

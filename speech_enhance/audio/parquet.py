@@ -1,4 +1,4 @@
-"""Rows to Parquet files, a bounded number of bytes in memory at a time."""
+"""Writes rows to Parquet files, with a bounded number of bytes in memory at a time."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,14 +16,14 @@ GROUP_BYTES, GROUP_TABLES = 16 << 20, 1000  # held in memory at a time
 
 
 class RowGroups:
-    """An open Parquet file of small tables, a row or so each, which it collects into row groups.
+    """An open Parquet file. It collects small tables of about one row each into row groups.
 
     Args:
         file: Path, or file open for writing.
         schema: Schema of every table.
-        max_tables: Number of tables in a group at most, `None` for no limit.
-        contiguous: Whether the columns of a group are made contiguous first. Parquet's pages depend on it, and so do
-            the bytes of the file; what is read from it does not.
+        max_tables: Largest number of tables in a group; `None` for no limit.
+        contiguous: Whether the columns of a group are made contiguous first. Parquet's pages and the bytes of the file
+            depend on it, but the data that is read does not.
     """
 
     def __init__(self, file: Path | BinaryIO, schema: pyarrow.Schema, *, max_tables: int | None, contiguous: bool):
@@ -33,7 +33,7 @@ class RowGroups:
         self._num_bytes = 0
 
     def write(self, table: pyarrow.Table, num_bytes: int | None = None) -> None:
-        """Add a table; `num_bytes`, by default its size in memory, is what counts for the size of a group."""
+        """Add a table. `num_bytes` counts for the size of a group; by default it is the table's size in memory."""
         self._waiting.append(table)
         self._num_bytes += table.nbytes if num_bytes is None else num_bytes
         if self._num_bytes >= GROUP_BYTES or len(self._waiting) == self._max_tables:
@@ -61,13 +61,14 @@ class RowGroups:
 
 
 def write_parquet(path: Path, rows: Iterable[dict], features: "Features") -> int:
-    """Write all `rows`, audio as `{"bytes": …, "path": …}`, with [`write_tables`]; returns their number."""
+    """Write all `rows` with [`write_tables`]; audio is `{"bytes": …, "path": …}`. Returns the number of rows."""
     schema = features.arrow_schema
     return write_tables(path, (pyarrow.Table.from_pylist([row], schema=schema) for row in rows), schema)
 
 
 def write_tables(path: Path, tables: Iterable[pyarrow.Table], schema: pyarrow.Schema) -> int:
-    """Write small tables of `schema`, a row or so each, to one Parquet file, which appears whole or not at all.
+    """Write small tables of `schema`, of about one row each, to one Parquet file. The file appears complete or not at
+    all.
 
     Returns:
         The number of rows.

@@ -1,4 +1,4 @@
-"""What enhancing took away from a recording: the input minus the output, sample by sample."""
+"""Writes the sound that enhancing removed from a recording: the input minus the output, sample by sample."""
 
 from collections.abc import Iterable, Iterator
 
@@ -10,14 +10,14 @@ from .writer import AudioWriter
 def with_removed(
     enhanced: Iterable[np.ndarray], recording: Iterable[np.ndarray], writer: AudioWriter
 ) -> Iterator[np.ndarray]:
-    """The blocks `enhanced (channels, samples)` as they come; what each took away goes to `writer`.
+    """Yield the blocks `enhanced (channels, samples)` as they are, and give the sound that was removed to `writer`.
 
     Args:
         enhanced: Blocks of the enhanced recording.
-        recording: Blocks of the recording itself, of any other sizes.
-        writer: Takes the difference.
+        recording: Blocks of the recording itself; they may have other sizes.
+        writer: Writer of the difference.
     """
-    from .buffers import SlidingBuffer  # which needs PyTorch
+    from .buffers import SlidingBuffer  # it needs PyTorch
 
     blocks, done = iter(recording), 0
     held: SlidingBuffer[np.ndarray] = SlidingBuffer()

@@ -1,13 +1,13 @@
-"""Between the recording's own sampling rate and the model's."""
+"""Converts between the recording's sampling rate and the model's."""
 
 import numpy as np
 import soxr
 
 from .buffers import SlidingBuffer
 
-SMOOTHED_FRAMES = 5  # over which gain and power above the model's band are averaged
-SEEN_BAND = 0.9  # of the lower rate's band, what resampling keeps untouched
-DENSITY_RATIO = 4.0  # of the band above to the enhanced upper bands, at most: 6 dB
+SMOOTHED_FRAMES = 5  # number of frames over which gain and power above the model's band are averaged
+SEEN_BAND = 0.9  # share of the lower rate's band that resampling keeps untouched
+DENSITY_RATIO = 4.0  # largest ratio of the power per Hz above the band to that of the enhanced upper bands: 6 dB
 
 
 def resample(audio: np.ndarray, from_rate: int, to_rate: int, num_samples: int) -> np.ndarray:
@@ -17,7 +17,7 @@ def resample(audio: np.ndarray, from_rate: int, to_rate: int, num_samples: int) 
 
 
 def num_resampled(num_samples: int, from_rate: int, to_rate: int) -> int:
-    """Samples at `to_rate` that cover `num_samples` at `from_rate`; at least one."""
+    """Number of samples at `to_rate` that cover `num_samples` at `from_rate`; at least one."""
     return max(1, -(-num_samples * to_rate // from_rate))
 
 
@@ -32,11 +32,12 @@ class Resampler:
         self._made = 0
 
     def push(self, block: np.ndarray) -> np.ndarray:
-        """What `(channels, samples)` more at the one rate add to the result at the other, perhaps nothing yet."""
+        """Add `(channels, samples)` at the first rate. Returns the new samples at the second rate, perhaps none."""
         return self._process(block, last=False)
 
     def finish(self, num_samples: int) -> np.ndarray:
-        """The rest of the result, which has `num_samples` in all: cut off, or filled up with silence."""
+        """Return the rest of the result. It is cut off or filled with silence, so that there are `num_samples` in
+        all."""
         missing = num_samples - self._made
         rest = self._process(np.zeros((self._num_channels, 0), np.float32), last=True)[:, : max(missing, 0)]
         return np.pad(rest, ((0, 0), (0, max(missing - rest.shape[1], 0))))
@@ -49,19 +50,19 @@ class Resampler:
 
 
 class RateRestorer:
-    """Brings the model's result back to the recording's rate, together with the band the model does not see.
+    """Brings the model's result back to the recording's rate, together with the band that the model does not see.
 
-    What the model changed is resampled and added to the recording, so a network that changes nothing gives the
-    recording back whatever its rate. What resampling to the model's rate and back loses (the band above the model's,
-    or the resampler's edge) the model has not seen: it gets the gain of the upper bands, and its power per Hz is
-    kept within 6 dB over what is left in them, so that air survives where there is speech and hiss goes where there is
-    none, also hiss of which nothing is in the model's band.
+    The change that the model made is resampled and added to the recording. So a network that changes nothing returns
+    the recording, whatever its rate. The model does not see the sound that is lost by resampling to the model's rate
+    and back (the band above the model's, or the resampler's edge). This sound gets the gain of the upper bands. Its
+    power per Hz is limited to 6 dB above what remains in the upper bands. This keeps the air of speech, and removes
+    hiss where there is no speech, even hiss that lies wholly above the model's band.
 
     Args:
-        sampling_rate: The recording's samples per second.
-        model_rate: The model's.
+        sampling_rate: Samples per second of the recording.
+        model_rate: Samples per second of the model.
         hop_length: Samples at `model_rate` between two values of the gain.
-        num_channels, num_samples: Of the recording.
+        num_channels, num_samples: Number of channels and length of the recording.
         min_gain: Lower bound of the gain above the model's band.
     """
 
@@ -85,7 +86,7 @@ class RateRestorer:
         self._unseen_bandwidth = (sampling_rate - SEEN_BAND * min(sampling_rate, model_rate)) / 2
         self._min_gain = min_gain
         self.num_made = 0
-        """Samples that were given back."""
+        """Number of samples that were returned."""
 
     def push(
         self,
@@ -96,19 +97,19 @@ class RateRestorer:
         upper_density: np.ndarray,
         last: bool,
     ) -> np.ndarray:
-        """Go on with a block.
+        """Add a block.
 
         Args:
-            recording: Holds the recording `(channels, samples)` from the last sample given back on.
-            model_audio: The block as the model saw it, `(channels, n)` at its rate.
-            enhanced: What became of that, same shape.
-            upper_gain: Gain of the upper bands `(1 or channels, frames)`, the frames that follow those pushed before;
-                they may run ahead of the samples.
-            upper_density: Power per Hz that the enhanced upper bands have, same shape.
+            recording: Buffer of the recording `(channels, samples)` that begins where the returned samples end.
+            model_audio: Block `(channels, n)` at the model's rate, as the model saw it.
+            enhanced: Enhanced block of the same shape.
+            upper_gain: Gain of the upper bands `(1 or channels, frames)` for the frames after those pushed before. The
+                frames may run ahead of the samples.
+            upper_density: Power per Hz of the enhanced upper bands, same shape.
             last: Whether the recording ends with this block.
 
         Returns:
-            The enhanced recording `(channels, m)`, as far as it is known.
+            The next samples `(channels, m)` of the enhanced recording that are complete.
         """
         if self._same_rate:
             self.num_made += enhanced.shape[1]
@@ -135,13 +136,13 @@ class RateRestorer:
         return restored.astype(np.float32)
 
     def _append(self, buffer: SlidingBuffer[np.ndarray], frames: np.ndarray, last: bool) -> None:
-        """Append frames to a buffer, the first and the last of the recording repeated beyond its ends."""
+        """Append frames to a buffer. Beyond the ends of the recording, its first and last frame are repeated."""
         before = self._reach if buffer.end == -self._reach else 0
         edges = [(0, 0)] * (frames.ndim - 1) + [(before, self._reach if last else 0)]
         buffer.append(np.pad(frames, edges, mode="edge"))
 
     def _measure_unseen(self, recording: SlidingBuffer[np.ndarray], num_groups: int, last: bool) -> None:
-        """Power per Hz of what the model has not seen, for the frames that are complete and have a gain."""
+        """Measure the power per Hz of the sound that the model does not see, for complete frames that have a gain."""
         done = max(self._unseen_density.end, 0)
         end = self._upper.end - (self._reach if last else 0)
         edges = np.rint((np.arange(done, end + 1) - 0.5) / self._frames_per_sample).astype(int)
@@ -175,10 +176,10 @@ def gain_of_unseen(gain: np.ndarray, upper: np.ndarray, unseen: np.ndarray, min_
     """Gain of the band that the model does not see, `(..., n - SMOOTHED_FRAMES + 1)`.
 
     Args:
-        gain: Of the upper bands that it sees, `(..., n)`, frame by frame.
-        upper: Power per Hz that these have with it, same shape.
+        gain: Gain `(..., n)` of the upper bands that the model sees, frame by frame.
+        upper: Power per Hz of these bands with the gain applied, same shape.
         unseen: Power per Hz of the unseen band, same shape.
-        min_gain: Lower bound.
+        min_gain: Lower bound of the result.
     """
     allowed = DENSITY_RATIO * _smoothed(upper) / np.maximum(_smoothed(unseen), 1e-30)
     return np.maximum(np.minimum(_smoothed(gain), np.sqrt(allowed)), min_gain)

@@ -1,5 +1,4 @@
-"""libsndfile as it is used here: files are read once from beginning to end, and libmpg123 in it says nothing of its
-own."""
+"""Opens files with libsndfile, to be read once from beginning to end, without messages of the libmpg123 in it."""
 
 import contextlib
 import os
@@ -15,7 +14,7 @@ import soundfile
 from .file_parts import PartFile, Piece
 
 UNKNOWN_FRAMES = 2**62
-"""A number of frames from here on means that the header tells none."""
+"""If libsndfile reports at least this number of frames, the header does not give the length."""
 _MPG123_LINE = re.compile(rb"\s*$|Note: |Warning: |\[[^]]*libmpg123|\d{6,} (Note|Warning|Error)")
 _MPG123_ERROR = re.compile(rb"error:|Illegal Audio-MPEG-Header", re.IGNORECASE)
 _KNOWN_BY_NAME = (".gsm", ".vox")  # headerless formats
@@ -23,8 +22,8 @@ _stderr_lock = threading.Lock()
 
 
 class SequentialFile(soundfile.SoundFile):
-    """A file that is only read on: soundfile would seek to where it is after each block, which libsndfile cannot do
-    where a header tells no length or a wrong one."""
+    """A file that is only read forwards. After each block, soundfile would seek to the present position; libsndfile
+    cannot do this if a header gives no length or a wrong one."""
 
     def seekable(self) -> bool:
         return False
@@ -32,7 +31,7 @@ class SequentialFile(soundfile.SoundFile):
 
 @contextlib.contextmanager
 def open_part(path: Path, descriptor: int, pieces: list[Piece], quiet: bool) -> Iterator[SequentialFile]:
-    """A file, or the part of it that `pieces` are (see [`PartFile`]) if there are any; if `quiet`, see
+    """Open a file, or the part of it that consists of `pieces` (see [`PartFile`]) if there are any. If `quiet`, see
     [`quiet_mpg123`].
 
     Raises:
@@ -49,8 +48,8 @@ def open_part(path: Path, descriptor: int, pieces: list[Piece], quiet: bool) -> 
 
 @contextlib.contextmanager
 def quiet_mpg123() -> Iterator[list[bytes]]:
-    """Keep what libmpg123 writes on stderr from it; gives the errors among it at the end. Other lines written meanwhile
-    come out afterwards."""
+    """Keep libmpg123's messages away from stderr. The errors among them are in the list at the end. Other lines that
+    are written in the meantime appear afterwards."""
     errors: list[bytes] = []
     with _stderr_lock, tempfile.TemporaryFile() as aside:
         try:

@@ -1,4 +1,4 @@
-"""Audio files out, block by block: a file appears whole or not at all."""
+"""Writes audio files, block by block. A file appears complete or not at all."""
 
 import contextlib
 import os
@@ -55,20 +55,21 @@ _SAMPLE_BYTES = {"FLOAT": 4, "DOUBLE": 8} | {name: bits // 8 for name, bits in _
 
 
 class AudioWriter:
-    """Writes a recording block by block, in a `with` block; the file appears when that ends well.
+    """Writes a recording block by block in a `with` statement. The file appears when the statement ends without error.
 
     Args:
-        path: Where to; the extension chooses the format. A file there before is replaced only by a complete one.
+        path: Path of the new file; its extension chooses the format. Only a complete file replaces an earlier one.
         sampling_rate: Samples per second.
-        num_channels: Channels.
-        like: The recording whose sample encoding and tags are kept where the format has them, and whose picture is
-            copied if `path` is a video.
-        subtype: Sample encoding instead, as libsndfile calls it.
-        num_samples: How many there will be, 0 if that is unknown. Above 4 GB a WAV file becomes an RF64. An encoding in
-            blocks, such as ADPCM, is taken only where this many samples fill them: the rest would become silence.
+        num_channels: Number of channels.
+        like: Recording whose sample encoding and tags are kept if the format has them, and whose picture is copied if
+            `path` is a video.
+        subtype: Sample encoding that replaces the recording's, as libsndfile calls it.
+        num_samples: Number of samples that will be written; 0 if unknown. Above 4 GB a WAV file becomes an RF64. An
+            encoding in blocks, such as ADPCM, is used only if this many samples fill the blocks: the rest would become
+            silence.
 
     Raises:
-        AudioFileError: if the format is unknown, cannot hold this audio, or the place cannot be written.
+        AudioFileError: if the format is unknown or cannot hold this audio, or if the path cannot be written.
     """
 
     def __init__(
@@ -82,11 +83,11 @@ class AudioWriter:
     ):
         self.path = check_output(path)
         self.num_limited = 0
-        """Samples beyond full scale that an encoding without headroom had to limit so far."""
+        """Number of samples beyond full scale that an encoding without headroom had to limit so far."""
         self.lost_tags: list[str] = []
         """Names of tags that the format does not have or cannot spell."""
         self.notes: list[str] = []
-        """What else of the recording is not kept, a sentence each."""
+        """Sentences about other things of the recording that are not kept."""
         self._like, self._audio = like, (sampling_rate, num_channels)
         self._exact_length: int | None = None
         self._format, self._subtype, self._mask = "ffmpeg", "lossy", None
@@ -105,7 +106,7 @@ class AudioWriter:
         self._pending = PendingFile(self.path)
 
     def _keep_length(self, num_samples: int) -> None:
-        """Take plain samples instead of an encoding in blocks that would add some."""
+        """Use plain samples instead of an encoding in blocks that would add samples."""
         encoding = (self._format, self._subtype, *self._audio)
         if unit_samples(*encoding) == 1:
             return
@@ -117,7 +118,8 @@ class AudioWriter:
         self._subtype = plain
 
     def _note_encoding(self) -> None:
-        """Note samples of fewer bits than the recording's, and a file of the same format with another codec."""
+        """Add a note if samples have fewer bits than the recording's, or if a file of the same format has another
+        codec."""
         if self._like is None or self.notes:
             return
         before, after = self._like.lossless_subtype or self._like.subtype, self._subtype
@@ -140,7 +142,8 @@ class AudioWriter:
         return self.path.suffix.lower() in ffmpeg.CONTAINERS
 
     def _keep_layout(self) -> None:
-        """Choose a WAV file with a channel mask for a recording whose layout is known; note where it cannot be kept."""
+        """Choose a WAV file with a channel mask for a recording whose layout is known. Add a note if the layout cannot
+        be kept."""
         num_channels = self._audio[1]
         mask = _channel_mask(self._like) if self._like else None
         if self._format in _WAV_KINDS:
@@ -166,7 +169,7 @@ class AudioWriter:
         """Add float32 `(channels, samples)`.
 
         Raises:
-            AudioFileError: if it cannot be written, or the format holds no more.
+            AudioFileError: if the block cannot be written, or the format can hold no more.
         """
         if self._subtype not in ("FLOAT", "DOUBLE"):
             self.num_limited += int((np.abs(block) > 1).sum())
@@ -231,7 +234,7 @@ class AudioWriter:
             if "Format not recognised" in why:
                 why = f"{self._format} has no {self._subtype} with {self._audio[1]} channels at {self._audio[0]} Hz"
             if "System error" in why and shutil.disk_usage(self.path.parent).free < _SPACE_LEFT:
-                why = "no space left"  # libsndfile does not pass on what the system said
+                why = "no space left"  # libsndfile does not pass on the system's message
             raise AudioFileError(f"{self.path}: cannot be written ({why})") from error
 
 
@@ -239,10 +242,10 @@ def write_audio(path: str | os.PathLike, audio: np.ndarray, sampling_rate: int, 
     """Encode float32 `(channels, samples)` into the format of the path's extension; see [`AudioWriter`].
 
     Args:
-        path: Where to.
-        audio: float32 `(channels, samples)`.
+        path: Path of the new file.
+        audio: Audio, float32 `(channels, samples)`.
         sampling_rate: Samples per second.
-        subtype: Sample encoding, kept where the format has it.
+        subtype: Sample encoding, used if the format has it.
 
     Returns:
         Number of samples beyond full scale that an encoding without headroom had to limit.
@@ -256,11 +259,12 @@ def write_audio(path: str | os.PathLike, audio: np.ndarray, sampling_rate: int, 
 
 
 def check_output(path: str | os.PathLike) -> Path:
-    """The path of a file that can be written and whose extension names a known format, or [`AudioFileError`]."""
+    """Return the path if a file can be written there and its extension names a known format; otherwise raise
+    [`AudioFileError`]."""
     path = Path(path)
-    if os.path.isdir(path):  # unlike the methods of a path, these give no error where one may not look
+    if os.path.isdir(path):  # unlike the methods of a path, these raise no error in a folder that may not be read
         raise AudioFileError(f"{path}: is a folder, expected a file name for the output")
-    if os.path.exists(path) and not os.path.isfile(path):  # a FIFO, say, in whose place nobody expects a file
+    if os.path.exists(path) and not os.path.isfile(path):  # for example a FIFO, which a file must not replace
         raise AudioFileError(f"{path}: is not a regular file; - writes to stdout")
     if path.suffix.lower() not in (*FORMATS, *ffmpeg.CONTAINERS):
         known = ", ".join([*FORMATS, *ffmpeg.CONTAINERS])
@@ -298,7 +302,7 @@ def _has_cover(reader: AudioReader) -> bool:
 
 
 def _channel_mask(reader: AudioReader) -> int | None:
-    """Which speakers the channels of a recording are for, as far as is known."""
+    """Mask of the speakers that the channels of a recording are for; `None` if unknown."""
     if reader.format in _WAV_KINDS:
         return read_wav_mask(reader.path)
     layouts = layouts_of_format(reader.format, reader.num_channels)
@@ -309,7 +313,7 @@ def _channel_mask(reader: AudioReader) -> int | None:
 
 
 def _nearest_subtype(format_name: str, subtype: str | None) -> str:
-    """`subtype`, or what of the format comes nearest to it; without one, the usual of the format."""
+    """`subtype`, or the nearest one that the format has. Without `subtype`, the usual one of the format."""
     import soundfile
 
     eight, deep = ("PCM_U8", "PCM_S8"), ("FLOAT", "DOUBLE", "PCM_32", "PCM_24")
@@ -317,20 +321,20 @@ def _nearest_subtype(format_name: str, subtype: str | None) -> str:
     for name in (subtype, *alike) if subtype else ():
         if soundfile.check_format(format_name, name):
             return name
-    return cast(str, soundfile.default_subtype(format_name))  # `None` is for formats that it does not know
+    return cast(str, soundfile.default_subtype(format_name))  # it is `None` only for unknown formats
 
 
 def _to_integers(audio: np.ndarray, bits: int) -> np.ndarray:
-    """int32 whose upper `bits` hold the samples, on the scale libsndfile reads with: what was read is written back
-    bit by bit, which its own conversion of floats (by 2^(bits-1) - 1) does not do."""
+    """Convert samples into int32 whose upper `bits` hold them, on the scale that libsndfile reads with. So samples that
+    were read are written back bit by bit. libsndfile's own conversion of floats (by 2^(bits-1) - 1) does not do so."""
     full_scale = 2.0 ** (bits - 1)
     samples = np.round(audio.astype(np.float64) * full_scale).clip(-full_scale, full_scale - 1)
     return samples.astype(np.int32) << (32 - bits)
 
 
 def _forget_time(descriptor: int, byte_order: Literal["little", "big"]) -> None:
-    """Set the time of writing to 0 that libsndfile puts before floating-point samples: the same audio, the same
-    bytes."""
+    """Set the time of writing, which libsndfile puts before floating-point samples, to 0. So the same audio gives the
+    same bytes."""
     position = 12
     while (chunk := os.pread(descriptor, 8, position))[:4] not in (b"data", b"SSND", b""):
         if chunk[:4] == b"PEAK":

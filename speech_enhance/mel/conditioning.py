@@ -1,7 +1,7 @@
-"""What the network is told about the recording beside the noisy mel itself.
+"""Makes the network's condition: the noisy mel, and further channels that describe the recording.
 
-Two channels of cheap context: a per-band noise floor (a low percentile over a few seconds) and a frequency
-coordinate, since a convolution knows neither the past nor which band it is in.
+Two channels give cheap context: a per-band noise floor (a low percentile over a few seconds) and a frequency
+coordinate. A convolution alone knows neither the past nor which band it is in.
 """
 
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ POOL = 4  # frames averaged before the percentile
 
 @dataclass(frozen=True)
 class ConditionConfig:
-    """Which channels the condition has.
+    """Channels of the condition.
 
     Args:
-        span, block: Frames, see [`noise_floor`].
-        with_noise_floor: Whether the noise floor is one of them.
-        with_band_coordinate: Whether the frequency coordinate is.
-        with_dereverb: Whether the dial for less late reverberation is.
+        span, block: Numbers of frames, see [`noise_floor`].
+        with_noise_floor: Whether the condition has the noise floor.
+        with_band_coordinate: Whether it has the frequency coordinate.
+        with_dereverb: Whether it has the dial for less late reverberation.
 
     Raises:
-        ValueError: for frames that [`noise_floor`] cannot share out.
+        ValueError: if [`noise_floor`] does not accept `span` and `block`.
     """
 
     span: int = 512
@@ -40,7 +40,7 @@ class ConditionConfig:
 
     @property
     def num_channels(self) -> int:
-        """Channels, the noisy mel among them."""
+        """Number of channels, with the noisy mel."""
         return 1 + self.with_noise_floor + self.with_band_coordinate + self.with_dereverb
 
 
@@ -49,13 +49,13 @@ def noise_floor(
 ) -> torch.Tensor:
     """Running percentile of each band over a centred span of the whole recording.
 
-    The mel is averaged over groups of `pool` frames; the floor is constant over absolute blocks of `block` frames,
-    taken over the `span` frames centred on the block, of which only those inside the recording count. It depends on
-    absolute frames alone: no window, crop or padding changes it.
+    The mel is first averaged over groups of `pool` frames. The floor has one value for every block of `block` frames,
+    counted from the beginning of the recording. This value is taken over the `span` frames that are centred on the
+    block; only frames inside the recording count. So no window, crop or padding changes the floor.
 
     Args:
-        noisy_mel: `(batch, num_mel_bins, frames)` of a whole recording.
-        span: Frames looked at, a multiple of `2 * pool` above `block`.
+        noisy_mel: Noisy mel `(batch, num_mel_bins, frames)` of a whole recording.
+        span: Frames that a value is taken over, a multiple of `2 * pool` above `block`.
         block: Frames that share one value, a multiple of `2 * pool`.
         pool: Frames averaged before the percentile, which makes it steadier and cheaper.
         quantile: Share of the values below the floor (nearest rank).
@@ -83,10 +83,10 @@ def build_condition(
 ) -> torch.Tensor:
     """Condition `(batch, config.num_channels, num_mel_bins, frames)` of a whole recording's `noisy_mel`.
 
-    Channels: the noisy mel; its [`noise_floor`]; the frequency coordinate from -1 (lowest band) to 1; and `dereverb`,
-    the same everywhere, from 0 (the room stays) to 1 (direct sound and the first 50 ms), one for all or `(batch,)`. All
-    but the first as far as `config` has them. A `floor` that is given, broadcast to the shape of `noisy_mel`, takes the
-    place of the recording's own.
+    The first channel is the noisy mel. The others are there if `config` has them: the [`noise_floor`]; the frequency
+    coordinate from -1 (lowest band) to 1; and `dereverb`, from 0 (the room stays) to 1 (direct sound and the first
+    50 ms), one value for all or `(batch,)`, the same at all bands and frames. If `floor` is given, it replaces the
+    recording's own noise floor; it is broadcast to the shape of `noisy_mel`.
     """
     channels = [noisy_mel]
     if config.with_noise_floor:

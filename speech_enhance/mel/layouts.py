@@ -1,7 +1,8 @@
-"""Mels of other models: what they mean, and how one becomes the other.
+"""Mels of other models: what they mean, and how one is converted into another.
 
-Acoustic models and vocoders each have a mel of their own, and none says which. A layout is a [`MelConfig`]: bands, hop,
-window, filters, base and floor of the logarithm. Their mels are at the level of the sound, not at a fixed one.
+Each acoustic model and vocoder has a mel of its own, and its files do not describe it. A layout describes such a mel by
+a [`MelConfig`]: bands, hop, window, filters, base and floor of the logarithm. These mels are at the level of the sound,
+not at a fixed one.
 """
 
 import numpy as np
@@ -20,7 +21,7 @@ SPEECHT5 = MelConfig(
     mel_floor=1e-10,
     mel_silence=-10.0,
 )
-"""That of `SpeechT5FeatureExtractor`, `SpeechT5ForTextToSpeech` and `SpeechT5HifiGan` (transformers)."""
+"""Layout of `SpeechT5FeatureExtractor`, `SpeechT5ForTextToSpeech` and `SpeechT5HifiGan` (transformers)."""
 
 MEL_LAYOUTS = {"speecht5": SPEECHT5}
 """Layouts by name, for the pipeline's `mel_layout`."""
@@ -28,19 +29,20 @@ MEL_LAYOUTS = {"speecht5": SPEECHT5}
 
 @full_precision
 def convert_mel(mel: torch.Tensor, source: MelConfig, target: MelConfig) -> torch.Tensor:
-    """The mel that `target` has of the sound of which `source` has `mel`.
+    """Convert a mel from one layout into another.
 
-    Between two that differ in compression, scale or filter area alone this is exact, but for what lies below a floor.
-    Else it is an estimate: magnitudes are interpolated over frequency, and powers averaged over time where the hop
-    grows. What a shorter window has blurred over frequency, or a longer one over time, stays blurred.
+    The result is exact if the layouts differ only in compression, scale or filter area, except for values below a
+    floor. Otherwise it is an estimate: magnitudes are interpolated over frequency, and powers are averaged over time
+    where the hop grows. A shorter window blurs over frequency and a longer one over time; the conversion does not undo
+    this.
 
     Args:
-        mel: `(..., num_mel_bins, frames)`.
-        source: Its layout.
-        target: The layout wanted.
+        mel: Mel `(..., num_mel_bins, frames)` in the layout `source`.
+        source: Layout of `mel`.
+        target: Layout of the result.
 
     Returns:
-        `(..., num_mel_bins, frames)` of `target`, the frames covering the same time.
+        Mel `(..., num_mel_bins, frames)` in the layout `target`; its frames cover the same time.
     """
     magnitude = decompress(mel, source) / _band_scale(source, mel.device)
     if _grid(source) != _grid(target):
@@ -50,36 +52,37 @@ def convert_mel(mel: torch.Tensor, source: MelConfig, target: MelConfig) -> torc
 
 
 def mel_active_level(magnitude: torch.Tensor, config: MelConfig) -> torch.Tensor:
-    """What [`active_level`] of the sound is likely to be, of which this is the linear mel.
+    """Estimate the [`active_level`] of a sound from its linear mel.
 
     Args:
-        magnitude: `(..., num_mel_bins, frames)`, see [`decompress`].
-        config: Its layout.
+        magnitude: Linear mel `(..., num_mel_bins, frames)`, see [`decompress`].
+        config: Layout of the mel.
 
     Returns:
-        `(...)`, RMS with full scale 1.
+        RMS `(...)` with full scale 1.
     """
     density = magnitude / _band_scale(config, magnitude.device)
     return level_of_power((density.square() * _band_widths(config, magnitude.device)).sum(dim=-2))
 
 
 def level_mel(mel: torch.Tensor, layout: MelConfig, config: MelConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """A mel of another model as a network of `config` is shown it.
+    """Convert a mel of another model into the input of a network of `config`.
 
     Returns:
-        The mel `(..., num_mel_bins, frames)` of `config` at its level, and the factor `(...)` that brought it there.
+        The mel `(..., num_mel_bins, frames)` in the layout `config` and at the level of `config`, and the factor
+        `(...)` that brought it to this level.
     """
     scale = level_scale(mel_active_level(decompress(mel, layout), layout), config)
     return rescale_mel(convert_mel(mel, layout, config), scale, config), scale
 
 
 def rescale_mel(mel: torch.Tensor, scale: torch.Tensor, config: MelConfig) -> torch.Tensor:
-    """The mel `(..., num_mel_bins, frames)` of the same sound `scale (...)` times as loud."""
+    """The mel `(..., num_mel_bins, frames)` of the same sound made `scale (...)` times as loud."""
     return compress(decompress(mel, config) * scale[..., None, None], config)
 
 
 def _grid(config: MelConfig) -> tuple:
-    """What must agree for bands and frames to be the same."""
+    """Settings that must agree for bands and frames to be the same."""
     return (
         config.sampling_rate,
         config.n_fft,
@@ -92,14 +95,14 @@ def _grid(config: MelConfig) -> tuple:
 
 
 def _band_scale(config: MelConfig, device: torch.device) -> torch.Tensor:
-    """`(num_mel_bins, 1)`: what a band's linear value is for sound whose density is 1, i.e. of an RMS of 1 if it is
-    equally loud at all frequencies. A spectral line is not, and counts more the longer the window."""
+    """Linear value `(num_mel_bins, 1)` of each band for a sound of spectral density 1: one that is equally loud at all
+    frequencies and has an RMS of 1. A spectral line has another value, which grows with the window."""
     window = torch.hann_window(config.win_length, periodic=True, dtype=torch.float32)
     return (mel_filters(config, device).sum(dim=0) * window.square().sum().sqrt().to(device))[:, None]
 
 
 def _band_widths(config: MelConfig, device: torch.device) -> torch.Tensor:
-    """`(num_mel_bins, 1)`: share of the whole band, up to half the sampling rate, that each band stands for."""
+    """Share `(num_mel_bins, 1)` of the frequencies up to half the sampling rate that each band stands for."""
     filters = mel_filters(config, device)
     shares = filters / filters.sum(dim=1, keepdim=True).clamp(min=1e-12)
     return (shares.sum(dim=0) / len(filters))[:, None]
@@ -113,13 +116,14 @@ def _centres(config: MelConfig) -> np.ndarray:
 
 
 def _band_weights(source: MelConfig, target: MelConfig) -> torch.Tensor:
-    """`(target bands, source bands)`: linear interpolation between centres; beyond the outermost, its value."""
+    """Weights `(target bands, source bands)` of a linear interpolation between centres. Beyond the outermost centre,
+    its value is kept."""
     columns = [np.interp(_centres(target), _centres(source), row) for row in np.eye(source.num_mel_bins)]
     return torch.from_numpy(np.stack(columns, axis=1))
 
 
 def _frame_weights(source: MelConfig, target: MelConfig, num_frames: int) -> torch.Tensor:
-    """`(source frames, target frames)`: weights that fall linearly to 0 within a hop, of the longer of the two."""
+    """Weights `(source frames, target frames)` that fall linearly to 0 within one hop, the longer of the two."""
     source_hop, target_hop = (config.hop_length / config.sampling_rate for config in (source, target))
     num_target = round((num_frames - 1) * source_hop / target_hop) + 1
     distance = np.arange(num_frames)[:, None] * source_hop - np.arange(num_target) * target_hop

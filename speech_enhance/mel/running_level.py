@@ -1,8 +1,8 @@
 """A level that follows the active speech slowly, so that one loud event does not decide for the whole recording.
 
-It is a robust mean in dB over the frames in which something happens (Huber, "Robust Estimation of a Location
-Parameter", 1964), taken step by step: each active frame moves it by a bounded amount, however loud the frame is. In a
-pause it stays.
+The level is a robust mean in dB over the active frames (Huber, "Robust Estimation of a Location Parameter", 1964). It
+is computed step by step: each active frame moves it by a bounded amount, however loud the frame is. In a pause the
+level stays as it is.
 """
 
 import numpy as np
@@ -18,8 +18,8 @@ REACH_FRAMES = 62
 ACTIVE_RATIO = 1.3
 """Ratio to that mean from which a frame may be active."""
 DIP_FRAMES, DIP_RATIO = 8, 2.0
-"""An active frame has twice the power of some frame within 256 ms: speech has dips between syllables, a steady noise
-none."""
+"""Frames (256 ms) and a ratio of powers: an active frame has twice the power of some frame within 256 ms. Speech has
+dips between syllables; a steady noise has none."""
 MAX_STEP_DB = 0.2
 """Largest change by one active frame: at most 6 dB a second."""
 WIDTH_DB = 8.0
@@ -32,17 +32,17 @@ LEAST_POWER = 1e-12
 def running_level(power: torch.Tensor) -> torch.Tensor:
     """RMS of the active speech around every frame.
 
-    A frame is active if its power, smoothed by a running median over five frames, stands out from the mean over the 2 s
-    to either side and from the least within 256 ms: about 7 frames a second of speech. For speech in noise at -2.5 to
-    17.5 dB their median is the level of `active_level`. The level follows the active frames once forwards and once
-    backwards in time; the result is the mean of both in dB, so that it does not lag behind. A recording without active
-    frames, such as a steady noise, has one level.
+    The power of the frames is smoothed by a running median over five frames. A frame is active if its power stands out
+    from the mean over the 2 s to either side and from the smallest power within 256 ms. About 7 frames in a second of
+    speech are active. For speech in noise at -2.5 to 17.5 dB their median is the level of `active_level`. The level
+    follows the active frames once forwards and once backwards in time; the result is the mean of both in dB, so that
+    it does not lag behind. A recording without active frames, such as a steady noise, has one level.
 
     Args:
-        power: `(groups, frames)`, mean square of every frame of 32 ms.
+        power: Mean square `(groups, frames)` of every frame of 32 ms.
 
     Returns:
-        `(groups, frames)` float64; 0 for a group that is digital silence.
+        RMS `(groups, frames)` in float64; 0 for a group that is digital silence.
     """
     power = power.double()
     return torch.stack([torch.from_numpy(_level_of_group(item)) for item in power])
@@ -82,11 +82,10 @@ def level_at_frames(level: torch.Tensor, first: int, last: int, hop_seconds: flo
     """The level `(groups, last - first)` at STFT frames, which lie `hop_seconds` apart from time 0 on.
 
     Args:
-        level: `(groups, frames)` as [`running_level`] gives it, or `(groups, 1)` for a level that is the same
-            everywhere.
+        level: Level `(groups, frames)` of [`running_level`], or `(groups, 1)` for a level that is the same everywhere.
         first: First STFT frame.
-        last: STFT frame behind the last one.
-        hop_seconds: Seconds between two of them.
+        last: STFT frame after the last one.
+        hop_seconds: Seconds between two STFT frames.
     """
     if level.shape[-1] == 1:
         return level.expand(-1, last - first)

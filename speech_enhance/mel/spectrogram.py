@@ -3,8 +3,8 @@
 Shapes are ``(batch, samples)``, ``(batch, frequencies, frames)`` and ``(batch, mel bins, frames)``. Everything is
 torch, works on any device and is cheap enough to run inside a training step.
 
-What is fixed here is part of a checkpoint's meaning (`docs/decisions.md`): the level rule, the zero padding of both
-ends, and the compression under which silence is exactly 0.
+A checkpoint depends on what is fixed here (`docs/decisions.md`): the level rule, the zero padding of both ends, and
+the compression that makes silence exactly 0.
 """
 
 import functools
@@ -22,8 +22,8 @@ LEVEL_MEDIAN_FRAMES = 5
 
 
 def full_precision(function):
-    """Decorator of a function whose first argument is a tensor: it computes in the types of its arguments under
-    autocast too, which is for networks."""
+    """Decorator of a function whose first argument is a tensor. The function computes in the types of its arguments,
+    even under autocast, which is meant for networks only."""
 
     @functools.wraps(function)
     def compute(tensor, *args, **kwargs):
@@ -43,21 +43,21 @@ class MelConfig:
         win_length: Hann window length in samples, at most `n_fft`.
         hop_length: Samples between frames, at most half of `win_length`.
         num_mel_bins: Mel bands between `min_frequency` and `max_frequency`.
-        mel_power: Exponent of the compression `"power"`; 0.3 follows loudness better than a log, whose error is spent
-            on inaudible bins.
-        mel_scale: Factor behind the compression that brings speech near unit range.
+        mel_power: Exponent of the compression `"power"`. 0.3 follows loudness better than a logarithm, with which a
+            network spends its error on inaudible bins.
+        mel_scale: Factor after the compression that brings speech near unit range.
         level: Active RMS to which a recording is scaled before analysis (1.0 is full scale).
-        min_frequency, max_frequency: In Hz; `None` is half the sampling rate.
+        min_frequency, max_frequency: Frequencies in Hz; `None` is half the sampling rate.
         filter_norm: `None` for filters that sum to 1, or `"slaney"` for filters of equal area in Hz.
         compression: `"power"`, or `"log10"` as acoustic models and vocoders have it.
-        mel_floor: Linear magnitude below which `"log10"` takes everything for silence.
-        mel_silence: What silence is with `"log10"`; anything but 0 is for mels of other models (see
-            [`MEL_LAYOUTS`]), since what a network is shown is padded with 0.
-        frequency_warp: Factor, at least 1, by which all frequencies are raised before the filters see them, as if
-            the recording were played faster and yet took as long. What it raises beyond `max_frequency` has no band.
+        mel_floor: Linear magnitude below which everything is silence with `"log10"`.
+        mel_silence: Value of silence with `"log10"`. It must be 0 for our networks, whose input is padded with 0;
+            mels of other models have other values (see [`MEL_LAYOUTS`]).
+        frequency_warp: Factor, at least 1, by which all frequencies are raised before the filters, as if the
+            recording were played faster and yet took as long. Frequencies raised above `max_frequency` have no band.
 
     Raises:
-        ValueError: for a value of another type or out of its range (see [`RANGES`]), named with the value received.
+        ValueError: for a value of another type or out of its range (see [`RANGES`]). The message names the value.
     """
 
     sampling_rate: int = 16000
@@ -98,34 +98,35 @@ class MelConfig:
         return self.sampling_rate / 2 if self.max_frequency is None else self.max_frequency
 
     def num_frames(self, num_samples: int) -> int:
-        """Frames of a waveform of `num_samples`: one centred on every hop, both ends covered."""
+        """Number of frames of a waveform of `num_samples`. One frame is centred on every hop, and both ends are
+        covered."""
         return -(-num_samples // self.hop_length) + 1
 
 
 def active_level(waveform: torch.Tensor, sampling_rate: int) -> torch.Tensor:
-    """RMS over the active frames of a whole recording, which pauses and clicks do not skew.
+    """RMS over the active frames of a whole recording. Pauses and clicks do not change it much.
 
-    Power is taken per 32 ms frame (mean over channels), smoothed by a running median over five frames (a click
-    shorter than 64 ms vanishes), and averaged over the frames that lie above the mean of them all.
+    The power of each frame of 32 ms (mean over channels) is smoothed by a running median over five frames, which
+    removes clicks shorter than 64 ms. The mean over the frames that lie above the mean of all frames gives the RMS.
 
     Args:
-        waveform: `(..., channels, samples)`, at least one sample.
+        waveform: Waveform `(..., channels, samples)` of at least one sample.
         sampling_rate: Samples per second.
 
     Returns:
-        `(...)`, 0 for digital silence.
+        RMS `(...)`; 0 for digital silence.
     """
     power = frame_power(waveform.double().square().mean(dim=-2), level_frame(sampling_rate))
     return level_of_power(power).to(waveform.dtype)
 
 
 def level_frame(sampling_rate: int) -> int:
-    """Samples of a frame over which [`active_level`] takes the power."""
+    """Number of samples in a frame of [`active_level`]."""
     return max(1, round(LEVEL_FRAME_SECONDS * sampling_rate))
 
 
 def frame_power(squares: torch.Tensor, frame: int) -> torch.Tensor:
-    """Means of `squares (..., samples)` over frames of `frame` samples, the last one perhaps shorter."""
+    """Means of `squares (..., samples)` over frames of `frame` samples. The last frame may be shorter."""
     num_samples = squares.shape[-1]
     tail = -num_samples % frame
     power = torch.nn.functional.pad(squares, (0, tail)).unflatten(-1, (-1, frame)).sum(dim=-1)
@@ -156,8 +157,8 @@ def level_scale(level: torch.Tensor, config: MelConfig) -> torch.Tensor:
 
 
 def stft(waveform: torch.Tensor, config: MelConfig) -> torch.Tensor:
-    """Complex STFT `(batch, n_fft // 2 + 1, config.num_frames(samples))` of `(batch, samples)`, silence beyond both
-    ends."""
+    """Complex STFT `(batch, n_fft // 2 + 1, config.num_frames(samples))` of `(batch, samples)`. Beyond both ends there
+    is silence."""
     tail = -waveform.shape[-1] % config.hop_length
     margin = config.n_fft // 2
     return stft_frames(torch.nn.functional.pad(waveform, (margin, tail + margin)), config)
@@ -177,13 +178,13 @@ def stft_frames(waveform: torch.Tensor, config: MelConfig) -> torch.Tensor:
 
 
 def frame_window(config: MelConfig, device: torch.device | None = None) -> torch.Tensor:
-    """The window `(n_fft,)` of a frame, 0 where it is longer than the window."""
+    """The window `(n_fft,)` of a frame, padded with 0 if the window is shorter than the frame."""
     before = (config.n_fft - config.win_length) // 2
     return torch.nn.functional.pad(_window(config, device), (before, config.n_fft - config.win_length - before))
 
 
 def istft(spectrum: torch.Tensor, num_samples: int, config: MelConfig) -> torch.Tensor:
-    """Waveform `(batch, num_samples)` of a complex STFT made by [`stft`]: its exact inverse."""
+    """Waveform `(batch, num_samples)` of a complex STFT that [`stft`] made; the exact inverse of [`stft`]."""
     padded = num_samples + -num_samples % config.hop_length
     waveform = torch.istft(
         spectrum,
@@ -198,18 +199,19 @@ def istft(spectrum: torch.Tensor, num_samples: int, config: MelConfig) -> torch.
 
 
 def power_density(spectrum: torch.Tensor, config: MelConfig) -> torch.Tensor:
-    """Power per Hz of a complex STFT `(..., frames)`, same shape: over 0 Hz to half the rate it sums to the mean
-    square."""
+    """Power per Hz of a complex STFT `(..., frames)`, in the same shape. Its sum from 0 Hz to half the sampling rate is
+    the mean square."""
     window_energy = _window(config, spectrum.device).square().sum()
     return 2 * spectrum.abs().square() / (config.sampling_rate * window_energy)
 
 
 def analyse(waveform: torch.Tensor, config: MelConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What the model sees of a whole recording `(channels, samples)` at its sampling rate.
+    """Analyse a whole recording `(channels, samples)` at the model's sampling rate.
 
     Returns:
-        Factor of the level `()`; complex STFT `(channels, frequencies, frames)` at that level; and the mel
-        `(1, num_mel_bins, frames)` of all channels together.
+        The factor `()` that brings the recording to the model's level; the complex STFT
+        `(channels, frequencies, frames)` at that level; and the mel `(1, num_mel_bins, frames)` of all channels
+        together.
     """
     scale = level_scale(active_level(waveform, config.sampling_rate), config)
     spectrum = stft(waveform * scale, config)
@@ -217,20 +219,20 @@ def analyse(waveform: torch.Tensor, config: MelConfig) -> tuple[torch.Tensor, to
 
 
 def channel_rms(spectrum: torch.Tensor) -> torch.Tensor:
-    """Magnitude `(1, frequencies, frames)` of all channels together; a sum of them would cancel what is out of
-    phase."""
+    """Magnitude `(1, frequencies, frames)` of all channels together. It is an RMS, since in a sum of the channels,
+    sounds that are out of phase would cancel."""
     return spectrum.abs().square().mean(dim=0, keepdim=True).sqrt()
 
 
 @full_precision
 def mel_spectrogram(magnitude: torch.Tensor, config: MelConfig) -> torch.Tensor:
-    """Compressed mel `(batch, num_mel_bins, frames)` of a linear magnitude `(batch, frequencies, frames)`; 0 is
-    silence."""
+    """Compressed mel `(batch, num_mel_bins, frames)` of a linear magnitude `(batch, frequencies, frames)`. Silence
+    is 0."""
     return compress(mel_filters(config, magnitude.device).T @ magnitude, config)
 
 
 def compress(mel_magnitude: torch.Tensor, config: MelConfig) -> torch.Tensor:
-    """Linear mel magnitude (≥ 0) to the compressed, normalised mel."""
+    """Convert a linear mel magnitude (≥ 0) into the compressed, normalised mel."""
     if config.compression == "log10":
         above_floor = (mel_magnitude.clamp(min=config.mel_floor) / config.mel_floor).log10()
         return config.mel_silence + config.mel_scale * above_floor
@@ -247,8 +249,8 @@ def decompress(mel: torch.Tensor, config: MelConfig) -> torch.Tensor:
 
 @functools.lru_cache(maxsize=16)
 def mel_filters(config: MelConfig, device: torch.device | None = None) -> torch.Tensor:
-    """Slaney mel filters `(frequencies, num_mel_bins)`, each summing to 1: a band's value is a mean magnitude; or with
-    the area of `config.filter_norm`."""
+    """Slaney mel filters `(frequencies, num_mel_bins)`. Each sums to 1, so that a band's value is a mean magnitude,
+    unless `config.filter_norm` gives them another area."""
     from transformers.audio_utils import mel_filter_bank
 
     with warnings.catch_warnings():

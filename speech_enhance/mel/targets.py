@@ -1,4 +1,4 @@
-"""What the diffusion runs on: the clean mel, seen from the noisy one."""
+"""The diffusion's sample: the clean mel relative to the noisy one."""
 
 import inspect
 from dataclasses import dataclass
@@ -7,24 +7,24 @@ import torch
 
 from ..models.limits import check_settings
 
-_EPSILON = 1e-4  # of the compressed mel: below, a band is silent
+_EPSILON = 1e-4  # value of the compressed mel below which a band is silent
 
 
 @dataclass(frozen=True)
 class MelTarget:
     """The map between a clean mel and the diffusion's sample, both shaped like the noisy mel.
 
-    A `"gain"` says which share of every band is speech, on a scale from -1 (none) to 1 (all); a `"residual"` what is
-    to be added to the noisy mel. Where the recording is to be left alone the answer is a constant in both, so the
-    network need not copy its input through patches; with a gain neither where nothing but noise is to be removed. A
-    residual can also add what the noisy mel lacks.
+    A `"gain"` says which share of every band is speech, on a scale from -1 (none) to 1 (all). A `"residual"` says what
+    must be added to the noisy mel. Where the recording must stay as it is, both are constant, so the network need not
+    copy its input through patches. A gain is also constant where there is only noise to remove. A residual can also
+    add what the noisy mel lacks.
 
     Args:
-        kind: `"gain"` or `"residual"`.
-        gain_power: Power of the gain, which is a ratio of compressed mels: larger ones spend the network's precision
-            on gains near 1, on speech, smaller ones on how far noise is turned down. With 1 / `mel_power` it is the
-            ratio of magnitudes.
-        residual_scale: Divides the residual.
+        kind: Kind of target, `"gain"` or `"residual"`.
+        gain_power: Power of the gain, which is a ratio of compressed mels. A larger power spends the network's
+            precision on gains near 1, that is, on speech; a smaller one spends it on how far noise is turned down.
+            With 1 / `mel_power` the result is the ratio of magnitudes.
+        residual_scale: Divisor of the residual.
 
     Raises:
         ValueError: for an unknown kind or a number out of its range (see [`RANGES`]).

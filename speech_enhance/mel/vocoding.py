@@ -1,4 +1,4 @@
-"""From a mel to sound that no recording has: through a vocoder of transformers, for text-to-speech."""
+"""Makes sound from a mel that has no recording, with a vocoder of transformers; for text-to-speech."""
 
 import math
 from collections.abc import Mapping
@@ -55,17 +55,17 @@ def try_vocoder(vocoder) -> None:
 
 
 def vocode(vocoder, mel: torch.Tensor) -> torch.Tensor:
-    """Sound of a mel of any length, in memory for a few seconds of it.
+    """Make the sound of a mel of any length, with memory for a few seconds of it.
 
-    A vocoder of convolutions hears a limited number of frames around each. So it is run on chunks with as many frames
-    around them as it hears, and the result is that of the whole.
+    Each output sample of a convolutional vocoder depends on a limited number of frames. So the vocoder is run on
+    chunks that have this many more frames on both sides, and the result is the same as for the whole mel at once.
 
     Args:
-        vocoder: One of [`VOCODERS`].
-        mel: `(num_mel_bins, frames)` in the vocoder's layout.
+        vocoder: Vocoder, one of [`VOCODERS`].
+        mel: Mel `(num_mel_bins, frames)` in the vocoder's layout.
 
     Returns:
-        float32 `(frames · hop_length,)` on the CPU.
+        Sound `(frames · hop_length,)`, float32 on the CPU.
     """
     hop, reach = math.prod(vocoder.config.upsample_rates), frames_heard(vocoder.config)
     mel, sound = mel.T.to(vocoder.device, vocoder.dtype), []
@@ -78,8 +78,8 @@ def vocode(vocoder, mel: torch.Tensor) -> torch.Tensor:
 
 
 def frames_heard(config) -> int:
-    """Frames before and after a sample that a HiFi-GAN of `config` hears."""
-    reach, rate = 3.0, 1.0  # of the first convolution, and values per frame
+    """Number of frames before and after a sample that a HiFi-GAN of `config` depends on."""
+    reach, rate = 3.0, 1.0  # reach of the first convolution in frames, and values per frame
     for upsampling, kernel in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
         reach += kernel / (2 * rate * upsampling) + 1 / rate
         rate *= upsampling

@@ -1,36 +1,39 @@
 """The composite measures CSIG, CBAK and COVL, and the three distances they are made of, in numpy.
 
-Hu & Loizou, "Evaluation of Objective Quality Measures for Speech Enhancement", IEEE Trans. Audio, Speech, Language
-Process. 16(1), 2008, as in their `composite.m`, which the literature on VoiceBank-DEMAND reports (at 16 kHz with
-wide-band PESQ): Hann frames of 30 ms every 7.5 ms of the signals as they are, in [-1, 1], not rescaled. Ports differ:
-that of CMGAN divides by 32768 before WSS, whose floor then raises all three ratings (by .17 to .22 for the noisy files
-of 14 VoiceBank-DEMAND pairs); that of facebookresearch/denoiser makes both zero-mean and of equal peak before
-segmental SNR.
+The source is Hu & Loizou, "Evaluation of Objective Quality Measures for Speech Enhancement", IEEE Trans. Audio, Speech,
+Language Process. 16(1), 2008. The code does what their `composite.m` does, whose values the literature on
+VoiceBank-DEMAND reports (at 16 kHz with wide-band PESQ). It uses Hann frames of 30 ms every 7.5 ms. The signals are in
+[-1, 1] and are not rescaled. Other ports differ. The port of CMGAN divides by 32768 before WSS; the floor of WSS then
+raises all three ratings (by .17 to .22 for the noisy files of 14 VoiceBank-DEMAND pairs). The port of
+facebookresearch/denoiser gives both signals zero mean and equal peaks before segmental SNR.
 
-Each function takes `estimate` and `reference`, float `(samples,)` of equal length; with fewer than 600 samples at
-16 kHz, which make no frame, the result is `nan`. The last frame that would fit is left out, as in `composite.m`.
+Each function takes `estimate` and `reference`, float `(samples,)` of equal length. Fewer than 600 samples at 16 kHz
+make no frame, and the result is `nan`. The last frame that would fit is left out, as in `composite.m`.
 """
 
 import numpy as np
 
 KEPT_SHARE = 0.95
-"""Share of frames, those of the smallest distance, of which LLR and WSS are the mean."""
+"""Share of frames that count for LLR and WSS: both are the mean of the smallest distances."""
 EPS = np.finfo(np.float64).eps
-"""Added to signals (LLR) and powers (segmental SNR) as in `composite.m`, so that digital silence divides by no zero."""
+"""Value that is added to signals (LLR) and powers (segmental SNR) as in `composite.m`, so that digital silence causes
+no division by zero."""
 SNR_RANGE_DB = (-10.0, 35.0)
 NUM_CRITICAL_BANDS = 25
 POWER_FLOOR = 1e-10
 PEAK_DECIBELS, LOCAL_PEAK_DECIBELS = 20.0, 1.0
-"""Klatt's constants for how fast a band's weight falls with its distance from the highest and from the next peak."""
+"""Klatt's constants. They say how fast a band's weight falls with its distance from the highest and from the next
+peak."""
 
 
 def composite(estimate: np.ndarray, reference: np.ndarray, pesq: float) -> dict[str, float]:
     """Predicted ratings from 1 to 5 of speech distortion, background intrusiveness and overall quality at 16 kHz.
 
-    Linear regressions on wide-band PESQ (given, since it is the dear part), LLR, WSS and segmental SNR, cut to [1, 5].
+    The ratings are linear regressions on wide-band PESQ, LLR, WSS and segmental SNR, limited to [1, 5]. PESQ is an
+    argument, since it takes the most time.
 
     Returns:
-        `{"csig": …, "cbak": …, "covl": …}`, all `nan` where `pesq` is or where there is no frame.
+        `{"csig": …, "cbak": …, "covl": …}`. All are `nan` if `pesq` is `nan` or if there is no frame.
     """
     estimate, reference = _without_overflow(estimate, reference)
     distance, slope = llr(estimate, reference), wss(estimate, reference)
@@ -43,8 +46,8 @@ def composite(estimate: np.ndarray, reference: np.ndarray, pesq: float) -> dict[
 
 
 def _without_overflow(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A pair whose squares are finite. Where the reference is more than 120 dB above full scale, both are turned down
-    alike. An estimate that is still 240 dB above it is turned down alone, which changes no rating."""
+    """A pair whose squares are finite. If the reference is more than 120 dB above full scale, both are scaled down by
+    the same factor. An estimate that is still 240 dB above it is scaled down alone, which changes no rating."""
     excess = max(0, int(np.frexp(np.abs(reference).max(initial=0))[1]) - 20)
     estimate, reference = np.ldexp(estimate, -excess), np.ldexp(reference, -excess)
     excess = max(0, int(np.frexp(np.abs(estimate).max(initial=0))[1]) - 40)
@@ -52,7 +55,8 @@ def _without_overflow(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.n
 
 
 def segmental_snr(estimate: np.ndarray, reference: np.ndarray, sampling_rate: int = 16000) -> float:
-    """Mean over frames of the signal-to-noise ratio in dB, each limited to -10…35; a silent reference frame is -10."""
+    """Mean over frames of the signal-to-noise ratio in dB. Each frame is limited to -10…35; a silent reference frame
+    has -10."""
     reference, estimate = (_frames(audio, sampling_rate) for audio in (reference, estimate))
     if len(reference) == 0:
         return float("nan")
@@ -61,11 +65,12 @@ def segmental_snr(estimate: np.ndarray, reference: np.ndarray, sampling_rate: in
 
 
 def llr(estimate: np.ndarray, reference: np.ndarray, sampling_rate: int = 16000) -> float:
-    """Log-likelihood ratio of the linear predictors of order 16 (10 below 10 kHz), 0 for equal spectral envelopes.
+    """Log-likelihood ratio of the linear predictors of order 16 (10 below 10 kHz). Equal spectral envelopes give 0.
 
-    Per frame `log(a_est R_ref a_est / a_ref R_ref a_ref)`, with prediction error filters `a` and the reference's
-    autocorrelation matrix `R_ref`; the mean of the smallest 95 %. Frames in which the reference is digital silence are
-    left out: they have no envelope, and implementations differ there; if there are no others, the result is `nan`.
+    The value of a frame is `log(a_est R_ref a_est / a_ref R_ref a_ref)`, with prediction error filters `a` and the
+    reference's autocorrelation matrix `R_ref`. The result is the mean of the smallest 95 %. Frames in which the
+    reference is digital silence are left out: they have no envelope, and implementations differ there. If there are no
+    other frames, the result is `nan`.
     """
     order = 10 if sampling_rate < 10000 else 16
     audible = _frames(reference, sampling_rate).any(axis=1)
@@ -75,7 +80,7 @@ def llr(estimate: np.ndarray, reference: np.ndarray, sampling_rate: int = 16000)
     correlations = [_autocorrelation(part, order) for part in frames]
     lags = np.abs(np.subtract.outer(np.arange(order + 1), np.arange(order + 1)))
     matrices = correlations[0][:, lags]
-    lowest = EPS * correlations[0][:, 0]  # of constants and pure tones nothing but rounding remains
+    lowest = EPS * correlations[0][:, 0]  # of constants and pure tones, only rounding errors remain
     errors = [np.einsum("fi,fij,fj->f", a, matrices, a) for a in map(_error_filters, correlations)]
     ratios = np.maximum(errors[1], lowest) / np.maximum(errors[0], lowest)
     return _mean_of_smallest(np.log(np.maximum(ratios, 1)))
@@ -83,10 +88,10 @@ def llr(estimate: np.ndarray, reference: np.ndarray, sampling_rate: int = 16000)
 
 def wss(estimate: np.ndarray, reference: np.ndarray, sampling_rate: int = 16000) -> float:
     """Weighted spectral slope distance (Klatt, "Prediction of perceived phonetic distance from critical-band
-    spectra", ICASSP 1982), 0 for equal signals.
+    spectra", ICASSP 1982). It is 0 for equal signals.
 
-    Squared difference of the slopes between 25 critical bands in dB, weighted by how near a band is to spectral peaks;
-    the mean of the smallest 95 % of frames.
+    The value of a frame is the squared difference of the slopes between 25 critical bands in dB, weighted by how near a
+    band is to spectral peaks. The result is the mean of the smallest 95 % of frames.
     """
     levels = [_band_levels(_frames(audio, sampling_rate), sampling_rate) for audio in (reference, estimate)]
     if len(levels[0]) == 0:
@@ -121,7 +126,7 @@ def _autocorrelation(frames: np.ndarray, order: int) -> np.ndarray:
 
 
 def _error_filters(correlation: np.ndarray) -> np.ndarray:
-    """Prediction error filters `(frames, order + 1)`, first coefficient 1, by the Levinson-Durbin recursion."""
+    """Prediction error filters `(frames, order + 1)` by the Levinson-Durbin recursion. Their first coefficient is 1."""
     filters = np.zeros_like(correlation)
     filters[:, 0] = 1
     error, lowest = correlation[:, 0], EPS * correlation[:, 0]

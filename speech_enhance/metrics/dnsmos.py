@@ -2,8 +2,8 @@
 
 Reddy, Gopal & Cutler, "DNSMOS P.835: A Non-Intrusive Perceptual Objective Speech Quality Metric to Evaluate Noise
 Suppressors", ICASSP 2022, arXiv:2110.01763. Segments, polynomials and averages are those of `dnsmos_local.py` in
-https://github.com/microsoft/DNS-Challenge. The network is `DNSMOS/DNSMOS/sig_bak_ovr.onnx` there, which the package
-`speechmos` of the same authors carries (both under the MIT licence).
+https://github.com/microsoft/DNS-Challenge. The network is `DNSMOS/DNSMOS/sig_bak_ovr.onnx` from there. The package
+`speechmos` of the same authors also carries it (both under the MIT licence).
 """
 
 import os
@@ -22,17 +22,17 @@ POLYNOMIALS = {
     "bak": (-0.13166888, 1.60915514, -0.39604546),
     "ovrl": (-0.06766283, 1.11546468, 0.04602535),
 }
-"""From the network's three outputs to mean opinion scores, highest power first."""
+"""Coefficients of the polynomials from the network's three outputs to mean opinion scores, highest power first."""
 
 
 class DNSMOS:
     """The rater: `DNSMOS()(audio)` gives `{"sig": …, "bak": …, "ovrl": …}`, each about 1 to 5.
 
-    Digital silence gets what the network says of it, as in published figures: SIG 2.51, BAK 3.47, OVRL 1.84. That is
-    more than it says of speech in loud noise, so this rating alone does not tell that speech was removed.
+    Digital silence gets the network's rating, as in published figures: SIG 2.51, BAK 3.47, OVRL 1.84. Speech in loud
+    noise gets less. So this rating alone does not show that speech was removed.
 
     Args:
-        path: The network `sig_bak_ovr.onnx` of the DNS challenge; by default the one in the package `speechmos`.
+        path: Path of the network `sig_bak_ovr.onnx` of the DNS challenge; by default the one in package `speechmos`.
         num_threads: Threads of ONNX Runtime.
 
     Raises:
@@ -59,11 +59,12 @@ class DNSMOS:
         _check_interface(self._session, path)
 
     def __call__(self, audio: np.ndarray, sampling_rate: int = SAMPLING_RATE) -> dict[str, float]:
-        """Mean over the segments of a recording.
+        """Rate a recording by the mean over its segments.
 
         Args:
-            audio: float `(samples,)`, full scale ±1. What is shorter than 9.01 s is doubled until it is not.
-            sampling_rate: Must be 16000.
+            audio: Recording, float `(samples,)`, full scale ±1. If it is shorter than 9.01 s, it is doubled until it is
+                long enough.
+            sampling_rate: Samples per second; must be 16000.
         """
         audio = np.asarray(audio, np.float32)
         if audio.ndim != 1 or len(audio) == 0:
@@ -79,8 +80,9 @@ class DNSMOS:
 def segments(audio: np.ndarray) -> list[np.ndarray]:
     """The segments of 9.01 s, one second apart, that `dnsmos_local.py` rates.
 
-    It computes a segment's end in floating point, which falls one sample short for those that start after 7 to 23 s,
-    and leaves out what is short. So does this: scores of recordings above 16 s would differ from published ones.
+    That program computes a segment's end in floating point. For segments that start after 7 to 23 s the end is one
+    sample too early, and the program leaves out segments that are too short. This function does the same; otherwise
+    scores of recordings above 16 s would differ from published ones.
     """
     while len(audio) < SEGMENT_SAMPLES:
         audio = np.concatenate([audio, audio])
@@ -107,5 +109,5 @@ def _check_interface(session, path: str | os.PathLike) -> None:
 
 
 def _may_be(size, expected: int) -> bool:
-    """Whether an axis has this size; sizes that the model leaves open are names or None."""
+    """Whether an axis may have the `expected` size. Sizes that the model leaves open are names or None."""
     return size == expected if isinstance(size, int) else True

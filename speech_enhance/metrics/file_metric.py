@@ -1,4 +1,4 @@
-"""What our modules for Hugging Face Evaluate share: measures of audio files."""
+"""The base class of our modules for Hugging Face Evaluate, which measure audio files."""
 
 import datasets
 import evaluate
@@ -20,10 +20,12 @@ Example:
 
 
 class FileMetric(evaluate.Metric):
-    """Base of a module; a subclass says what it measures, and computes it itself if its `names` are not in [`METRICS`].
+    """Base class of a module. A subclass says what it measures. If its `names` are not in [`METRICS`], it also computes
+    the measure.
 
-    A module must not import this class by its name: Evaluate takes the first metric class it finds there. Paths and not
-    waveforms: Evaluate keeps what it is given as Python lists, some thirty bytes a sample.
+    A module must not import this class by its name, since Evaluate takes the first metric class that it finds in a
+    module. The inputs are paths and not waveforms, since Evaluate keeps inputs as Python lists, some thirty bytes a
+    sample.
     """
 
     module: str
@@ -34,7 +36,7 @@ class FileMetric(evaluate.Metric):
     values_text: str
     citation_text: str
     references_text: str | None = REFERENCES
-    """What `references` are; `None` for a measure that needs none."""
+    """Description of `references`; `None` for a measure that needs none."""
     example_reference: str = "clean.wav"
 
     def _info(self):

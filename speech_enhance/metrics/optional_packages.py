@@ -1,5 +1,5 @@
-"""Packages of other people's networks: imports and files of them that are missing are named, with the command that
-brings them."""
+"""Packages of other people's networks. If an import or a file of them is missing, the error names the command that
+installs it."""
 
 import importlib
 import os
@@ -9,7 +9,7 @@ from types import ModuleType
 
 
 def import_package(module: str, package: str) -> ModuleType:
-    """A module of a package that is not always installed.
+    """Import a module of a package that is not always installed.
 
     Raises:
         ImportError: if it is missing, or does not load on this machine.
@@ -23,12 +23,12 @@ def import_package(module: str, package: str) -> ModuleType:
 
 
 def package_file(package: str, path: str, pip_options: str = "") -> Path:
-    """A file of an installed package, of which nothing is imported.
+    """Path of a file of an installed package. Nothing of the package is imported.
 
     Args:
-        package: Name on PyPI.
+        package: Name of the package on PyPI.
         path: Path inside the folder that packages are installed in.
-        pip_options: Options of the `pip install` that the error names, with a space after them.
+        pip_options: Options of the command `pip install` that the error names, with a space after them.
 
     Raises:
         ImportError: if the package is missing or has no such file.
@@ -43,7 +43,7 @@ def package_file(package: str, path: str, pip_options: str = "") -> Path:
 
 
 def onnx_session(path: str | os.PathLike, num_threads: int):
-    """A network in ONNX Runtime, on the CPU.
+    """Open a network in ONNX Runtime on the CPU.
 
     Raises:
         ImportError: if `onnxruntime` is missing.

@@ -1,6 +1,6 @@
-"""Ratings of speech by other people's models beside DNSMOS: ViSQOL against a clean reference, DistillMOS without one.
+"""Ratings of speech by other people's models, besides DNSMOS: ViSQOL with a clean reference, DistillMOS without one.
 
-Both are about 1 (bad) to 5, of 16 kHz `(samples,)`.
+Both rate audio `(samples,)` at 16 kHz from about 1 (bad) to 5.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ class Visqol:
     """ViSQOL in speech mode (Chinen et al., arXiv:2004.09584) by the port `visqol-python`, with the lattice model that
     the C++ program uses: `Visqol()(estimate, reference)`.
 
-    It is `nan` where the reference is silent or holds no patch of speech, for which it takes about 0.7 s. A silent
+    The rating is `nan` if the reference is silent or holds no patch of speech, which is about 0.7 s long. A silent
     estimate of a proper reference gets the lowest rating, 1.
 
     Raises:
@@ -47,7 +47,7 @@ class Visqol:
 class DistillMos:
     """DistillMOS (Stahl & Gamper, ICASSP 2025): `DistillMos()(audio)`.
 
-    A recording of any length is rated, short ones with silence after them. Digital silence gets the lowest rating, 1.
+    A recording may have any length; silence is added to short ones. Digital silence gets the lowest rating, 1.
 
     Raises:
         ImportError: if `distillmos` is missing, or the `torchaudio` it imports does not load beside the installed
@@ -56,7 +56,7 @@ class DistillMos:
 
     def __init__(self):
         package = import_package("distillmos", "distillmos")
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints where its weights are
+        with contextlib.redirect_stdout(io.StringIO()):  # the package prints the place of its weights
             self._model = package.ConvTransformerSQAModel().eval()
 
     def __call__(self, audio: np.ndarray) -> float:

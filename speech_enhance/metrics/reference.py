@@ -1,9 +1,9 @@
-"""Objective measures of enhanced speech, on numpy arrays, thin over the packages that define them.
+"""Objective measures of enhanced speech on numpy arrays; most are computed by the packages that define them.
 
-Each takes `estimate` and `reference` `(samples,)` of equal length and is `nan` where the *reference* leaves the measure
+Each measure takes `estimate` and `reference` `(samples,)` of equal length. It is `nan` if the *reference* leaves it
 undefined (silent, too short), so that a mean over files can say how many counted. A silent estimate of a proper
-reference gets the measure's lowest value: silence must not raise a mean by staying out of it. PESQ, ESTOI and SI-SDR
-do not depend on the level, however low or high it is.
+reference gets the measure's lowest value, since silence must not raise a mean by being left out of it. PESQ, ESTOI and
+SI-SDR do not depend on the level, however low or high it is.
 """
 
 from collections.abc import Callable
@@ -15,19 +15,21 @@ import numpy as np
 from .composite import composite
 
 LOWEST_PESQ = 1.0427
-"""Wide-band PESQ of the lowest raw score, -0.5, by the mapping of ITU-T P.862.2."""
+"""Wide-band PESQ for the lowest raw score, -0.5, by the mapping of ITU-T P.862.2."""
 LONGEST_PESQ_SECONDS = 19
-"""The package `pesq` has room for 50 utterances. With more it writes over its own memory, and the process ends without
-an error or the score is wrong. An utterance and the pause after it take at least .388 s, so 19 s cannot hold more."""
+"""Longest part that is given to the package `pesq`, which has room for 50 utterances. With more, it writes over its own
+memory: the process ends without an error, or the score is wrong. An utterance and the pause after it take at least
+.388 s, so 19 s cannot hold more than 50."""
 PESQ_RANGE_DB = 40
-"""A part of a long recording that is this much quieter than the loudest one holds no speech: P.862's own bound for a
-pause."""
+"""A part of a long recording that is quieter than the loudest part by this much holds no speech. It is P.862's own
+bound for a pause."""
 
 
 def si_sdr(estimate: np.ndarray, reference: np.ndarray) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al., arXiv:1811.02508), both made zero-mean.
+    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al., arXiv:1811.02508). Both signals are first made
+    zero-mean.
 
-    `nan` if the reference is constant, `-inf` if the estimate is, `inf` if they agree up to scale.
+    It is `nan` if the reference is constant, `-inf` if the estimate is constant, and `inf` if they agree up to scale.
     """
     estimate, reference = _levelled_pair(estimate, reference)
     estimate, reference = estimate - estimate.mean(), reference - reference.mean()
@@ -47,8 +49,8 @@ def pesq(estimate: np.ndarray, reference: np.ndarray, sampling_rate: int = 16000
     The value of a recording of more than 19 s is the mean over equal parts of at most 19 s, since the package fails
     with long ones (see [`LONGEST_PESQ_SECONDS`]). Parts whose reference holds no speech do not count.
 
-    `nan` where the package finds no speech in the reference or the clip is shorter than a quarter of a second; a silent
-    estimate, for which the package has no value, gets the lowest one.
+    It is `nan` if the package finds no speech in the reference or the clip is shorter than a quarter of a second. The
+    package has no value for a silent estimate; here it gets the lowest one.
     """
     estimate, reference = _levelled_pair(estimate, reference)
     if sampling_rate != 16000:
@@ -79,7 +81,7 @@ def _pesq_of_part(estimate: np.ndarray, reference: np.ndarray) -> float:
 def estoi(estimate: np.ndarray, reference: np.ndarray, sampling_rate: int = 16000) -> float:
     """Extended short-time objective intelligibility of the package `pystoi`, about 0 to 1.
 
-    `nan` if the reference is silent or less than 30 of its frames (0.4 s) are active.
+    It is `nan` if the reference is silent or fewer than 30 of its frames (0.4 s) are active.
     """
     import warnings
 
@@ -97,9 +99,9 @@ def estoi(estimate: np.ndarray, reference: np.ndarray, sampling_rate: int = 1600
 
 
 BASIC_METRICS = {"pesq": pesq, "estoi": estoi, "si_sdr": si_sdr}
-"""The measures that stand on their own."""
+"""The measures that need no other one."""
 COMPOSITE_METRICS = ("csig", "cbak", "covl")
-"""The ratings of [`composite`], each of which costs a PESQ: [`score`] computes it once for all."""
+"""The ratings of [`composite`]. Each needs a PESQ; [`score`] computes it once for all of them."""
 
 
 def score(
@@ -108,12 +110,13 @@ def score(
     """Several measures of 16 kHz audio at once, each computed once.
 
     Args:
-        estimate: float `(samples,)`.
-        reference: float `(samples,)`.
-        metrics: Names out of [`METRICS`]; all by default.
+        estimate: Enhanced audio, float `(samples,)`.
+        reference: Clean reference, float `(samples,)`.
+        metrics: Names of measures in [`METRICS`]; all by default.
 
     Raises:
-        ImportError: if the package of a wanted measure is missing (`pesq`, also for the composite ones, or `pystoi`).
+        ImportError: if the package of a wanted measure is missing: `pystoi`, or `pesq`, which the composite measures
+            need too.
     """
     unknown = sorted(set(metrics) - set(METRICS))
     if unknown:
@@ -127,32 +130,33 @@ def score(
 
 
 def mean_score(values: list[float]) -> float:
-    """Mean over the files where the measure is defined, `nan` if there is none."""
+    """Mean over the files where the measure is defined; `nan` if there is none."""
     values = [value for value in values if not np.isnan(value)]
     return float(np.mean(values)) if values else float("nan")
 
 
 def score_files(predictions: list[str], references: list[str], metrics: tuple[str, ...]) -> dict:
-    """Measures of audio files: what the modules for Hugging Face Evaluate compute.
+    """Measure audio files, for the modules for Hugging Face Evaluate.
 
     Args:
-        predictions: Paths of enhanced recordings, any format, sampling rate and channels (mixed down, at 16 kHz).
+        predictions: Paths of enhanced recordings, in any format, sampling rate and number of channels. They are mixed
+            down and resampled to 16 kHz.
         references: Paths of their clean references.
-        metrics: Names out of [`METRICS`].
+        metrics: Names of measures in [`METRICS`].
 
     Returns:
-        For every metric its [`mean_score`], and under `NAME_values` the list of every file's value.
+        The [`mean_score`] of every measure under its name, and under `NAME_values` the list of all files' values.
     """
     return rate_files(lambda estimate, reference: score(estimate, reference, metrics), metrics, predictions, references)
 
 
 def rate_files(rate: Callable[..., dict], names: tuple[str, ...], *paths: list[str]) -> dict:
-    """What a rater says of audio files, as [`score_files`] returns it.
+    """Rate audio files, and return the ratings in the form of [`score_files`].
 
     Args:
         rate: Function from 16 kHz audio, one `(samples,)` for each list of `paths`, to a dictionary that has `names`.
-        names: Values that are wanted.
-        paths: Lists of equal length of paths: of recordings alone, or of recordings and of their references.
+        names: Names of the values that are wanted.
+        paths: Lists of paths, of equal length: one of recordings, and perhaps one of their references.
     """
     rows = []
     for files in zip(*paths, strict=True):
@@ -165,8 +169,8 @@ def rate_files(rate: Callable[..., dict], names: tuple[str, ...], *paths: list[s
 
 
 def module_path(name: str) -> str:
-    """Folder of one of our modules for Hugging Face Evaluate, `pesq`, `estoi`, `si_sdr`, `composite`, `dnsmos`,
-    `visqol`, `distillmos` or `wer`: `evaluate.load(module_path("si_sdr"))` needs no network."""
+    """Folder of one of our modules for Hugging Face Evaluate: `pesq`, `estoi`, `si_sdr`, `composite`, `dnsmos`,
+    `visqol`, `distillmos` or `wer`. `evaluate.load(module_path("si_sdr"))` needs no network."""
     folder = Path(__file__).parent / "evaluate_modules"
     names = sorted(path.name for path in folder.iterdir() if (path / f"{path.name}.py").is_file())
     if name not in names:
@@ -175,7 +179,7 @@ def module_path(name: str) -> str:
 
 
 def read_mono(path: str) -> np.ndarray:
-    """An audio file mixed down to float `(samples,)` at 16 kHz."""
+    """Read an audio file, mixed down to float `(samples,)` at 16 kHz."""
     import soxr
 
     from ..audio.files import read_audio
@@ -200,8 +204,8 @@ def checked_pair(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarra
 
 
 def _levelled_pair(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A pair for a measure that does not depend on the level: what is more than 120 dB from full scale is multiplied by
-    a power of two, which rounds nothing, so that neither squares nor float32 vanish or overflow."""
+    """A pair for a measure that does not depend on the level. A signal more than 120 dB from full scale is multiplied
+    by a power of two, which rounds nothing. So neither squares nor float32 values vanish or overflow."""
     estimate, reference = checked_pair(estimate, reference)
     return _near_full_scale(estimate), _near_full_scale(reference)
 
@@ -212,4 +216,4 @@ def _near_full_scale(audio: np.ndarray) -> np.ndarray:
 
 
 METRICS = BASIC_METRICS | {name: partial(_composite_metric, name) for name in COMPOSITE_METRICS}
-"""The measures by name, each `(estimate, reference) -> float`, larger is better."""
+"""The measures by name, each a function `(estimate, reference) -> float`. Larger is better."""

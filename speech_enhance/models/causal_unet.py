@@ -1,4 +1,5 @@
-"""The network for live sound: convolutions over bands and a memory over time, which see no future but a fixed one."""
+"""The network for live sound: convolutions over bands and a memory over time. It sees a fixed number of later frames
+and nothing after them."""
 
 import itertools
 from typing import NamedTuple
@@ -13,10 +14,10 @@ from torch import nn
 
 
 class CausalState(NamedTuple):
-    """What [`CausalUNet2DModel`] remembers of a sound.
+    """State of [`CausalUNet2DModel`] between two parts of a sound.
 
     Attributes:
-        inputs: Maps `(batch, channels, num_bands, history_frames)` of the newest frames.
+        inputs: Inputs `(batch, channels, num_bands, history_frames)` of the newest frames.
         memory: Memory `(num_memory_layers, batch, memory_channels)` of the recurrent layers.
     """
 
@@ -25,23 +26,23 @@ class CausalState(NamedTuple):
 
 
 class CausalUNet2DModel(ModelMixin, ConfigMixin):
-    """Denoises `sample` given `condition` frame by frame: a network for live sound, where each frame costs a frame.
+    """Denoises `sample` given `condition`, frame by frame. It is a network for live sound: it computes each frame once.
 
-    A U-Net over the bands of each frame. Between its two halves recurrent layers (GRU) remember what came before (cf.
-    Tan & Wang, "A Convolutional Recurrent Neural Network for Real-Time Speech Enhancement", Interspeech 2018). The
-    timestep scales and shifts every level. A frame is answered with what is known of the condition up to
-    `look_ahead_frames` after it, and of the sample up to itself, so further steps of sampling add no delay.
+    It is a U-Net over the bands of each frame. Between its two halves, recurrent layers (GRU) remember earlier frames
+    (cf. Tan & Wang, "A Convolutional Recurrent Neural Network for Real-Time Speech Enhancement", Interspeech 2018). The
+    timestep scales and shifts every level. The answer for a frame depends on the condition up to `look_ahead_frames`
+    after it, but on the sample only up to the frame itself. So further steps of sampling add no delay.
 
     Args:
         in_channels (`int`): Channels of sample and condition together.
         num_bands (`int`): Bands of the mel, a multiple of two to the number of levels.
-        block_out_channels (`tuple[int]`): Channels of the levels. The first sees two bands at once; each further one
-            has half the bands of the one before.
+        block_out_channels (`tuple[int]`): Channels of the levels. The first level sees two bands at once; each further
+            level has half the bands of the one before.
         memory_channels (`int`): Channels of the recurrent layers.
-        num_memory_layers (`int`): Number of them.
+        num_memory_layers (`int`): Number of recurrent layers.
         history_frames (`int`): Earlier frames that the first convolution sees.
-        look_ahead_frames (`int`): Later frames of the condition that it sees.
-        norm_num_groups (`int`): Groups of channels that share a normalisation, which is of each frame by itself.
+        look_ahead_frames (`int`): Later frames of the condition that the first convolution sees.
+        norm_num_groups (`int`): Groups of channels that share a normalisation. Each frame is normalised by itself.
 
     Raises:
         ValueError: if the bands cannot be halved that often.
@@ -94,7 +95,7 @@ class CausalUNet2DModel(ModelMixin, ConfigMixin):
 
     @property
     def look_ahead_frames(self) -> int:
-        """Frames of the condition after a frame that its answer depends on."""
+        """Number of later frames of the condition that the answer for a frame depends on."""
         return self.config["look_ahead_frames"]
 
     def forward(
@@ -104,13 +105,13 @@ class CausalUNet2DModel(ModelMixin, ConfigMixin):
         condition: torch.Tensor,
         return_dict: bool = True,
     ) -> UNet2DOutput | tuple[torch.Tensor]:
-        """Predict the scheduler's target for `sample`, the beginning of a sound; before and after it is silence.
+        """Predict the scheduler's target for `sample`. Before and after its frames there is silence.
 
         Args:
-            sample: `(batch, 1, num_bands, frames)`, noisy in the sense of the diffusion process.
-            timestep: One for all, or `(batch,)`.
-            condition: `(batch, condition_channels, num_bands, frames)`.
-            return_dict: Return a `UNet2DOutput` instead of a tuple.
+            sample: Sample `(batch, 1, num_bands, frames)`, noisy in the sense of the diffusion process.
+            timestep: Timestep, one for all or `(batch,)`.
+            condition: Condition `(batch, condition_channels, num_bands, frames)`.
+            return_dict: Whether to return a `UNet2DOutput` instead of a tuple.
 
         Returns:
             The prediction, shaped like `sample`.
@@ -129,17 +130,18 @@ class CausalUNet2DModel(ModelMixin, ConfigMixin):
         condition: torch.Tensor,
         state: CausalState | None = None,
     ) -> tuple[torch.Tensor, CausalState]:
-        """Go on with the next frames of a sound.
+        """Predict the scheduler's target for the next frames of a sound.
 
         Args:
-            sample: `(batch, 1, num_bands, frames)`.
-            timestep: One for all, or `(batch,)`.
-            condition: `(batch, condition_channels, num_bands, frames + look_ahead_frames)` from the same frame on.
-            state: What was remembered after the frames before; `None` at the beginning.
+            sample: Sample `(batch, 1, num_bands, frames)`.
+            timestep: Timestep, one for all or `(batch,)`.
+            condition: Condition `(batch, condition_channels, num_bands, frames + look_ahead_frames)` from the same
+                frame on.
+            state: State after the frames before; `None` at the beginning.
 
         Returns:
-            The prediction, shaped like `sample`, and the new state. In any parts the frames give the same prediction,
-            to rounding.
+            The prediction, shaped like `sample`, and the new state. The prediction does not depend on how the sound is
+            divided into parts, except for rounding.
 
         Raises:
             ValueError: if the shapes do not fit the model or each other.
@@ -153,7 +155,7 @@ class CausalUNet2DModel(ModelMixin, ConfigMixin):
         timesteps = torch.as_tensor(timestep, device=sample.device).reshape(-1).expand(batch)
         embedding = F.silu(self.time_embedding(self.time_proj(timesteps).to(sample.dtype)))
 
-        pairs = inputs.unflatten(2, (-1, 2)).transpose(2, 3).flatten(1, 2)  # of bands, as channels
+        pairs = inputs.unflatten(2, (-1, 2)).transpose(2, 3).flatten(1, 2)  # pairs of bands as channels
         hidden = self.conv_in(pairs).permute(0, 3, 1, 2).flatten(0, 1)  # (batch · frames, channels, pairs of bands)
         levels = [hidden]
         for block in self.down_blocks:
@@ -181,14 +183,14 @@ class CausalUNet2DModel(ModelMixin, ConfigMixin):
 
 
 class _Level(nn.Module):
-    """A convolution over the bands of each frame, of what the timestep has scaled and shifted.
+    """A convolution over the bands of each frame. The timestep scales and shifts its input.
 
     Args:
-        in_channels: Channels of what comes in.
-        out_channels: Channels of what goes out.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
         width: Channels of the timestep's embedding.
         norm_num_groups: Groups of channels that share a normalisation.
-        stride: Bands of the input for each of the output.
+        stride: Bands of the input for each band of the output.
     """
 
     def __init__(self, in_channels: int, out_channels: int, width: int, norm_num_groups: int, stride: int = 1):
@@ -198,12 +200,12 @@ class _Level(nn.Module):
         self.conv = nn.Conv1d(in_channels, out_channels, 3, stride=stride, padding=1)
 
     def forward(self, hidden: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
-        """`(batch · frames, in_channels, bands)` and `(batch, width)` to `(batch · frames, out_channels, bands /
-        stride)`."""
+        """Map `hidden (batch · frames, in_channels, bands)` and `embedding (batch, width)` to
+        `(batch · frames, out_channels, bands / stride)`."""
         num_frames = len(hidden) // len(embedding)
         scale, shift = self.time_emb_proj(embedding).repeat_interleave(num_frames, dim=0)[..., None].chunk(2, dim=1)
         return self.conv(F.silu(torch.addcmul(shift, self.norm(hidden), 1 + scale)))
 
 
-# `model_index.json` records this path: the file may move, published weights stay loadable.
+# `model_index.json` records this path. So the file may move, and published weights stay loadable.
 CausalUNet2DModel.__module__ = "speech_enhance"

@@ -1,4 +1,4 @@
-"""What the settings of a model may be: types, ranges, and bounds on their products, which decide about memory.
+"""Allowed settings of a model: types, ranges, and bounds on the products of settings, which decide about memory.
 
 The bounds are far above those of any sensible model (SECURITY.md has the reasons). They are checked before anything is
 built, so that a configuration of a few bytes cannot ask for all of the memory.
@@ -77,7 +77,7 @@ RANGES: dict[str, tuple[float, float]] = {  # lowest and highest, both allowed
 }
 OTHER_RANGES = {int: (0, 1000), float: (-1e4, 1e4)}
 LONGEST_LISTS = {"trained_betas": 10_000, "disable_corrector": 10_000}
-OTHER_LISTS = 8  # levels of a network or of a vocoder
+OTHER_LISTS = 8  # values of any other list: levels of a network or of a vocoder
 MOST_LAYERS = 64  # levels × layers of each
 MOST_FILTER_VALUES = 2**22  # n_fft × bands × views
 MOST_WINDOW_VALUES = 2**19  # frames × bands of a window
@@ -91,8 +91,8 @@ def check_settings(values: Mapping, parameters: Mapping[str, inspect.Parameter])
     """Raise `ValueError` unless every one of `values` is of its parameter's type and in its range (see [`RANGES`]).
 
     Args:
-        values: Settings by name. Of one that is no parameter, only what every setting has to fulfil is checked.
-        parameters: Those of the constructor that will get them.
+        values: Settings by name. A setting that is no parameter gets only the checks that hold for every setting.
+        parameters: Parameters of the constructor that will get the settings.
     """
     for name, value in values.items():
         if name not in parameters and (not _NAME.fullmatch(name) or hasattr(OrderedDict, name)):

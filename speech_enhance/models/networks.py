@@ -1,14 +1,14 @@
-"""The networks that a pipeline may have, by the names that configurations have for them."""
+"""The networks that a pipeline may have, by the names that stand in configurations."""
 
 import importlib
 
 NETWORKS = {"ConditionalUNet2DModel": "unet", "CausalUNet2DModel": "causal_unet"}
-"""Names, each with the module that holds it."""
+"""Names of the networks, each with the module that holds the class."""
 DEFAULT_NETWORK = "ConditionalUNet2DModel"
 
 
 def network_class(name: str) -> type:
-    """The network of a name.
+    """The class of the network with this name.
 
     Raises:
         ValueError: if there is none of that name.

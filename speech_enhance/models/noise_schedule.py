@@ -1,14 +1,14 @@
-"""How much signal and how much noise the training schedule has at a timestep, and what an answer there stands for."""
+"""Amount of signal and of noise at a timestep of the training schedule, and the clean sample that an answer implies."""
 
 import torch
 
 
 class NoiseSchedule:
-    """The variance-preserving noise schedule a network was trained on.
+    """The variance-preserving noise schedule that a network was trained on.
 
     Args:
-        trained_betas: One beta for each training timestep (`scheduler.config.trained_betas`).
-        prediction_type: `"v_prediction"` or `"sample"`: what the network answers.
+        trained_betas: Betas, one for each training timestep (`scheduler.config.trained_betas`).
+        prediction_type: Kind of the network's answer, `"v_prediction"` or `"sample"`.
 
     Raises:
         ValueError: for another prediction type. `"epsilon"` is ill-posed where the sample is pure noise.
@@ -24,11 +24,11 @@ class NoiseSchedule:
         self._log_sigmas = (1 / alphas_cumprod - 1).log() / 2
 
     def amplitudes(self, timestep: torch.Tensor | float | int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Amplitudes of signal and of noise at `timestep`, shaped like it, float64 on its device (Apple's GPU has no
-        float64: for a timestep there they are on the CPU).
+        """Amplitudes of signal and of noise at `timestep`, shaped like `timestep`, in float64 on its device. Apple's
+        GPU has no float64, so for a timestep there they are on the CPU.
 
-        Schedulers that step between training timesteps give fractional ones. The logarithm of the ratio of noise to
-        signal is interpolated for them, as those schedulers do.
+        Some schedulers step between training timesteps and give fractional timesteps. For these, the logarithm of the
+        ratio of noise to signal is interpolated, as those schedulers do.
         """
         position = torch.as_tensor(timestep).detach()
         position = position.to("cpu" if position.device.type == "mps" else position.device, torch.float64)
@@ -45,12 +45,12 @@ class NoiseSchedule:
         """The clean sample that the network's `prediction` for `sample` at `timestep` implies.
 
         Args:
-            sample: What the network was shown, `(batch, 1, bands, frames)`, with unit variance where it is noise.
-            prediction: What it answered, of the same shape.
-            timestep: One for all, or `(batch,)`.
+            sample: Input `(batch, 1, bands, frames)` of the network, with unit variance where it is noise.
+            prediction: Answer of the network, of the same shape.
+            timestep: Timestep, one for all or `(batch,)`.
 
         Returns:
-            The estimate, shaped like `sample`, in its units.
+            The estimate, in the shape and units of `sample`.
         """
         if self.prediction_type == "sample":
             return prediction

@@ -1,4 +1,5 @@
-"""The network run by ONNX Runtime instead of PyTorch: on processors, often faster; same results to rounding."""
+"""The network run by ONNX Runtime instead of PyTorch. On a CPU it is often faster; results are the same, except for
+rounding."""
 
 import io
 import warnings
@@ -14,9 +15,9 @@ _INPUTS = ("sample", "timestep", "condition")
 
 
 def _traced_model(unet: ConditionalUNet2DModel, num_frames: int, num_bands: int) -> bytes:
-    """An ONNX model of a network. Its batch may have any size; bands and frames are fixed, since attention is traced
+    """An ONNX model of a network. Its batch may have any size. Bands and frames are fixed, since attention is traced
     for them."""
-    import onnx  # noqa: F401 - which the export would miss only at its end, with another error
+    import onnx  # noqa: F401 - without it, the export would fail only at its end, with another error
 
     sample = torch.zeros(2, 1, num_bands, num_frames)
     condition = torch.zeros(2, unet.condition_channels, num_bands, num_frames)
@@ -50,10 +51,10 @@ class _Traced(torch.nn.Module):
 class OnnxUNet:
     """A drop-in for `pipe.unet` at inference on the CPU: `pipe.unet = OnnxUNet(pipe.unet, pipe.config.window_frames)`.
 
-    Such a pipeline runs as before but can be neither moved to another device nor saved.
+    Such a pipeline runs as before, but it cannot be moved to another device or saved.
 
     Args:
-        unet: The network to run.
+        unet: Network to run.
         num_frames: Frames of a window, `pipe.config.window_frames`.
         num_threads: Threads of ONNX Runtime; by default as many as PyTorch has.
         num_bands: Bands of the mel, `pipe.config.num_mel_bins`.

@@ -1,4 +1,4 @@
-"""Noise schedule, the schedulers that may be swapped in, and the presets that trade speed against quality."""
+"""The noise schedule, the schedulers that may be swapped in, and the presets that trade speed against quality."""
 
 import copy
 import inspect
@@ -33,7 +33,8 @@ SCHEDULERS = {
 
 @dataclass(frozen=True)
 class Preset:
-    """Settings of the pipeline by a name: a scheduler of [`SCHEDULERS`], its steps, and estimates averaged."""
+    """Settings of the pipeline under one name: a scheduler of [`SCHEDULERS`], the number of its steps, and the number
+    of estimates that are averaged."""
 
     scheduler: str
     num_inference_steps: int
@@ -49,7 +50,8 @@ PRESETS = {
 
 
 def make_scheduler(name: str, config):
-    """A scheduler by its name in [`SCHEDULERS`], on the noise schedule of `config` (that of another scheduler).
+    """The scheduler with this name in [`SCHEDULERS`], on the noise schedule of `config`, the configuration of another
+    scheduler.
 
     Raises:
         ValueError: for an unknown name.
@@ -65,7 +67,7 @@ DEFAULT_PRESET = "balanced"
 
 
 def find_preset(name: str) -> Preset:
-    """The preset of a name.
+    """The preset with this name.
 
     Raises:
         ValueError: for an unknown name.
@@ -76,8 +78,8 @@ def find_preset(name: str) -> Preset:
 
 
 def preset_settings(preset: str, config) -> tuple[object, dict[str, Any]]:
-    """`(scheduler, arguments)` of a preset (see [`PRESETS`]): the scheduler on the noise schedule of `config`, and the
-    arguments `num_inference_steps` and `num_estimates` for the pipeline's call.
+    """Scheduler and arguments of a preset (see [`PRESETS`]): `(scheduler, arguments)`. The scheduler is on the noise
+    schedule of `config`; the arguments are `num_inference_steps` and `num_estimates` for the pipeline's call.
 
     Raises:
         ValueError: for an unknown preset.
@@ -88,7 +90,7 @@ def preset_settings(preset: str, config) -> tuple[object, dict[str, Any]]:
 
 
 def check_preset(preset: str, scheduler) -> None:
-    """Refuse a preset that names another scheduler than the one that is to run: one of the two would be ignored.
+    """Refuse a preset that names another scheduler than the one that will run: one of the two would be ignored.
 
     Raises:
         ValueError: if their classes differ.
@@ -119,10 +121,10 @@ def check_scheduler(scheduler) -> None:
 
 
 def try_scheduler(scheduler, num_inference_steps: int) -> None:
-    """Run a copy of `scheduler` on a single value: what its configuration cannot do is told before the network runs.
+    """Run a copy of `scheduler` on a single value, so that a useless configuration is reported before the network runs.
 
     Raises:
-        ValueError: if a step fails, with what Diffusers says, or gives NaN or infinite values.
+        ValueError: if a step fails (the message quotes Diffusers) or gives NaN or infinite values.
     """
     import torch
 
@@ -148,14 +150,15 @@ def try_scheduler(scheduler, num_inference_steps: int) -> None:
 def training_scheduler(
     prediction_type: str = "v_prediction", num_train_timesteps: int = 1000, snr_shift_db: float = 0.0
 ):
-    """The scheduler a model is trained and saved with: DDIM on the zero-terminal-SNR schedule, trailing timesteps.
+    """The scheduler that a model is trained and saved with: DDIM on the zero-terminal-SNR schedule with trailing
+    timesteps.
 
-    `clip_sample=False` is spelled out because a scheduler swapped in later would otherwise clip at ±1.
+    `clip_sample=False` is spelled out because a scheduler that is swapped in later would otherwise clip at ±1.
 
     Args:
-        prediction_type: What the network answers, `"v_prediction"` or `"sample"`.
+        prediction_type: Kind of the network's answer, `"v_prediction"` or `"sample"`.
         num_train_timesteps: Number of noise levels.
-        snr_shift_db: See [`zero_snr_betas`].
+        snr_shift_db: Shift of the signal-to-noise ratio in dB, see [`zero_snr_betas`].
     """
     from diffusers import DDIMScheduler
 
@@ -171,14 +174,14 @@ def training_scheduler(
 def zero_snr_betas(
     num_train_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02, snr_shift_db: float = 0.0
 ) -> list[float]:
-    """Linear betas rescaled to (all but) zero terminal SNR, to be stored as `trained_betas`.
+    """Linear betas rescaled to almost zero terminal SNR, to be stored as `trained_betas`.
 
-    Algorithm 1 of Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed" (arXiv:2305.08891), with
-    a last cumulative alpha of 2⁻²⁴ instead of 0: stored explicitly, this makes one-step sampling exact for schedulers
-    that lack `rescale_betas_zero_snr` too, and divides by zero in none.
+    This is Algorithm 1 of Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed"
+    (arXiv:2305.08891), but the last cumulative alpha is 2⁻²⁴ instead of 0. These betas are stored explicitly. So
+    one-step sampling is exact even for schedulers that lack `rescale_betas_zero_snr`, and no scheduler divides by zero.
 
     A positive `snr_shift_db` leaves less noise in the middle: the ratio of signal to noise is that many dB higher at
-    every timestep but the last (Hoogeboom et al., "simple diffusion", arXiv:2301.11093, shift it the other way).
+    every timestep except the last (Hoogeboom et al., "simple diffusion", arXiv:2301.11093, shift it the other way).
     """
     import torch
 

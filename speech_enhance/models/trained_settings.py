@@ -1,7 +1,8 @@
-"""What a network was trained for travels with it: a pipeline made of the components of another is the same model.
+"""A network carries the settings that it was trained with, so that a pipeline made of the components of another
+pipeline is the same model.
 
 `SpeechEnhancementPipeline(**pipe.components)` names no settings. So every pipeline records its settings in the
-configuration of its network, from which another takes those that it is not given.
+configuration of its network. Another pipeline takes from there the settings that it is not given.
 """
 
 import copy
@@ -12,14 +13,14 @@ from collections.abc import Mapping
 from .removed_settings import without_removed
 
 COMPONENTS = ("unet", "scheduler", "vocoder")
-"""Arguments of the pipeline's constructor that are no settings."""
+"""Arguments of the pipeline's constructor that are not settings."""
 RECORD = "_pipeline_settings"  # Diffusers saves and loads private entries of a configuration, and passes them to nobody
 CHOSEN = ("overlap_frames", "gain_exponent", "num_views", "frequency_warp", "mel_layout")
 """Settings that may be chosen after training; all others belong to the weights."""
 
 
 def recorded_settings(unet) -> dict:
-    """Settings of the pipeline that `unet` belongs to; empty for a network that was in none yet."""
+    """Settings of the pipeline that `unet` belongs to; empty for a network that was not yet in any pipeline."""
     return without_removed(getattr(unet, "config", {}).get(RECORD) or {})
 
 
@@ -31,8 +32,8 @@ def check_recorded(recorded: Mapping, given: Mapping) -> None:
 
 
 def registers_settings(constructor):
-    """Decorator of a pipeline's constructor: registers its settings as the configuration, before it begins. Those that
-    are not given come from the network's record.
+    """Decorator of a pipeline's constructor. Before the constructor runs, it registers the settings as the pipeline's
+    configuration. Settings that are not given come from the network's record.
 
     The constructor raises `ValueError` for a setting that the network was not trained with.
     """
@@ -60,8 +61,8 @@ def record_settings(unet, settings: dict):
     """Record a pipeline's settings in its network's configuration.
 
     Returns:
-        The network. If another pipeline has recorded other settings in it: one that shares its weights, and has a
-        configuration of its own.
+        The network. If another pipeline has recorded other settings in it, the result is a new network that shares its
+        weights and has a configuration of its own.
     """
     recorded = recorded_settings(unet)
     if getattr(unet, "config", {}).get(RECORD) == settings:

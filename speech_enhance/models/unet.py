@@ -14,26 +14,27 @@ from .removed_settings import without_removed
 class ConditionalUNet2DModel(UNet2DModel):
     """A `UNet2DModel` that denoises `sample` given `condition`, on any number of bands and frames.
 
-    Both are concatenated on channels (Palette, arXiv:2111.05826), padded to what patches and levels divide, and
-    folded into patches (pixel-unshuffle), which makes the network cheap enough for a CPU. With one channel of sample
-    and C of condition, a patch of `f` bands × `t` frames needs `out_channels = f·t` and `in_channels = (1 + C)·f·t`.
-    Both are powers of two as near to each other as possible, and time has the larger one.
+    Both are concatenated on channels (Palette, arXiv:2111.05826) and padded to a size that patches and levels divide.
+    Then they are folded into patches (pixel-unshuffle), which makes the network cheap enough for a CPU. With one
+    channel of sample and C of condition, a patch of `f` bands × `t` frames needs `out_channels = f·t` and
+    `in_channels = (1 + C)·f·t`. `f` and `t` are powers of two as near to each other as possible; if they differ, `t`
+    is the larger one.
 
     Args:
         kwargs: Arguments of `UNet2DModel`.
     """
 
-    config: Any  # Diffusers annotates a plain dict; what it gives has the entries as attributes too
+    config: Any  # Diffusers annotates a plain dict; the real object also has its entries as attributes
 
     @classmethod
     def extract_init_dict(cls, config_dict, **kwargs):
-        """As in Diffusers. A setting that no longer exists is dropped where it changes nothing, and refused
-        elsewhere."""
+        """Do as Diffusers does, but first drop settings that no longer exist if they change nothing, and refuse
+        others."""
         return super().extract_init_dict(without_removed(config_dict), **kwargs)
 
     def to(self, *args, **kwargs):
-        """As [`~torch.nn.Module.to`]. Diffusers 0.42 warns of modules that should stay in float32 also where it knows
-        none."""
+        """Do as [`~torch.nn.Module.to`] does, but without a warning of Diffusers 0.42: it warns of modules that should
+        stay in float32 even if there are none."""
         logger = logging.getLogger("diffusers.models.modeling_utils")
         logger.addFilter(_names_modules)
         try:
@@ -43,7 +44,7 @@ class ConditionalUNet2DModel(UNet2DModel):
 
     @property
     def patch_size(self) -> tuple[int, int]:
-        """(bands, frames) of a patch."""
+        """Size (bands, frames) of a patch."""
         size = self.config.out_channels
         exponent = size.bit_length() - 1
         if size != 2**exponent or self.config.in_channels % size:
@@ -61,7 +62,7 @@ class ConditionalUNet2DModel(UNet2DModel):
 
     @property
     def frame_multiple(self) -> int:
-        """Frames that patches and levels divide: the grid on which windows of a long recording start."""
+        """Number of frames that patches and levels divide. Windows of a long recording start on this grid."""
         return self.patch_size[1] * 2 ** (len(self.config.block_out_channels) - 1)
 
     def forward(
@@ -74,10 +75,10 @@ class ConditionalUNet2DModel(UNet2DModel):
         """Predict the scheduler's target for `sample`.
 
         Args:
-            sample: `(batch, 1, num_mel_bins, frames)`, noisy in the sense of the diffusion process.
-            timestep: One for all, or `(batch,)`.
-            condition: `(batch, condition_channels, num_mel_bins, frames)`.
-            return_dict: Return a `UNet2DOutput` instead of a tuple.
+            sample: Sample `(batch, 1, num_mel_bins, frames)`, noisy in the sense of the diffusion process.
+            timestep: Timestep, one for all or `(batch,)`.
+            condition: Condition `(batch, condition_channels, num_mel_bins, frames)`.
+            return_dict: Whether to return a `UNet2DOutput` instead of a tuple.
 
         Returns:
             The prediction, shaped like `sample`.
@@ -121,5 +122,5 @@ def unfold_patches(maps: torch.Tensor, patch_size: tuple[int, int]) -> torch.Ten
     return maps.permute(0, 1, 4, 2, 5, 3).reshape(batch, channels // (f * t), bands * f, frames * t)
 
 
-# `model_index.json` records this path: the file may move, published weights stay loadable.
+# `model_index.json` records this path. So the file may move, and published weights stay loadable.
 ConditionalUNet2DModel.__module__ = "speech_enhance"

@@ -1,7 +1,7 @@
-"""Pictures of what enhancing did: waveform, spectrograms and the applied gain, aligned in time.
+"""Pictures of the effect of enhancing: waveform, spectrograms and the applied gain, aligned in time.
 
-Everything is measured on the two recordings alone, so any pair of the same length can be drawn. Needs matplotlib (the
-extra `plot`); figures are made without pyplot, so threads may draw at the same time.
+Everything is measured on the two recordings, so any pair of the same length can be drawn. The module needs matplotlib
+(the extra `plot`). Figures are made without pyplot, so threads may draw at the same time.
 """
 
 from collections.abc import Mapping
@@ -29,17 +29,17 @@ def draw_comparison(
     width: float = 9.0,
     dark: bool = False,
 ):
-    """Draw a recording and what became of it: waveforms, spectrograms in dB below the loudest of the recording, and the
-    gain that was applied in dB, blank where the recording is below the spectrogram's range.
+    """Draw a recording and its results: waveforms, spectrograms in dB below the recording's loudest point, and the
+    applied gain in dB. The gain is blank where the recording is below the spectrogram's range.
 
     Args:
-        noisy: The recording, `(samples,)` or `(channels, samples)`, or the [`Strip`] of a long one.
-        enhanced: The result of the same shape, or several by their names.
+        noisy: Recording `(samples,)` or `(channels, samples)`, or the [`Strip`] of a long one.
+        enhanced: Result of the same shape, or several results by their names.
         sampling_rate: Samples per second of all of them.
-        columns: Recording and results side by side, at most so many in a row; with 1, all stand above each other over
-            the same seconds.
-        width: Of the figure, in inches.
-        dark: Light text on a dark ground.
+        columns: Largest number of pictures in a row, where recording and results stand side by side. With 1, all stand
+            above each other on the same time axis.
+        width: Width of the figure in inches.
+        dark: Whether to draw light text on a dark ground.
 
     Returns:
         A `matplotlib.figure.Figure`, to be saved with `figure.savefig(path)`. The label of an axes is `waveform`,
@@ -64,7 +64,7 @@ def draw_comparison(
     figure = Figure(figsize=(width, 3.7 * rows + 0.3), layout="constrained")
     grid = figure.subplots(2 * rows, columns, squeeze=False, sharex=True)
     cells = [pair for row in range(rows) for pair in zip(grid[2 * row], grid[2 * row + 1], strict=True)]
-    # above each other the waveform leads; side by side the spectrograms share a row
+    # In one column the waveform comes first; side by side, the spectrograms share a row.
     wave_axis, noisy_axis = cells[0] if columns == 1 else cells[0][::-1]
 
     top = _decibel(noisy.power).max()
@@ -75,7 +75,7 @@ def draw_comparison(
     silent = _decibel(_mean_around(noisy.power)) < top - DYNAMIC_RANGE_DB
     for (level_axis, gain_axis), (name, item) in zip(cells[1:], results.items(), strict=False):
         _draw_image(level_axis, _decibel(item.power) - top, name, extent, *level)
-        # where there is nothing to turn down, a gain would say nothing
+        # Where there is nothing to turn down, a gain has no meaning.
         heard = np.ma.masked_where(silent, applied_gain_db(noisy.power, item.power))
         _draw_image(gain_axis, heard, "gain applied (blank where the recording is silent)", extent, *gain)
     for axis in grid.flat:
@@ -88,8 +88,8 @@ def draw_comparison(
 
 
 def _mean_around(power: np.ndarray, reach: int = 3) -> np.ndarray:
-    """Mean of each value and those up to `reach` away from it in both directions, so that noise near a threshold falls
-    on one side of it."""
+    """Mean of each value and its neighbours up to `reach` away in both directions. It keeps noise near a threshold on
+    one side of it."""
     size = 2 * reach + 1
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(power, reach, mode="edge"), (size, size))
     return windows.mean(axis=(2, 3))
@@ -109,7 +109,7 @@ def _draw_image(axis, values: np.ndarray, title: str, extent, lowest: float, hig
         vmax=highest,
         cmap=cmap,
         rasterized=True,
-        interpolation_stage="data",  # averages decibels, a quarter of the work of averaging colours
+        interpolation_stage="data",  # averaging decibels takes a quarter of the work of averaging colours
     )
     axis.set_label("gain" if cmap == "cividis" else "level")
     axis.set_title(title, loc="left", fontsize=10)
@@ -118,7 +118,7 @@ def _draw_image(axis, values: np.ndarray, title: str, extent, lowest: float, hig
 
 
 def _draw_waveforms(axis, noisy: Strip, results: Mapping[str, Strip], dark: bool) -> None:
-    """Envelopes of the recording and, if it is the only one, of the result over it."""
+    """Draw the envelope of the recording. If there is only one result, draw its envelope over it."""
     shown = {"recording": (noisy, "#9aa0a6" if dark else "#a8adb3")}
     if len(results) == 1:
         shown |= {name: (item, "#f5a742" if dark else "#c2410c") for name, item in results.items()}

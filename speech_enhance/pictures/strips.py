@@ -1,4 +1,4 @@
-"""What is drawn of a recording of any length: power over frequency and time, and the envelope, in few columns."""
+"""Reduces a recording of any length to few columns for drawing: power over frequency and time, and the envelope."""
 
 import numpy as np
 
@@ -8,11 +8,13 @@ MAX_COLUMNS = 1200
 
 
 class Strip:
-    """Grows with a recording, in memory that does not: when there are twice `max_columns`, neighbours are averaged.
+    """The columns of a recording that is added block by block, in limited memory. When there are twice `max_columns`,
+    neighbours are averaged.
 
     Args:
         sampling_rate: Samples per second.
-        max_columns: There are from this many to twice as many columns, or one for every 8 ms of a short recording.
+        max_columns: Least number of columns of a long recording, which has up to twice as many. A short recording has
+            one column for every 8 ms.
     """
 
     def __init__(self, sampling_rate: int, max_columns: int = MAX_COLUMNS):
@@ -22,7 +24,7 @@ class Strip:
         self._hop_length = max(1, round(HOP_SECONDS * sampling_rate))
         self._window = np.hanning(self._window_length + 1)[:-1].astype(np.float32)
         self._pooled = 1  # frames in a column
-        self._pending = np.zeros((0, 0), np.float32)  # as many rows as channels, with the first block
+        self._pending = np.zeros((0, 0), np.float32)  # gets a row for each channel with the first block
         self._power = np.zeros((0, self._window_length // 2 + 1), np.float32)
         self._lowest = self._highest = np.zeros(0, np.float32)
 
@@ -44,7 +46,7 @@ class Strip:
         self._make_columns()
 
     def finish(self) -> "Strip":
-        """Make the last columns, filled up with silence."""
+        """Make the last columns, with silence after the recording. Returns the strip."""
         num_frames = -(-self.num_samples // self._hop_length)
         missing = -(-num_frames // self._pooled) - len(self._power)
         length = (missing * self._pooled - 1) * self._hop_length + self._window_length
@@ -56,12 +58,12 @@ class Strip:
 
     @property
     def duration(self) -> float:
-        """Seconds."""
+        """Duration in seconds."""
         return self.num_samples / self.sampling_rate
 
     @property
     def column_seconds(self) -> float:
-        """Of every column."""
+        """Duration of every column in seconds."""
         return self._pooled * self._hop_length / self.sampling_rate
 
     @property
@@ -75,7 +77,7 @@ class Strip:
         return np.stack([self._lowest, self._highest])
 
     def _make_columns(self) -> None:
-        """Columns of all frames that are complete; at `2 * max_columns` of them, pairs are averaged."""
+        """Make columns of all complete frames. When there are `2 * max_columns`, pairs are averaged."""
         while True:
             step = self._pooled * self._hop_length
             count = (self._pending.shape[1] - self._window_length + self._hop_length) // step

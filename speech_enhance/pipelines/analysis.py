@@ -1,4 +1,4 @@
-"""What the network is shown of a recording, read block by block, so that memory does not grow with its length."""
+"""Analyses a recording block by block for the network, so that memory does not grow with its length."""
 
 from collections.abc import Sequence
 
@@ -16,9 +16,10 @@ class Analysis:
     """Reads a recording and keeps the part of it, of its spectrum and of its mels that is still needed.
 
     Args:
-        open_blocks, survey: The recording.
-        views: Of each mel; they differ in `frequency_warp` alone.
-        device: Where spectrum and mels are.
+        open_blocks: Function that begins to read the recording.
+        survey: Facts about the recording.
+        views: Layouts of the mels; they differ only in `frequency_warp`.
+        device: Device of spectrum and mels.
     """
 
     def __init__(self, open_blocks: Blocks, survey: Survey, views: Sequence[MelConfig], device: torch.device):
@@ -51,8 +52,8 @@ class Analysis:
                 self._take(self._resampler.push(block))
 
     def forget(self, frame: int, num_made: int | None) -> None:
-        """Let go of the frames before `frame`, and of the first `num_made` samples at the recording's rate, or of all
-        if that is `None`."""
+        """Drop the frames before `frame` and the first `num_made` samples at the recording's rate. If `num_made` is
+        `None`, drop all samples."""
         self.spectrum.forget(frame)
         self.noisy_mel.forget(frame)
         self.model_audio.forget(frame * self.config.hop_length)
@@ -72,15 +73,15 @@ class Analysis:
             )
 
     def at_mean_level(self, clean_mel: torch.Tensor, first: int) -> torch.Tensor:
-        """`clean_mel (views, groups, num_mel_bins, frames)` from frame `first` on as it were at the recording's mean
-        level instead of the one around each frame."""
+        """Rescale `clean_mel (views, groups, num_mel_bins, frames)`, which begins at frame `first`, from the level
+        around each frame to the recording's mean level."""
         if self.survey.level.shape[-1] == 1:
             return clean_mel
         scale = self.scale[:, None] / self.survey.scale(first, first + clean_mel.shape[-1], self.config)
         return compress(decompress(clean_mel, self.config) * scale[:, None].to(clean_mel), self.config)
 
     def _take(self, block: np.ndarray, audible: bool = True) -> None:
-        """Take in audio at the model's rate, and make the frames that can be made."""
+        """Append audio at the model's rate, and compute the frames that are now complete."""
         if audible:
             self.model_audio.append(block)
         self._waveform.append(as_tensor(block).to(self.device))

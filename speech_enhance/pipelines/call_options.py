@@ -1,5 +1,4 @@
-"""Names and types of what a call of the pipeline takes, for type checkers: a keyword that is not among them is an
-error."""
+"""Names and types of the arguments of a call of the pipeline, for type checkers. Any other keyword is an error."""
 
 from typing import Any, TypedDict
 
@@ -8,8 +7,8 @@ import torch
 
 
 class CallOptions(TypedDict, total=False):
-    """Keywords of a call beside the recording and the form of the output; [`SpeechEnhancementPipeline`] says what each
-    means."""
+    """Keywords of a call, without the recording and the form of the output. [`SpeechEnhancementPipeline`] says what
+    each means."""
 
     num_inference_steps: int | None
     num_estimates: int | None
@@ -28,6 +27,6 @@ class CallOptions(TypedDict, total=False):
 
 
 class TupleOptions(CallOptions, total=False):
-    """Keywords of a call that gives a tuple, beside the recording."""
+    """Keywords of a call that returns a tuple, without the recording."""
 
     output_type: str

@@ -1,4 +1,4 @@
-"""A pipeline's settings as the objects that use them."""
+"""Makes the objects around the network from a pipeline's settings."""
 
 import functools
 import inspect
@@ -16,7 +16,7 @@ from .mel_port import MelPort
 
 @functools.cache
 def constructor_parameters(constructor) -> dict[str, inspect.Parameter]:
-    """Parameters of a class that may be in its configuration."""
+    """Parameters of a class's constructor that may be in its configuration."""
     parameters = inspect.signature(constructor).parameters
     plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {name: item for name, item in parameters.items() if item.kind in plain}
@@ -24,14 +24,14 @@ def constructor_parameters(constructor) -> dict[str, inspect.Parameter]:
 
 @functools.cache
 def setting_parameters(pipeline_class) -> dict[str, inspect.Parameter]:
-    """Parameters of a pipeline's constructor beside its components."""
+    """Parameters of a pipeline's constructor, without its components."""
     parameters = constructor_parameters(pipeline_class)
     return {name: item for name, item in parameters.items() if name not in COMPONENTS}
 
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """What is around the network: analysis, its views, condition, target, and the form of mels from outside."""
+    """The parts around the network: analysis, its views, condition, target, and the form of mels from outside."""
 
     mel_config: MelConfig
     views: list[MelConfig]
@@ -42,7 +42,7 @@ class FrontEnd:
 
     @property
     def num_condition_channels(self) -> int:
-        """Channels of condition that the network is shown, its last estimate among them."""
+        """Number of channels of the network's condition. With self-conditioning, its last estimate is one of them."""
         return self.condition_config.num_channels + self.self_conditioning
 
     @classmethod
@@ -50,9 +50,9 @@ class FrontEnd:
         """The front end of a pipeline's settings.
 
         Args:
-            settings: Arguments of [`SpeechEnhancementPipeline`] beside its components; those that are missing have
-                their defaults.
-            parameters: Parameters of its constructor beside the components, see [`setting_parameters`].
+            settings: Arguments of [`SpeechEnhancementPipeline`] without its components. Missing ones have their
+                defaults.
+            parameters: Parameters of its constructor without the components, see [`setting_parameters`].
 
         Raises:
             ValueError: for a setting of another type or out of range, and for settings that do not fit each other.

@@ -25,15 +25,15 @@ def check_source(
     has_vocoder: bool,
     settings: EnhancementSettings,
 ) -> None:
-    """Raise `TypeError` or `ValueError` for input that is none, and for what mels and vocoders cannot do.
+    """Raise `TypeError` or `ValueError` for invalid input, and for a request that mels or vocoders cannot fulfil.
 
     Args:
-        audio: As in a call of [`SpeechEnhancementPipeline`].
-        sampling_rate: Likewise.
-        mel: Likewise.
-        output_type: Likewise.
-        use_vocoder: Likewise.
-        mel_port: The port that a mel comes through.
+        audio: Argument of a call of [`SpeechEnhancementPipeline`].
+        sampling_rate: Argument of the same call.
+        mel: Argument of the same call.
+        output_type: Argument of the same call.
+        use_vocoder: Argument of the same call.
+        mel_port: Port that reads the mel.
         has_vocoder: Whether the pipeline has a vocoder.
         settings: Settings of the request.
     """
@@ -62,8 +62,8 @@ def check_source(
 
 
 def check_audio(audio) -> None:
-    """Raise `TypeError` or `ValueError` unless `audio` is a recording or a batch as [`SpeechEnhancementPipeline`]
-    takes."""
+    """Raise `TypeError` or `ValueError` unless `audio` is a recording or a batch that [`SpeechEnhancementPipeline`]
+    accepts."""
     if isinstance(audio, (list, tuple)):
         if not audio:
             raise ValueError("`audio` is an empty list")
@@ -95,7 +95,7 @@ def _check_recording(audio, name: str, max_ndim: int) -> None:
 
 
 def check_block(block, num_channels: int | None) -> None:
-    """Raise unless `block` is float32 `(num_channels, samples)`, of any number of channels if that is `None`."""
+    """Raise unless `block` is float32 `(num_channels, samples)`. If `num_channels` is `None`, any number is right."""
     if not isinstance(block, np.ndarray) or block.ndim != 2 or block.dtype != np.float32:
         shape = getattr(block, "shape", "")
         raise TypeError(f"a block must be a float32 array (channels, samples), got {type(block).__name__} {shape}")
@@ -107,11 +107,11 @@ def check_block(block, num_channels: int | None) -> None:
 
 
 def check_live_block(block, num_channels: int | None) -> np.ndarray:
-    """A block of live sound as float32 `(channels, samples)` of its own; it may be empty.
+    """A copy of a block of live sound as float32 `(channels, samples)`. The block may be empty.
 
     Args:
-        block: What the caller gave.
-        num_channels: Channels of the blocks before; `None` if there were none.
+        block: Block that the caller passes.
+        num_channels: Number of channels of the earlier blocks; `None` if there were none.
 
     Raises:
         ValueError, TypeError: unless it is a floating-point array `(samples,)` or `(channels, samples)` of finite
@@ -121,7 +121,7 @@ def check_live_block(block, num_channels: int | None) -> np.ndarray:
         raise TypeError(f"`block` must be a numpy array, got {type(block).__name__}")
     if block.size or block.ndim not in (1, 2) or not np.issubdtype(block.dtype, np.floating):
         _check_recording(block, "`block`", max_ndim=2)
-    with np.errstate(over="ignore"):  # what does not fit becomes infinite, which is told below
+    with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite, which is refused below
         samples = np.array(np.atleast_2d(block), np.float32, order="C")
     if samples.shape[1] and num_channels not in (None, len(samples)):
         raise ValueError(
@@ -133,10 +133,10 @@ def check_live_block(block, num_channels: int | None) -> np.ndarray:
 
 
 def check_output(output):
-    """`output`, an array or a tensor of what the pipeline has made.
+    """Return `output`, an array or a tensor that the pipeline has made, if all of its values are finite.
 
     Raises:
-        ValueError: if it has NaN or infinite values: such weights or settings are of no use.
+        ValueError: if it has NaN or infinite values: the weights or settings that made them are of no use.
     """
     if not torch.as_tensor(output).isfinite().all():
         raise ValueError("the model gives NaN or infinite values: its weights or settings are broken")
@@ -144,7 +144,7 @@ def check_output(output):
 
 
 def as_tensor(array: np.ndarray) -> torch.Tensor:
-    """A tensor of an array, which is copied if it is read-only or of another order: PyTorch would warn of it."""
+    """A tensor of an array. The array is copied if it is read-only or in another order, since PyTorch would warn."""
     return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
@@ -162,7 +162,7 @@ def split_batch(audio) -> list[np.ndarray]:
 
 
 def join_batch(enhanced: list[np.ndarray], audio, output_type: str):
-    """Give `enhanced` recordings the form of the input `audio`."""
+    """Return the `enhanced` recordings in the form of the input `audio`."""
     inputs = audio if is_batch(audio) else [audio]
     outputs: list[Any] = [item.reshape(tuple(original.shape)) for item, original in zip(enhanced, inputs, strict=True)]
     if output_type == "pt":

@@ -18,14 +18,14 @@ from .inputs import as_tensor, is_batch
 
 @dataclass(frozen=True)
 class MelPort:
-    """How mels come and go: in the network's own form, or in that of other models.
+    """Reads and writes mels, in the network's own form or in that of other models.
 
-    The own form is what the network is shown, `(num_mel_bins, frames)` at the model's level. Those of other models are
-    `(frames, num_mel_bins)`, as transformers has them, and as loud as the sound.
+    The network's own form is its input, `(num_mel_bins, frames)` at the model's level. Mels of other models are
+    `(frames, num_mel_bins)`, as in transformers, and at the level of the sound.
 
     Args:
-        config: Of the network's own mel.
-        layout: Of the other models'; `None` for the own form.
+        config: Layout of the network's own mel.
+        layout: Layout of the other models' mels; `None` for the network's own form.
     """
 
     config: MelConfig
@@ -44,7 +44,7 @@ class MelPort:
 
     @property
     def outer(self) -> MelConfig:
-        """Layout of the mels outside."""
+        """Layout of the mels that are read and written."""
         return self.layout or self.config
 
     def check(self, mel) -> None:
@@ -68,7 +68,7 @@ class MelPort:
             raise ValueError(f"{name} contains NaN or infinite values")
 
     def read(self, mel, device: torch.device) -> "GivenMel":
-        """One mel from outside."""
+        """Read one mel from outside."""
         mel = (mel if torch.is_tensor(mel) else as_tensor(mel)).detach().to(device, torch.float32)
         if self.layout is None:
             return GivenMel(mel[None], torch.ones(1, dtype=torch.float32, device=device))
@@ -76,16 +76,16 @@ class MelPort:
         return GivenMel(own[None], scale[None])
 
     def write(self, clean_mel: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-        """What outside is to be seen of `clean_mel (groups, num_mel_bins, frames)`, which is `scale (groups,)` times as
-        loud as the sound; on the CPU."""
+        """Convert `clean_mel (groups, num_mel_bins, frames)` into the form for outside, on the CPU. `clean_mel` is
+        `scale (groups,)` times as loud as the sound."""
         if self.layout is None:
             return clean_mel.cpu()
         own = rescale_mel(clean_mel.float(), 1 / scale.to(clean_mel), self.config)
         return convert_mel(own, self.config, self.layout).mT.cpu()
 
     def sound(self, vocoder, clean_mel: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-        """What `vocoder`, which is for mels of this port, makes of `clean_mel (groups, num_mel_bins, frames)`, which is
-        `scale (groups,)` times as loud as the sound: `(groups, samples)` on the CPU."""
+        """Make sound `(groups, samples)` on the CPU from `clean_mel (groups, num_mel_bins, frames)`, which is
+        `scale (groups,)` times as loud as the sound. `vocoder` is one for mels of this port."""
         mels = self.write(clean_mel, scale)
         if self.layout is None:
             return torch.stack([vocode(vocoder, mel) for mel in mels]) / scale.cpu()[:, None]
@@ -93,11 +93,11 @@ class MelPort:
 
 
 class GivenMel:
-    """A mel in the place of a recording: what [`Analysis`] gives, without anything to read.
+    """A mel in the place of a recording. It can be used like an [`Analysis`], but there is nothing to read.
 
     Args:
-        mel: `(1, num_mel_bins, frames)` as the network sees it.
-        scale: `(1,)`, how many times as loud that is as the sound.
+        mel: Mel `(1, num_mel_bins, frames)` in the network's own form.
+        scale: Factor `(1,)` that says how many times as loud as the sound the mel is.
     """
 
     def __init__(self, mel: torch.Tensor, scale: torch.Tensor):
@@ -106,24 +106,24 @@ class GivenMel:
         self.noisy_mel.append(mel[None])
 
     def read_to(self, frame: int) -> None:
-        """All frames are there."""
+        """Do nothing: all frames are there."""
 
     def at_mean_level(self, clean_mel: torch.Tensor, first: int) -> torch.Tensor:
-        """`clean_mel` as it is: a mel from outside has one level."""
+        """Return `clean_mel` as it is: a mel from outside has one level."""
         return clean_mel
 
     def forget(self, frame: int, made: int | None) -> None:
-        """Let go of the frames before `frame`."""
+        """Drop the frames before `frame`."""
         self.noisy_mel.forget(frame)
 
 
 class MelOutput:
-    """Collects the clean mel of a recording and gives it away when it is whole; an [`Output`].
+    """Collects the clean mel of a recording and returns the output when the mel is complete; an [`Output`].
 
     Args:
-        analysis: The recording, or a mel that has none.
-        finish: Makes of a clean mel `(groups, num_mel_bins, frames)`, and of `scale (groups,)` that tells how many
-            times as loud as the sound it is, what is given away.
+        analysis: Recording, or mel that has no recording.
+        finish: Function from a clean mel `(groups, num_mel_bins, frames)` and a factor `scale (groups,)` to the output.
+            The factor says how many times as loud as the sound the mel is.
     """
 
     num_made = None
@@ -137,24 +137,24 @@ class MelOutput:
         self._pieces: list[torch.Tensor] = []
 
     def first_frame_needed(self, frame: int) -> int:
-        """None before `frame`."""
+        """No frame before `frame` is needed."""
         return frame
 
     def push(self, clean_mel: torch.Tensor, first: int, last: bool) -> torch.Tensor | np.ndarray | None:
-        """Take the frames `clean_mel (views, groups, num_mel_bins, frames)` from frame `first` on. Returns the output
-        with the last of them."""
+        """Add the frames `clean_mel (views, groups, num_mel_bins, frames)`, which begin at frame `first`. Returns the
+        output if they are the last ones, else `None`."""
         self._pieces.append(self._analysis.at_mean_level(clean_mel, first)[0])
         return self._finish(torch.cat(self._pieces, dim=-1), self._analysis.scale) if last else None
 
 
 @dataclass(frozen=True)
 class RecordingVocoder:
-    """Makes the sound of a recording anew from its clean mel.
+    """Makes new sound of a recording from its clean mel.
 
     Args:
-        port: The port for whose mels the vocoder is.
-        vocoder: One of [`VOCODERS`].
-        sampling_rate, num_samples: Those of the recording, which the sound gets.
+        port: Port for whose mels the vocoder was made.
+        vocoder: Vocoder, one of [`VOCODERS`].
+        sampling_rate, num_samples: Sampling rate and length of the recording. The sound has the same.
     """
 
     port: MelPort
@@ -163,8 +163,8 @@ class RecordingVocoder:
     num_samples: int
 
     def __call__(self, clean_mel: torch.Tensor, scale: torch.Tensor) -> np.ndarray:
-        """Sound `(groups, num_samples)` of `clean_mel (groups, num_mel_bins, frames)`, which is `scale (groups,)` times
-        as loud as the sound."""
+        """Make sound `(groups, num_samples)` from `clean_mel (groups, num_mel_bins, frames)`, which is
+        `scale (groups,)` times as loud as the sound."""
         rate = self.port.config.sampling_rate
         sound = self.port.sound(self.vocoder, clean_mel, scale)
         sound = sound[:, : num_resampled(self.num_samples, self.sampling_rate, rate)].numpy()
@@ -172,7 +172,8 @@ class RecordingVocoder:
 
 
 def join_mels(items: list, mel, audio) -> Any:
-    """Give what was made of `mel` the form of it: one, a batch, or a list. Of `audio` only a single one is no list."""
+    """Return results in the caller's form. For `mel` this is one item, a batch, or a list. For `audio` it is one item
+    for a single recording, otherwise a list."""
     if mel is None:
         return items if is_batch(audio) else items[0]
     if isinstance(mel, (list, tuple)):

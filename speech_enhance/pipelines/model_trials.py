@@ -1,4 +1,4 @@
-"""A model of a folder, built and run without memory for its values: what its settings make, and whether it works."""
+"""Builds the model of a folder and runs it without memory for its values, to find out whether its settings work."""
 
 from ..mel.vocoding import check_vocoder, try_vocoder
 from ..models.networks import network_class
@@ -6,7 +6,7 @@ from .front_end import FrontEnd
 
 
 def empty_network(config: dict):
-    """A network by its configuration."""
+    """Build a network from its configuration."""
     return network_class(config["_class_name"]).from_config(config)
 
 
@@ -23,7 +23,7 @@ def try_network(front_end: FrontEnd, window_frames: int, network) -> None:
 
 
 def saved_scheduler(config: dict):
-    """The scheduler that a configuration names."""
+    """Build the scheduler that a configuration names."""
     import diffusers
 
     try:
@@ -34,7 +34,7 @@ def saved_scheduler(config: dict):
 
 
 def empty_vocoder(config: dict):
-    """A vocoder by its configuration."""
+    """Build a vocoder from its configuration."""
     import transformers
 
     vocoder = getattr(transformers, config["architectures"][0])
@@ -42,6 +42,6 @@ def empty_vocoder(config: dict):
 
 
 def try_stage_vocoder(front_end: FrontEnd, vocoder) -> None:
-    """Run a vocoder once; raises `ValueError` unless it fits the mels of a pipeline with this front end."""
+    """Run a vocoder once. Raises `ValueError` unless it fits the mels of a pipeline with this front end."""
     check_vocoder(vocoder, front_end.mel_port.outer)
     try_vocoder(vocoder)

@@ -15,34 +15,35 @@ from .windows import WindowBlender, WindowLayout, average_shifted, cut_window, e
 
 
 class Output(Protocol):
-    """What becomes of the clean mel of a recording: sound, or a mel.
+    """Turns the clean mel of a recording into the output: sound, or a mel.
 
     Attributes:
-        num_made: Samples at the recording's rate that are done; `None` if it is not their sound that goes out.
+        num_made: Number of finished samples at the recording's rate; `None` if the output is not made of the
+            recording's sound.
     """
 
     @property
     def num_made(self) -> int | None: ...
 
     def push(self, clean_mel: torch.Tensor, first: int, last: bool) -> np.ndarray | torch.Tensor | None:
-        """Take the frames `clean_mel (views, groups, num_mel_bins, frames)` from frame `first` on; `last` says whether
-        the recording ends with them. Returns what of the output is known by them."""
+        """Add the frames `clean_mel (views, groups, num_mel_bins, frames)`, which begin at frame `first`. `last` says
+        whether the recording ends with them. Returns the part of the output that they complete."""
         ...
 
     def first_frame_needed(self, frame: int) -> int:
-        """First frame of the analysis that is needed for those from `frame` on."""
+        """First frame of the analysis that is needed for the output of the frames from `frame` on."""
         ...
 
 
 class RecordingStream:
-    """One recording: windows out, the network's answers in, sound or mel back.
+    """One recording: gives its windows to the network, takes the answers, and returns sound or a mel.
 
     Args:
-        analysis: An [`Analysis`] of it, or a [`GivenMel`].
-        output: What the clean mel becomes.
-        layout: Where the windows lie.
-        condition_config: What the network is shown beside the noisy mel.
-        mel_target: What its answers mean.
+        analysis: [`Analysis`] of the recording, or a [`GivenMel`].
+        output: Output that the clean mel is turned into.
+        layout: Layout of the windows.
+        condition_config: Channels of the network's condition.
+        mel_target: Meaning of the network's answers.
         settings: Settings of the request.
     """
 
@@ -65,13 +66,13 @@ class RecordingStream:
         self._estimates = [(number % num_views, shifts[number // num_views]) for number in range(num_estimates)]
         self._answers: list[torch.Tensor] = []
         self._num_windows = 0
-        self._frame = 0  # the next whose clean mel is not known yet
+        self._frame = 0  # the first frame whose clean mel is not known yet
 
     def windows(self) -> Iterator[tuple[int, int, torch.Tensor]]:
-        """First frame, number of the estimate and condition `(channels, num_mel_bins, window_frames)`: window by
-        window, in it group by group, and for each `num_estimates`, of the views in turn; when all had theirs, the
-        windows begin a little earlier (see [`estimate_shifts`]). The recording is read as far as each window needs
-        it."""
+        """Yield first frame, number of the estimate and condition `(channels, num_mel_bins, window_frames)`. The order
+        is window by window, then group by group, then estimate by estimate. Each group has `num_estimates` estimates,
+        which cycle through the views. After the first cycle, the windows begin some frames earlier (see
+        [`estimate_shifts`]). The recording is read only as far as each window needs it."""
         for start in self.starts:
             first, condition = self._condition(start)
             for group in range(self.num_groups):
@@ -80,8 +81,8 @@ class RecordingStream:
                     yield start, estimate, cut_window(maps, start - shift - first, self._layout.window_frames)
 
     def accept(self, sample: torch.Tensor) -> np.ndarray | torch.Tensor | None:
-        """Take the next answer `(num_mel_bins, window_frames)`, in the order of [`~RecordingStream.windows`]. Returns
-        what of the output is known by it, see [`~Output.push`]."""
+        """Add the next answer `(num_mel_bins, window_frames)`, in the order of [`~RecordingStream.windows`]. Returns
+        the part of the output that it completes, see [`~Output.push`]."""
         self._answers.append(sample)
         if len(self._answers) < self.num_groups * len(self._estimates):
             return None
@@ -94,7 +95,7 @@ class RecordingStream:
         clean_mel = self._target.decode(frames, self._analysis.noisy_mel.get(first, self._frame))
         output = self._output.push(clean_mel, first, last)
         if last:
-            del self._analysis, self._output  # one of many recordings must not hold on to its buffers
+            del self._analysis, self._output  # frees the buffers of this recording while others still run
         else:
             context, _ = self._context(self.starts[self._num_windows])
             first_needed = min(context, self._output.first_frame_needed(self._frame))
@@ -110,8 +111,8 @@ class RecordingStream:
         return torch.stack([average_shifted(answers[:, view::num_views], shifts[view::num_views]) for view in views])
 
     def _condition(self, start: int) -> tuple[int, torch.Tensor]:
-        """Condition `(views, groups, channels, num_mel_bins, frames)` that holds the windows at `start`, and its first
-        frame."""
+        """First frame and condition `(views, groups, channels, num_mel_bins, frames)`, which covers the windows at
+        `start`."""
         first, last = self._context(start)
         self._analysis.read_to(last)
         noisy_mel = self._analysis.noisy_mel.get(first, min(last, self._analysis.num_frames))

@@ -1,4 +1,4 @@
-"""Sound of the clean mel: the recording with the noise in it turned down."""
+"""Turns down the noise in a recording, as its clean mel says."""
 
 import numpy as np
 import torch
@@ -15,9 +15,9 @@ class Resynthesis:
     """Applies a bounded spectral gain to a recording (see [`spectral_gain`]); an [`Output`].
 
     Args:
-        analysis: The recording.
+        analysis: Recording.
         settings: Settings of the request.
-        gain_exponent: See [`spectral_gain`].
+        gain_exponent: Exponent of the gain, see [`spectral_gain`].
     """
 
     def __init__(self, analysis: Analysis, settings: EnhancementSettings, gain_exponent: float):
@@ -37,16 +37,16 @@ class Resynthesis:
 
     @property
     def num_made(self) -> int:
-        """Samples at the recording's rate that were given back."""
+        """Number of samples at the recording's rate that were returned."""
         return self._restorer.num_made
 
     def first_frame_needed(self, frame: int) -> int:
-        """First frame of the analysis that reaches into a sample that is not complete before `frame` is there."""
+        """First frame of the analysis that still contributes to a sample that is incomplete without `frame`."""
         return max(self._num_complete(frame) // self._analysis.config.hop_length - self._margin, 0)
 
     def push(self, clean_mel: torch.Tensor, first: int, last: bool) -> np.ndarray:
-        """Sound `(channels, samples)` at the recording's rate that the frames of `clean_mel (views, groups,
-        num_mel_bins, frames)` from frame `first` on complete: with the mean of the gains of all views."""
+        """Add the frames `clean_mel (views, groups, num_mel_bins, frames)`, which begin at frame `first`. Returns the
+        sound `(channels, samples)` at the recording's rate that they complete. The gain is the mean over all views."""
         analysis, settings = self._analysis, self._settings
         end = first + clean_mel.shape[-1]
         noisy_mel = analysis.noisy_mel.get(first, end)
@@ -63,8 +63,8 @@ class Resynthesis:
         return audio + analysis.survey.offset[:, None]
 
     def _upper_bands(self, gain: torch.Tensor, first: int) -> tuple[np.ndarray, np.ndarray]:
-        """Mean gain of the upper bands and the power per Hz that it leaves, each `(groups, frames)`, for `gain (groups,
-        frequencies, frames)` from frame `first` on."""
+        """Mean gain of the upper bands and the power per Hz that remains after it, each `(groups, frames)`, for
+        `gain (groups, frequencies, frames)`, which begins at frame `first`."""
         analysis = self._analysis
         spectrum = analysis.spectrum.get(first, first + gain.shape[-1])[:, self._upper] * gain[:, self._upper]
         density = power_density(spectrum, analysis.config).mean(dim=1)
@@ -73,12 +73,12 @@ class Resynthesis:
         return gain[:, self._upper].mean(dim=1).cpu().numpy(), density.cpu().numpy()
 
     def _num_complete(self, frame: int) -> int:
-        """Samples at the model's rate that no frame from `frame` on reaches."""
+        """Number of samples at the model's rate to which no frame from `frame` on contributes."""
         return max((frame - self._margin) * self._analysis.config.hop_length, 0)
 
     def _complete(self, first: int, end: int, last: bool) -> tuple[np.ndarray, np.ndarray]:
-        """The samples at the model's rate that the frames from `first` up to `end` complete, as they were and with the
-        gain applied."""
+        """Samples at the model's rate that the frames from `first` up to `end` complete, without and with the gain
+        applied."""
         analysis, config = self._analysis, self._analysis.config
         first_frame, first_sample = self.first_frame_needed(first), self._num_complete(first)
         end_sample = analysis.num_model_samples if last else self._num_complete(end)

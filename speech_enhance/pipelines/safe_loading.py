@@ -1,4 +1,4 @@
-"""Pipeline folders from elsewhere: what is fetched of them, and what they may say before anything of them is loaded."""
+"""Fetches and checks pipeline folders from elsewhere, before anything in them is loaded."""
 
 import functools
 import inspect
@@ -35,15 +35,15 @@ ADVICE = "if this is a folder from elsewhere, do not trust it"
 
 
 def fetch_folder(repo_id: str, variant: str | None = None, **options) -> str:
-    """Fetch the configuration and weights of a pipeline repository into the cache: neither code, which the installed
-    package has, nor pickles, samples or reports.
+    """Fetch the configuration and weights of a pipeline repository into the cache. Code is not fetched, since the
+    installed package has it; neither are pickles, samples and reports.
 
     Args:
-        repo_id: `user/name`.
-        variant: Of the weights, such as `fp16`; without, no variant is fetched, and without a file of it, the plain
-            ones are.
-        options: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download` as in `snapshot_download`;
-            others are left out.
+        repo_id: Name of the repository, `user/name`.
+        variant: Variant of the weights, such as `fp16`. If it is `None`, or if there is no file of this variant, the
+            plain files are fetched.
+        options: Options `revision`, `token`, `cache_dir`, `local_files_only`, `force_download` of `snapshot_download`.
+            Others are ignored.
 
     Returns:
         The folder.
@@ -72,15 +72,15 @@ def check_folder(
     trust_remote_code: bool = False,
     **passed,
 ) -> None:
-    """Refuse a pipeline folder that is not what `save_pretrained` writes: Diffusers imports whatever module a
-    `model_index.json` names, installed or in the working directory, and makes what the other files ask for.
+    """Refuse a pipeline folder unless it is like one that `save_pretrained` writes. Diffusers imports every module that
+    a `model_index.json` names, installed or in the working directory, and builds whatever the other files ask for.
 
     Args:
-        pipeline_class: [`SpeechEnhancementPipeline`].
-        folder: The pipeline.
-        variant: Of the weights, such as `fp16`.
-        trust_remote_code: Let there be code beside the weights.
-        passed: Other arguments of `from_pretrained`; of components among them, files are not looked at.
+        pipeline_class: Class of the pipeline, [`SpeechEnhancementPipeline`].
+        folder: Folder of the pipeline.
+        variant: Variant of the weights, such as `fp16`.
+        trust_remote_code: Whether code beside the weights is allowed.
+        passed: Other arguments of `from_pretrained`. If a component is among them, its files are not checked.
 
     Raises:
         ValueError: if there is code beside the weights, which Diffusers would run instead of ours, or if a file asks
@@ -107,11 +107,14 @@ def check_folder(
 
 
 def read_components(pipeline_class: type, folder: Path, passed=(), trust_remote_code: bool = False) -> dict[str, dict]:
-    """The settings of a pipeline folder, checked: `index` with those that the network's record adds, and of each
-    component that is not among `passed`.
+    """Read and check the settings of a pipeline folder; nothing is built.
+
+    Returns:
+        The settings of every component that is not among `passed`, and under `index` those of the pipeline, with the
+        ones that the network's record adds.
 
     Raises:
-        ValueError, OSError: as [`check_folder`], for anything but the weights; nothing is built.
+        ValueError, OSError: as [`check_folder`], except for the weights.
     """
     parameters = setting_parameters(pipeline_class)
     index = _read_own_settings(folder, "model_index.json")
@@ -144,7 +147,7 @@ def read_components(pipeline_class: type, folder: Path, passed=(), trust_remote_
 
 
 def _read_own_settings(folder: Path, name: str) -> dict:
-    """Settings of one of our classes, and its record of the pipeline's, without those that no longer exist."""
+    """Settings of one of our classes and its record of the pipeline's settings, without those that no longer exist."""
     content = _read_settings(folder, name)
     with _naming(folder / name):
         content = without_removed(content)
@@ -231,7 +234,7 @@ def _check_scheduler(config: dict, kind: str, path: Path) -> None:
 
 @functools.cache
 def _scheduler_parameters() -> dict[str, inspect.Parameter]:
-    """Those of all schedulers: Diffusers keeps the settings of one that was there before, for the next."""
+    """Parameters of all schedulers, since Diffusers keeps the settings of an earlier scheduler for the next one."""
     import diffusers
 
     classes = [getattr(diffusers, kind) for kind in SCHEDULERS.values()]
@@ -257,7 +260,7 @@ def _check_vocoder(config: dict, kind: str, path: Path) -> None:
 
 
 def _vocoder_parameters(config_class) -> dict[str, inspect.Parameter]:
-    """Those of the vocoder itself, without what transformers has for every model."""
+    """Parameters of the vocoder itself, without those that transformers has for every model."""
     own = config_class.__annotations__.keys()
     return {
         name: item
@@ -273,7 +276,7 @@ def _check_kind(config: dict, kind: str, path: Path) -> None:
 
 
 def _check_written(config: dict, path: Path) -> None:
-    """What Diffusers and transformers write about themselves is text, and a version is one."""
+    """Check the entries that Diffusers and transformers write about themselves: all are text, versions look valid."""
     for name in ("_diffusers_version", "_name_or_path", "transformers_version", "model_type"):
         value = config.get(name)
         if value is not None and not isinstance(value, str):
@@ -287,6 +290,6 @@ def _own(config: dict) -> dict:
 
 
 def _short(value) -> str:
-    """A value of a file from elsewhere, in a message."""
+    """A value of a file from elsewhere, shortened for a message."""
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:100]}…"

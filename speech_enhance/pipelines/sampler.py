@@ -1,4 +1,4 @@
-"""The scheduler over all windows of some recordings, batch by batch."""
+"""Runs the scheduler over all windows of some recordings, batch by batch."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -17,10 +17,10 @@ from .windows import WindowLayout, step_generator, window_noise
 class WindowSampler:
     """The part of [`SpeechEnhancementPipeline`] that runs network and scheduler."""
 
-    # What the other parts of the pipeline have:
-    unet: Any  # a `ConditionalUNet2DModel`, or what stands in for it, such as `OnnxUNet`
+    # The other parts of the pipeline set these:
+    unet: Any  # a `ConditionalUNet2DModel`, or a replacement such as `OnnxUNet`
     scheduler: Any
-    config: Any  # a mapping whose entries are attributes too
+    config: Any  # a mapping whose entries are also attributes
     window_layout: WindowLayout
     progress_bar: Callable[..., Any]
     _execution_device: torch.device
@@ -36,9 +36,9 @@ class WindowSampler:
 
     @property
     def interrupt(self) -> bool:
-        """Whether the call that runs is to end early. As in Diffusers' pipelines, `pipe._interrupt = True` in a
-        callback sets it, no further step is made, and what comes out is made of the latents as they then are: the
-        windows that were not finished are useless. Raise in the callback to get nothing instead."""
+        """Whether the running call will end early. As in Diffusers' pipelines, a callback sets it by
+        `pipe._interrupt = True`. Then no further step is made, and the output is made of the latents as they are:
+        unfinished windows of it are useless. To get no output instead, raise in the callback."""
         return self._interrupt
 
     def prepare_latents(self, seed: int, start: int) -> torch.Tensor:
@@ -54,8 +54,8 @@ class WindowSampler:
         callback,
         callback_inputs,
     ) -> Iterator[tuple[int, np.ndarray | torch.Tensor]]:
-        """Run every window of all streams through the network, batch by batch; yields `(number of the stream, output)`
-        as soon as it is known."""
+        """Run every window of all streams through the network, batch by batch. Yields `(number of the stream, output)`
+        as soon as a part of the output is complete."""
         windows = (
             (number, start, seeds[number] + estimate, condition)  # every estimate has noise of its own
             for number, stream in enumerate(streams)
@@ -79,7 +79,8 @@ class WindowSampler:
                         yield number, check_output(output)
 
     def step_callback(self, progress_bar, callback, callback_inputs):
-        """What happens after every step: progress, and the user's callback, which may replace the tensors."""
+        """A function for `Sampling.denoise` to call after every step. It updates the progress bar and calls the
+        user's callback, which may replace the tensors."""
         steps = itertools.count()
 
         def after_step(timestep, *tensors):

@@ -13,9 +13,10 @@ class Sampling:
     """A network, and a scheduler that is set to a number of steps.
 
     Args:
-        network: Called as `network(sample, timestep, condition, return_dict=False)`.
-        scheduler: One of [`SCHEDULERS`]. It is copied: its steps are state that no two requests may share.
-        num_inference_steps: Steps of it.
+        network: Network, called as `network(sample, timestep, condition, return_dict=False)`.
+        scheduler: Scheduler, one of [`SCHEDULERS`]. It is copied, since its steps are state that no two requests may
+            share.
+        num_inference_steps: Number of steps of the scheduler.
         device: Device of the samples.
         dtype: Type that the network computes in.
         self_conditioning: Whether the network's last condition channel is its last estimate.
@@ -38,7 +39,7 @@ class Sampling:
 
     @property
     def num_timesteps(self) -> int:
-        """Evaluations of the network for each sample."""
+        """Number of evaluations of the network for each sample."""
         return len(self._scheduler.timesteps)
 
     def denoise(
@@ -53,11 +54,11 @@ class Sampling:
 
         Args:
             latents: Noise `(windows, 1, num_mel_bins, frames)`.
-            condition: `(windows, channels, num_mel_bins, frames)`.
-            generators: Source of the noise of the steps, one for each window.
-            after_step: Called with the timestep, the latents, the condition and the clean estimate after each step;
-                what it returns takes the place of these three.
-            ends_early: Asked before each step whether the steps are to end.
+            condition: Condition `(windows, channels, num_mel_bins, frames)`.
+            generators: Sources of the noise of the steps, one for each window.
+            after_step: Function that is called after each step with the timestep, the latents, the condition and the
+                clean estimate. The three tensors that it returns replace these three.
+            ends_early: Function that is asked before each step whether to stop.
 
         Returns:
             The samples, shaped like `latents`.
@@ -81,5 +82,5 @@ class Sampling:
 
 
 def _copy_of(scheduler):
-    """A copy with a state of its own. The configuration, which nobody changes and which is long, stays the same."""
+    """A copy with a state of its own. It shares the configuration, which is long and never changes."""
     return copy.deepcopy(scheduler, {id(scheduler.config): scheduler.config})

@@ -1,4 +1,4 @@
-"""What a caller of the pipeline may choose for a recording."""
+"""The settings that a caller of the pipeline may choose for a recording."""
 
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -12,7 +12,7 @@ class EnhancementSettings:
     """Settings of one request; [`SpeechEnhancementPipeline`] says what each means.
 
     Raises:
-        ValueError, TypeError: for a value out of range or of another type, named with the value received.
+        ValueError, TypeError: for a value out of range or of another type. The message names the setting and the value.
     """
 
     num_inference_steps: int
@@ -33,11 +33,11 @@ class EnhancementSettings:
         preset: str | None = None,
         **others: Any,
     ) -> "EnhancementSettings":
-        """The settings of what a caller asks for. Steps and estimates that are not given are those of the preset, or of
-        [`DEFAULT_PRESET`].
+        """Make the settings from the caller's arguments. Steps and estimates that are not given come from the preset,
+        or from [`DEFAULT_PRESET`] if there is none.
 
         Raises:
-            ValueError, TypeError: as the constructor, also for an unknown preset.
+            ValueError, TypeError: as the constructor; also for an unknown preset.
         """
         found = find_preset(DEFAULT_PRESET if preset is None else preset)
         return cls(
@@ -52,7 +52,7 @@ class EnhancementSettings:
             value = getattr(self, name)
             if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}")
-            object.__setattr__(self, name, int(value))  # NumPy's, whose arithmetic may overflow
+            object.__setattr__(self, name, int(value))  # arithmetic of NumPy's integers may overflow
         for name in ("attenuation_limit_db", "mix", "max_gain", "dereverb"):
             value = getattr(self, name)
             if not isinstance(value, Real) and not (value is None and name == "attenuation_limit_db"):
@@ -66,7 +66,7 @@ class EnhancementSettings:
             raise ValueError(f"`max_gain` must be at least 1 and finite, got {self.max_gain!r}")
 
     def check_without_recording(self) -> None:
-        """Raise `ValueError` for what only a recording has, whose sound is turned down: a mel or a vocoder has not."""
+        """Raise `ValueError` for settings that work only on the sound of a recording, not with a mel or a vocoder."""
         for name in ("attenuation_limit_db", "mix", "max_gain"):
             if getattr(self, name) != getattr(EnhancementSettings, name):
                 raise ValueError(
@@ -81,7 +81,7 @@ class EnhancementSettings:
 
 
 def check_sampling_rate(sampling_rate) -> None:
-    """Raise `ValueError` unless `sampling_rate` is one that recordings have."""
+    """Raise `ValueError` unless `sampling_rate` is one that recordings may have."""
     if not isinstance(sampling_rate, Integral) or sampling_rate < 1000 or not sampling_rate <= 768000:
         raise ValueError(
             f"`sampling_rate` must be the samples per second of `audio` (1000 to 768000), got {sampling_rate!r}"

@@ -1,4 +1,4 @@
-"""`SpeechEnhancementPipeline`: a noisy recording in, the same recording with the noise turned down out."""
+"""`SpeechEnhancementPipeline`: the Diffusers pipeline that reduces the noise in a recording."""
 
 import functools
 import os
@@ -40,11 +40,11 @@ class SpeechEnhancementOutput(BaseOutput):
     """Output of [`SpeechEnhancementPipeline`].
 
     Args:
-        audios: The enhanced audio, of the form and shape of the input: an array, a tensor, or a list of them. Of a mel:
-            `(samples,)` each.
-        mels: With `output_type="mel"`, instead of `audios`: per recording the generated clean mel
+        audios: Enhanced audio in the form and shape of the input: an array, a tensor, or a list of them. For a mel as
+            the input, each is `(samples,)`.
+        mels: Generated clean mels, which take the place of `audios` with `output_type="mel"`. Each is a tensor
             `(num_mel_bins, frames)`, or `(channels, num_mel_bins, frames)` with independent channels, compressed and
-            normalised, as a tensor on the CPU. With a `mel_layout`, `(frames, num_mel_bins)` in that layout instead.
+            normalised, on the CPU. With a `mel_layout` it is `(frames, num_mel_bins)` in that layout instead.
     """
 
     audios: np.ndarray | torch.Tensor | list[np.ndarray] | list[torch.Tensor] | None = None
@@ -56,51 +56,54 @@ if TYPE_CHECKING:
     from ..live.timing import LiveTiming
 
     class ArrayOutput(SpeechEnhancementOutput):
-        """What type checkers know of an array's output: it is one too."""
+        """Output for one array, for type checkers: its audio is an array too."""
 
         audios: np.ndarray
 
     class ListOutput(SpeechEnhancementOutput):
-        """Likewise of the output of a list of arrays."""
+        """Output for a list of arrays, for type checkers."""
 
         audios: list[np.ndarray]
 
 
 class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
-    r"""Enhance noisy speech: a diffusion model, conditioned on the noisy mel, generates the clean one, and what it
-    says is applied to the recording as a bounded spectral gain.
+    r"""Diffusers pipeline that reduces the noise in a recording. A diffusion model, conditioned on the noisy mel,
+    generates the clean one. The clean mel is then applied to the recording as a bounded spectral gain.
 
-    Every recording is processed by windows on an absolute frame grid, so neither its length nor the batch size changes
-    anything; [`~SpeechEnhancementPipeline.stream`] needs memory for a few windows only. The parameters after
-    the components are what a checkpoint was trained with; changing them spoils it (`docs/decisions.md`). The network
-    keeps them: those that are not given come from it, and another value is refused, except for `overlap_frames`,
-    `gain_exponent`, `num_views`, `frequency_warp` and `mel_layout`, which may be chosen later.
+    Every recording is processed in windows on an absolute frame grid, so the result depends neither on the length of
+    the recording nor on the batch size. [`~SpeechEnhancementPipeline.stream`] needs memory for a few windows only. A
+    checkpoint was trained with the parameters that stand after the components; changing them spoils it
+    (`docs/decisions.md`). The network records them. Parameters that are not given come from this record, and another
+    value is refused; only `overlap_frames`, `gain_exponent`, `num_views`, `frequency_warp` and `mel_layout` may be
+    chosen later.
 
     Args:
         unet ([`ConditionalUNet2DModel`] or [`CausalUNet2DModel`]): The network; the latter is for live sound.
         scheduler ([`SchedulerMixin`]): Any of [`SCHEDULERS`], made with `from_config(pipe.scheduler.config)`.
-        vocoder (`SpeechT5HifiGan` or another of [`VOCODERS`], *optional*): Makes sound of mels that have no recording.
-        sampling_rate (`int`): The model's samples per second; recordings of any rate are accepted.
+        vocoder (`SpeechT5HifiGan` or another of [`VOCODERS`], *optional*): Vocoder that makes sound from mels that have
+            no recording.
+        sampling_rate (`int`): Samples per second of the model; recordings of any rate are accepted.
         n_fft, win_length, hop_length, num_mel_bins, mel_power, mel_scale, level, min_frequency, max_frequency,
-            filter_norm, compression, mel_floor: See [`MelConfig`].
+            filter_norm, compression, mel_floor: Arguments of [`MelConfig`].
         window_frames (`int`): Frames of a window.
         overlap_frames (`int`): Frames that two windows share.
-        noise_floor_span, noise_floor_block (`int`), with_noise_floor, with_band_coordinate, with_dereverb (`bool`): See
-            [`ConditionConfig`].
-        target (`str`), gain_power, residual_scale (`float`): What the diffusion runs on, see [`MelTarget`].
-        gain_exponent (`float`): See [`spectral_gain`].
-        num_views (`int`), frequency_warp (`float`): Estimates see a recording in so many views in turn. The first is
-            the recording itself, in each of the others all frequencies are raised by this factor once more, see
-            [`MelConfig`]. The network errs differently in each, so the mean of their gains is better than one. A mel
-            that is asked for has the first alone.
-        mel_layout (`str`, *optional*): Name of the layout, one of [`MEL_LAYOUTS`], of the mels that come and go and
-            that the vocoder is for. `None` is the network's own form, see [`MelPort`].
+        noise_floor_span, noise_floor_block (`int`), with_noise_floor, with_band_coordinate, with_dereverb (`bool`):
+            Arguments of [`ConditionConfig`].
+        target (`str`), gain_power, residual_scale (`float`): Target of the diffusion, see [`MelTarget`].
+        gain_exponent (`float`): Exponent of the gain, see [`spectral_gain`].
+        num_views (`int`), frequency_warp (`float`): Number of frequency-warped copies (views) of the recording, and
+            the factor of the warp. Estimates cycle through the views. The first view is the recording itself; each
+            further view raises all frequencies by this factor once more, see [`MelConfig`]. The network errs
+            differently in each view, so the mean of their gains is better than a single one. An output mel uses the
+            first view only.
+        mel_layout (`str`, *optional*): Name of the layout, one of [`MEL_LAYOUTS`], of input and output mels, which is
+            also the vocoder's. `None` is the network's own form, see [`MelPort`].
         self_conditioning (`bool`): Whether the network has one more condition channel that holds its previous estimate
             of the clean sample, zero at the first step (Chen et al., "Analog Bits", arXiv:2208.04202).
-        level_rule (`str`): `"recording"` for one level of the whole recording (see [`active_level`]), `"running"` for
-            one that follows the speech (see [`running_level`]).
-        remove_offset (`bool`): Whether the mean of each channel is taken off before anything is measured. The output
-        keeps it.
+        level_rule (`str`): Rule of the level: `"recording"` for one level of the whole recording (see
+            [`active_level`]), `"running"` for one that follows the speech (see [`running_level`]).
+        remove_offset (`bool`): Whether the mean of each channel is subtracted before anything is measured. The output
+            keeps it.
     """
 
     model_cpu_offload_seq = "unet->vocoder"
@@ -240,42 +243,46 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
             sampling_rate (`int`): Samples per second of `audio`; the output has the same.
             num_inference_steps (`int`, *optional*): Steps of the scheduler. One step is the model's direct estimate.
                 The default is that of the preset.
-            num_estimates (`int`, *optional*): Clean mels that are generated and averaged, each from noise of its own,
-                in the pipeline's views in turn (`num_views`), then in windows that begin some frames earlier, so that
-                the network's patches fall elsewhere. The default is that of the preset.
-            generator (`torch.Generator` or one per recording): Source of the noise. Without one the result is that of
-                `torch.Generator().manual_seed(0)`: the same call gives the same bytes.
-            attenuation_limit_db (`float`, *optional*): No band is turned down by more than this.
+            num_estimates (`int`, *optional*): Number of clean mels that are generated and averaged, each from noise of
+                its own. They cycle through the pipeline's views (`num_views`). After the first cycle, the windows begin
+                some frames earlier, so that the network's patches fall on other frames. The default is that of the
+                preset.
+            generator (`torch.Generator` or one per recording): Source of the noise. Without one, the result is that of
+                `torch.Generator().manual_seed(0)`, so the same call gives the same bytes.
+            attenuation_limit_db (`float`, *optional*): Largest attenuation in dB of any band.
             mix (`float`): Share of the enhanced signal in the output, from 0 (the input) to 1.
             max_gain (`float`): Upper bound of the gain; 1 means that nothing is ever amplified.
-            independent_channels (`bool`): Enhance every channel as a recording of its own, for channels that hold
-                different talkers. Else they share one gain, so the stereo image stays.
-            window_batch_size (`int`): Windows per forward pass: speed and memory, not the result.
-            output_type (`str`): `"np"`, `"pt"` or `"mel"` (see [`SpeechEnhancementOutput`]).
-            return_dict (`bool`): Return a [`SpeechEnhancementOutput`] instead of a tuple.
-            callback_on_step_end (`Callable`, *optional*): Called as `callback(pipe, step, timestep, tensors)` after
-                every step of every batch of windows, with `step` counting through. Raise in it to stop, or see
-                [`~SpeechEnhancementPipeline.interrupt`].
-            callback_on_step_end_tensor_inputs (`list[str]`): Which of `latents`, `condition` and `clean_estimate` (of
-                this step) the callback gets in `tensors`; the ones it returns in a dict replace them.
-            mel (`np.ndarray`, `torch.Tensor` or a list of either): Instead of `audio`: `(frames, num_mel_bins)` in the
-                `mel_layout`, or `(num_mel_bins, frames)` in the network's own form (see [`MelPort`]), a batch of them,
-                or a list of any lengths. The output is a mel with `output_type="mel"`, else sound by the vocoder.
-            use_vocoder (`bool`): Make the sound of a recording anew from the clean mel, by the vocoder, instead of
-                turning down what is noise in it. Phase and fine structure are then not the recording's.
-            dereverb (`float`): How much of the late reverberation is to go: 0 keeps the room, 1 asks for the direct
-                sound and the first 50 ms. Needs a model that was trained for it (`with_dereverb`).
-            preset (`str`, *optional*): One of [`PRESETS`], `"fast"`, `"balanced"` or `"best"`: steps and estimates by
-                one name, of which those that are given as well take the place. It needs the scheduler that it is made
-                for, and changes nothing for later calls. Without one, steps and estimates are those of `"balanced"`.
+            independent_channels (`bool`): Whether to enhance every channel as a recording of its own, for channels that
+                hold different talkers. Otherwise the channels share one gain, so the stereo image stays.
+            window_batch_size (`int`): Windows per forward pass. It changes speed and memory, not the result.
+            output_type (`str`): Type of the output: `"np"`, `"pt"` or `"mel"` (see [`SpeechEnhancementOutput`]).
+            return_dict (`bool`): Whether to return a [`SpeechEnhancementOutput`] instead of a tuple.
+            callback_on_step_end (`Callable`, *optional*): Function that is called as
+                `callback(pipe, step, timestep, tensors)` after every step of every batch of windows. `step` counts on
+                from batch to batch. To stop, raise in it, or see [`~SpeechEnhancementPipeline.interrupt`].
+            callback_on_step_end_tensor_inputs (`list[str]`): Names of the tensors that the callback gets in `tensors`:
+                `latents`, `condition` and `clean_estimate` (of this step). The callback may return a dict of tensors
+                that replace them.
+            mel (`np.ndarray`, `torch.Tensor` or a list of either): Mel that is given instead of `audio`:
+                `(frames, num_mel_bins)` in the `mel_layout`, or `(num_mel_bins, frames)` in the network's own form (see
+                [`MelPort`]), a batch of them, or a list of any lengths. The output is a mel with `output_type="mel"`,
+                otherwise sound made by the vocoder.
+            use_vocoder (`bool`): Whether the vocoder makes new sound from the clean mel of a recording, instead of
+                turning down the noise in it. Phase and fine structure are then not the recording's.
+            dereverb (`float`): Amount of late reverberation to remove: 0 keeps the room, 1 asks for the direct sound
+                and the first 50 ms. It needs a model that was trained for it (`with_dereverb`).
+            preset (`str`, *optional*): Name of steps and estimates, one of [`PRESETS`]: `"fast"`, `"balanced"` or
+                `"best"`. Steps or estimates that are given as well replace the preset's. A preset needs the scheduler
+                that it is made for, and changes nothing for later calls. Without one, steps and estimates are those of
+                `"balanced"`.
 
         Returns:
-            [`SpeechEnhancementOutput`], or a tuple with its one field. Audio is float32; of mels it has
-            `config.sampling_rate` samples per second and `hop_length` of the `mel_layout` for every frame.
+            [`SpeechEnhancementOutput`], or a tuple with its one field. Audio is float32. Audio made from a mel has
+            `config.sampling_rate` samples per second, and for every frame `hop_length` samples of the `mel_layout`.
 
         Raises:
-            ValueError, TypeError: for an argument out of range, named with the value received; also if what comes out
-                is not finite.
+            ValueError, TypeError: for an argument out of range; the message names it and the value received. Also if
+                the output is not finite.
         """
         # 1. Check inputs
         settings = EnhancementSettings.of(
@@ -311,7 +318,7 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
             streams = [self.open_mel(item, settings, kind) for item in (mel if is_batch(mel) else [mel])]
         seeds = self.draw_seeds(generator, len(streams))
 
-        # 3. Denoise window by window, and decode what is known
+        # 3. Denoise window by window, and decode the frames that are complete
         pieces = [[] for _ in streams]
         for number, piece in self.process(
             streams, seeds, settings, callback_on_step_end, callback_on_step_end_tensor_inputs
@@ -344,18 +351,18 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         r"""Enhance a recording of any length in memory that does not grow with it.
 
         Args:
-            open_blocks (`Callable`): Begins to read the recording anew each time it is called, which is twice: an
-                iterable of float32 blocks `(channels, samples)` of any lengths.
+            open_blocks (`Callable`): Function that returns an iterable of float32 blocks `(channels, samples)` of any
+                lengths. It is called twice, and each time begins to read the recording from its beginning.
             sampling_rate (`int`): Samples per second.
-            generator (`torch.Generator`): As in a call of the pipeline.
-            callback_on_step_end (`Callable`, *optional*): Likewise.
-            callback_on_step_end_tensor_inputs (`list[str]`): Likewise.
-            settings: The call's `num_inference_steps`, `num_estimates`, `attenuation_limit_db`, `mix`, `max_gain`,
-                `independent_channels`, `window_batch_size`, `dereverb` and `preset`.
+            generator (`torch.Generator`): Source of the noise, as in a call of the pipeline.
+            callback_on_step_end (`Callable`, *optional*): Function as in a call of the pipeline.
+            callback_on_step_end_tensor_inputs (`list[str]`): Names as in a call of the pipeline.
+            settings: Settings of a call: `num_inference_steps`, `num_estimates`, `attenuation_limit_db`, `mix`,
+                `max_gain`, `independent_channels`, `window_batch_size`, `dereverb` and `preset`.
 
         Yields:
-            float32 blocks `(channels, samples)` of the enhanced recording, as many samples in all as it has: the same
-            as calling the pipeline with all of it.
+            float32 blocks `(channels, samples)` of the enhanced recording. Together they have as many samples as the
+            recording, and equal the output of a call with the whole recording.
 
         Raises:
             ValueError, TypeError: as a call of the pipeline; also if the second reading differs in length.
@@ -378,19 +385,20 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         generator: torch.Generator | None = None,
         **settings: Any,
     ) -> "LiveEnhancer":
-        r"""Begin to enhance sound that still goes on, such as a call.
+        r"""Begin to enhance sound while it is still going on, such as a telephone call.
 
         Args:
             sampling_rate (`int`): Samples per second of the blocks to come.
             latency (`str` or [`LiveTiming`], *optional*): Name of one of [`LATENCIES`], `"low"` or `"quality"`, or a
-                timing of its own. The default is `"low"` for a [`CausalUNet2DModel`], which has no other name, else
-                `"quality"`.
-            generator (`torch.Generator`): As in a call of the pipeline.
-            settings: The call's `num_inference_steps` and `num_estimates`, which are 1 without a `preset`, and
+                timing of your own. The default is `"low"` for a [`CausalUNet2DModel`], which allows no other name, and
+                `"quality"` for other networks.
+            generator (`torch.Generator`): Source of the noise, as in a call of the pipeline.
+            settings: Settings of a call: `num_inference_steps` and `num_estimates`, which are 1 without a `preset`, and
                 `attenuation_limit_db`, `mix`, `max_gain`, `dereverb` and `preset`. All channels share one gain.
 
         Returns:
-            A [`LiveEnhancer`]: `live.process(block)` gives as many samples as it gets, `live.latency` samples late.
+            A [`LiveEnhancer`]. `live.process(block)` returns as many samples as `block` has, `live.latency` samples
+            late.
 
         Raises:
             ValueError, TypeError: as a call of the pipeline.
@@ -401,7 +409,8 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         return LiveEnhancer(self, sampling_rate, latency, seed, **settings)
 
     def check_inputs(self, settings: EnhancementSettings, callback_on_step_end_tensor_inputs):
-        """Raise for what this model and its scheduler cannot do, naming the argument and the value received."""
+        """Raise for a request that this model or its scheduler cannot fulfil. The message names the argument and the
+        value received."""
         num_inference_steps = settings.num_inference_steps
         num_train_timesteps = self.scheduler.config.num_train_timesteps
         if num_inference_steps > num_train_timesteps:
@@ -429,8 +438,8 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
 
     @staticmethod
     def draw_seeds(generator, num_recordings: int) -> list[int]:
-        """One seed per recording from `generator`: a generator, a list with one for each, or `None` for
-        fresh ones of seed 0."""
+        """Draw one seed per recording. `generator` is one generator, a list with one for each recording, or `None` for
+        new ones of seed 0."""
         if isinstance(generator, list) and len(generator) != num_recordings:
             raise ValueError(f"`generator` is a list of {len(generator)} for {num_recordings} recordings")
         if generator is None:
@@ -451,11 +460,11 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         """Survey a recording, and begin to read it again.
 
         Args:
-            open_blocks: As in [`~SpeechEnhancementPipeline.stream`].
-            sampling_rate: Likewise.
+            open_blocks: Function as in [`~SpeechEnhancementPipeline.stream`].
+            sampling_rate: Samples per second.
             settings: Settings of the request.
-            kind: What the output is: `"sound"` is the recording with the noise turned down, `"mel"` the clean mel,
-                `"vocoder"` sound that is made anew of that.
+            kind: Kind of the output: `"sound"` is the recording with the noise turned down, `"mel"` the clean mel, and
+                `"vocoder"` new sound made from the clean mel.
         """
         facts = survey(
             open_blocks,
@@ -478,7 +487,7 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
         return self._stream_of(analysis, output, settings)
 
     def open_mel(self, mel, settings: EnhancementSettings, kind: OutputKind) -> RecordingStream:
-        """The stream of a mel that has no recording, `(frames, num_mel_bins)` or as [`MelPort`] says."""
+        """Open the stream of a mel that has no recording. [`MelPort`] says in which form the mel is."""
         analysis = self.mel_port.read(mel, self._execution_device)
         finish = self.mel_port.write if kind == "mel" else functools.partial(self.mel_port.sound, self.vocoder)
         return self._stream_of(analysis, MelOutput(analysis, finish), settings)
@@ -495,17 +504,17 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
 
     @classmethod
     def extract_init_dict(cls, config_dict, **kwargs):
-        """As in Diffusers. A setting that no longer exists is dropped where it changes nothing, and refused
-        elsewhere."""
+        """Do as Diffusers does, but first drop settings that no longer exist if they change nothing, and refuse
+        others."""
         return super().extract_init_dict(without_removed(config_dict), **kwargs)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Self:
-        """Load a pipeline from a folder or the Hub; safetensors only, a pickle is refused, and so is a folder that
-        names other classes than ours.
+        """Load a pipeline from a folder or the Hub. Weights are safetensors only. A pickle is refused, and so is a
+        folder that names other classes than ours.
 
         See [`~DiffusionPipeline.from_pretrained`] for the arguments. `variant="fp16"` also loads plain files that are
-        in half precision already. Weights are computed with in single precision, unless `dtype` says another.
+        already in half precision. The network computes in single precision, unless `dtype` names another.
         """
         if "torch_dtype" not in kwargs:  # files may be in half precision; a vocoder would stay in it
             kwargs.setdefault("dtype", torch.float32)
@@ -524,9 +533,10 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
 
     @classmethod
     def download(cls, pretrained_model_name, **kwargs) -> str:
-        """Fetch a pipeline repository's configuration and safetensors into the cache; returns the folder.
+        """Fetch a pipeline repository's configuration and safetensors into the cache. Returns the folder.
 
-        Diffusers' own would look for the code of our classes in the repository, which the installed package has.
+        The method of Diffusers would look for the code of our classes in the repository, but the installed package has
+        it.
         """
         folder = fetch_folder(pretrained_model_name, **kwargs)
         check_folder(cls, folder, **kwargs)

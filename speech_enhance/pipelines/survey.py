@@ -1,4 +1,4 @@
-"""What must be known of a recording before it can be enhanced: it is read once for length, level and offset."""
+"""Reads a recording once to find its length, level and offset, which must be known before it can be enhanced."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from .inputs import as_tensor, check_block
 BLOCK_SECONDS = 2.0
 
 Blocks = Callable[[], Iterable[np.ndarray]]
-"""Begins to read a recording anew: blocks `(channels, samples)` of any lengths, float32."""
+"""Function that begins to read a recording from its beginning: float32 blocks `(channels, samples)` of any lengths."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What must be known of a recording before it can be enhanced.
+    """Facts about a recording that must be known before it can be enhanced.
 
     Args:
-        sampling_rate, num_channels, num_samples: Facts about the recording.
-        level: RMS of the speech `(groups, 1)`, or `(groups, frames)` for every 32 ms; a group is what shares a gain,
-            all channels or each.
-        offset: Mean `(channels,)` that is taken off before anything is measured; 0 where the model keeps it.
+        sampling_rate, num_channels, num_samples: Sampling rate, number of channels and length of the recording.
+        level: RMS of the speech `(groups, 1)`, or `(groups, frames)` for every 32 ms. The channels of a group share a
+            gain: a group is all channels, or each channel is a group.
+        offset: Mean `(channels,)` that is subtracted before anything is measured; 0 if the model keeps it.
     """
 
     sampling_rate: int
@@ -36,7 +36,7 @@ class Survey:
     offset: np.ndarray
 
     def num_model_samples(self, model_rate: int) -> int:
-        """Samples at the model's rate."""
+        """Number of samples at the model's rate."""
         return num_resampled(self.num_samples, self.sampling_rate, model_rate)
 
     def scale(self, first: int, last: int, config: MelConfig) -> torch.Tensor:
@@ -45,14 +45,14 @@ class Survey:
         return level_scale(level, config).float()
 
     def mean_scale(self, config: MelConfig) -> torch.Tensor:
-        """Factor `(groups,)` that brings the whole recording to the model's level, all frames counting alike."""
+        """Factor `(groups,)` that brings the whole recording to the model's level. All frames count alike."""
         return level_scale(
             self.level.log().mean(dim=-1).exp() if self.level.shape[-1] > 1 else self.level[:, 0], config
         ).float()
 
 
 def array_blocks(audio: np.ndarray, sampling_rate: int) -> Iterator[np.ndarray]:
-    """An array `(channels, samples)` in blocks."""
+    """Yield an array `(channels, samples)` in blocks."""
     step = max(1, round(BLOCK_SECONDS * sampling_rate))
     for start in range(0, audio.shape[1], step):
         yield audio[:, start : start + step]
@@ -69,12 +69,12 @@ def survey(
     """Read a recording once, for its length, its level and its offset.
 
     Args:
-        open_blocks: The recording.
+        open_blocks: Function that begins to read the recording.
         sampling_rate: Samples per second.
-        config: The model's analysis.
+        config: Analysis of the model.
         independent_channels: Whether each channel has a level of its own.
-        level_rule: One of [`LEVEL_RULES`].
-        remove_offset: Whether the mean of each channel is measured, and taken off before the level is.
+        level_rule: Rule of the level, one of [`LEVEL_RULES`].
+        remove_offset: Whether the mean of each channel is measured, and subtracted before the level is measured.
 
     Raises:
         ValueError: if it is empty, has NaN or infinite samples, or blocks of different numbers of channels.
@@ -97,7 +97,7 @@ def survey(
         num_samples += block.shape[1]
         sums = sums + block.sum(axis=1, dtype=np.float64)
         pending.append(resampler.push(block))
-        whole = max((pending.end - 1) // frame * frame, pending.start)  # the last frame waits: it may be cut
+        whole = max((pending.end - 1) // frame * frame, pending.start)  # the last frame waits: it may be incomplete
         if whole > pending.start:
             measure(pending.get(pending.start, whole))
             pending.forget(whole)

@@ -1,7 +1,7 @@
-"""The weights of a component from elsewhere: which file is loaded, what its header says, and whether they fit.
+"""Checks the weights of a component from elsewhere: which file is loaded, what its header says, and whether they fit.
 
-Only headers are read, of at most a megabyte. The component is built and run without memory for its values, on PyTorch's
-`meta` device, which knows shapes alone. So a configuration cannot ask for more than was allowed.
+Only headers are read, of at most a megabyte. The component is built and run on PyTorch's `meta` device, which knows
+only shapes and needs no memory for values. So a configuration cannot ask for more than is allowed.
 """
 
 import math
@@ -12,23 +12,23 @@ from pathlib import Path
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-WEIGHT_FILES = {"unet": "diffusion_pytorch_model", "vocoder": "model"}  # as Diffusers and transformers name them
-NOT_LOADED = ("*index*.json", "adapter_config.json")  # would name other files, or another model, to load
+WEIGHT_FILES = {"unet": "diffusion_pytorch_model", "vocoder": "model"}  # names that Diffusers and transformers use
+NOT_LOADED = ("*index*.json", "adapter_config.json")  # they would name other files, or another model, to load
 LONGEST_HEADER = 2**20
 MOST_WEIGHTS = 2**30
-MOST_VALUES = 2**26  # of a single tensor on the way of one window: 256 MB
+MOST_VALUES = 2**26  # of a single tensor while one window is computed: 256 MB
 FLOATS = ("F16", "BF16", "F32", "F64")
 
 
 def check_weights(folder: Path, variant: str | None, make_empty: Callable, try_out: Callable) -> None:
-    """Refuse a component whose weights are not whole, or are not those of its configuration: loaders would fill what is
-    missing with random ones.
+    """Refuse a component whose weights are incomplete or do not fit its configuration. Loaders would fill missing
+    weights with random values.
 
     Args:
-        folder: The component's.
-        variant: Of the weights, such as `fp16`.
-        make_empty: Builds the component by its configuration.
-        try_out: Runs it once; called with the component on the `meta` device.
+        folder: Folder of the component.
+        variant: Variant of the weights, such as `fp16`.
+        make_empty: Function that builds the component from its configuration.
+        try_out: Function that runs it once; called with the component on the `meta` device.
 
     Raises:
         OSError: if the file of weights is missing or damaged.
@@ -59,7 +59,7 @@ def check_weights(folder: Path, variant: str | None, make_empty: Callable, try_o
 
 
 def _weight_files(folder: Path, variant: str | None) -> list[Path]:
-    """The files of which the loaders take one: that of the variant, or without it the plain one."""
+    """Files of which the loaders take one: the file of the variant, or the plain one if there is none."""
     name = WEIGHT_FILES[folder.name]
     names = [f"{name}.{variant}.safetensors"] if variant else []
     names.append(f"{name}.safetensors")
@@ -75,8 +75,8 @@ def _weight_files(folder: Path, variant: str | None) -> list[Path]:
 
 
 def variant_to_load(folder: Path, variant: str | None) -> str | None:
-    """The variant that loaders are to look for in a pipeline's folder: `None` instead of `"fp16"` where there are no
-    such files, but the plain ones are in half precision already."""
+    """The variant that loaders should look for in a pipeline's folder. It is `None` instead of `"fp16"` if there are no
+    such files but the plain ones are already in half precision."""
     if variant != "fp16" or any(folder.glob(f"*/*.{variant}.safetensors")):
         return variant
     plain = [folder / name / f"{stem}.safetensors" for name, stem in WEIGHT_FILES.items()]
@@ -97,7 +97,7 @@ def read_header(path: Path) -> dict[str, list[int]]:
 
     Raises:
         OSError: if the file is damaged.
-        ValueError: if it is no regular file, or has too many weights or such that are no floating point numbers.
+        ValueError: if it is no regular file, has too many weights, or has weights that are not floating-point numbers.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -137,7 +137,7 @@ class _BoundedTensors(TorchDispatchMode):
 
 
 def _reason(error: Exception) -> str:
-    """An error in a few words of one line."""
+    """The reason of an error, in one short line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 

@@ -1,9 +1,9 @@
-"""Fixed windows on an absolute frame grid: how a recording of any length meets a network that sees a few seconds.
+"""Divides a recording of any length into fixed windows on an absolute frame grid, since a network sees a few seconds.
 
-A network with normalisation and attention answers differently for another window, so there is one way only, for
-short and long recordings: windows start at multiples of the stride, the last is padded with silence, and where two
-overlap their mel predictions are blended linearly. Noise depends on the seed and the absolute frame. So neither
-batch size nor what lies beyond a window changes a result.
+A network with normalisation and attention gives another answer for another window. So short and long recordings are
+divided in the same way: windows start at multiples of the stride, the last is padded with silence, and where two
+overlap, their mel predictions are blended linearly. Noise depends on the seed and the absolute frame. So a result
+depends neither on the batch size nor on sound outside its window.
 """
 
 import functools
@@ -18,15 +18,15 @@ _LATENT_STREAM, _STEP_STREAM = 0, 1
 
 @dataclass(frozen=True)
 class WindowLayout:
-    """Where the windows of a recording lie.
+    """The positions of a recording's windows.
 
     Args:
         window_frames: Frames of a window.
         overlap_frames: Frames that two windows share.
-        frame_multiple: Frames that the network's patches and levels take together, see [`estimate_shifts`].
+        frame_multiple: Number of frames that the network's patches and levels group, see [`estimate_shifts`].
 
     Raises:
-        ValueError: if windows of this kind cannot follow one another.
+        ValueError: if the windows overlap by more than half, or their stride is no multiple of `frame_multiple`.
     """
 
     window_frames: int
@@ -48,7 +48,7 @@ class WindowLayout:
 
 
 def window_starts(num_frames: int, window_frames: int, overlap_frames: int) -> list[int]:
-    """First frames of the windows that cover `num_frames`; at least one."""
+    """First frames of the windows that cover `num_frames`; there is at least one window."""
     stride = window_frames - overlap_frames
     return list(range(0, max(num_frames - overlap_frames, 1), stride))
 
@@ -61,18 +61,18 @@ def cut_window(maps: torch.Tensor, start: int, window_frames: int) -> torch.Tens
 
 
 def estimate_shifts(num_estimates: int, frame_multiple: int) -> list[int]:
-    """By how many frames the windows of every estimate begin earlier than the grid.
+    """Number of frames by which the windows of each estimate begin before the grid.
 
-    The first begins on it. The patches and levels of a network fall on other frames in each of the next, until all
-    `frame_multiple` (a power of two) places are taken: 0, 9, 2, 11, 4, … of 16.
+    Windows of the first estimate begin on the grid. In each further estimate, the patches and levels of a network fall
+    on other frames, until all `frame_multiple` (a power of two) shifts are used: 0, 9, 2, 11, 4, … of 16.
     """
-    step = frame_multiple // 2 | 1  # odd, so it meets every place
+    step = frame_multiple // 2 | 1  # odd, so it reaches every shift
     return [estimate * step % frame_multiple for estimate in range(num_estimates)]
 
 
 def average_shifted(estimates: torch.Tensor, shifts: list[int]) -> torch.Tensor:
     """Mean `(..., bands, frames)` of `estimates (..., len(shifts), bands, frames)` whose windows begin `shifts` frames
-    earlier: of the frames that a window with shift 0 has, each over the estimates that reach it."""
+    earlier. It has the frames of the unshifted window; each frame uses only the estimates that cover it."""
     num_frames = estimates.shape[-1]
     total = torch.zeros_like(estimates[..., 0, :, :])
     count = torch.zeros(num_frames, dtype=total.dtype, device=total.device)
@@ -83,7 +83,7 @@ def average_shifted(estimates: torch.Tensor, shifts: list[int]) -> torch.Tensor:
 
 
 class WindowBlender:
-    """Joins windows cut at [`window_starts`], cross-fading linearly where two overlap.
+    """Joins windows that were cut at [`window_starts`]. Where two overlap, they are cross-faded linearly.
 
     Args:
         overlap_frames: Frames that two windows share.
@@ -94,7 +94,8 @@ class WindowBlender:
         self._tail: torch.Tensor | None = None
 
     def push(self, window: torch.Tensor, last: bool) -> torch.Tensor:
-        """The frames `(..., frames)` that no later window changes: all that is left if `window` is the last."""
+        """Add a window. Returns the frames `(..., frames)` that no later window changes; if `window` is the last, these
+        are all remaining frames."""
         overlap = self.overlap_frames
         if self._tail is not None and overlap:
             ramp = (torch.arange(overlap, device=window.device, dtype=window.dtype) + 0.5) / overlap
@@ -108,7 +109,8 @@ class WindowBlender:
 
 
 def window_noise(seed: int, start: int, window_frames: int, num_bins: int) -> torch.Tensor:
-    """Standard normal `(num_bins, window_frames)` for the frames from `start` on, a function of seed and frame."""
+    """Standard normal noise `(num_bins, window_frames)` for the frames from `start` on. It is a function of seed and
+    frame."""
     first, last = start // NOISE_BLOCK_FRAMES, (start + window_frames - 1) // NOISE_BLOCK_FRAMES
     blocks = [_noise_block(seed, block, num_bins) for block in range(first, last + 1)]
     offset = start - first * NOISE_BLOCK_FRAMES
@@ -117,17 +119,18 @@ def window_noise(seed: int, start: int, window_frames: int, num_bins: int) -> to
 
 @functools.lru_cache(maxsize=8)
 def _noise_block(seed: int, block: int, num_bins: int) -> torch.Tensor:
-    """The noise of the frames of a block; nobody may change it. Windows of live sound come one after the other."""
+    """The noise of the frames of a block; do not change it. It is cached, since successive windows of live sound share
+    blocks."""
     generator = seeded_generator(seed, _LATENT_STREAM, block)
     return torch.randn(num_bins, NOISE_BLOCK_FRAMES, generator=generator, dtype=torch.float32)
 
 
 def step_generator(seed: int, window_index: int) -> torch.Generator:
-    """Generator for what a scheduler draws inside `step` for one window."""
+    """Generator for the noise that a scheduler draws in `step` for one window."""
     return seeded_generator(seed, _STEP_STREAM, window_index)
 
 
 def seeded_generator(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator whose stream is a function of `key`, a tuple of non-negative integers, and of the kind of device."""
+    """A generator whose numbers depend only on `key`, a tuple of non-negative integers, and on the kind of device."""
     state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))

@@ -1,7 +1,7 @@
-"""What libsndfile does not know, through the program ffmpeg: other formats, and the sound of videos.
+"""Reads and writes formats that libsndfile does not know, and the sound of videos, with the program ffmpeg.
 
-[`probe`] and [`decode`] read, [`Encoder`] writes. Only local files of known formats are opened, whatever a playlist in
-one of them names.
+[`probe`] and [`decode`] read, [`Encoder`] writes. Only local files of known formats are opened. Files that a playlist
+names are not opened.
 """
 
 import contextlib
@@ -22,13 +22,13 @@ __all__ = ["CONTAINERS", "Encoder", "FfmpegError", "Sound", "decode", "installed
 
 
 def installed() -> bool:
-    """Whether the programs ffmpeg and ffprobe are there."""
+    """Whether the programs ffmpeg and ffprobe are installed."""
     return bool(shutil.which("ffmpeg") and shutil.which("ffprobe"))
 
 
 def tracks_beside(path: Path, extension: str) -> list[str]:
-    """What to tell of the tracks and covers beside the sound of a file, for a format that holds sound alone: nothing,
-    or a sentence."""
+    """A list with a sentence about tracks and covers of a file that a format for sound alone cannot hold. The list is
+    empty if there are none."""
     with contextlib.suppress(FfmpegError):
         others = list(probe(path).others)
         return [name_lost(others, extension)] if others else []
@@ -36,13 +36,13 @@ def tracks_beside(path: Path, extension: str) -> list[str]:
 
 
 class Encoder:
-    """Writes a file block by block: sound, and all other tracks of `source`, which are copied as they are.
+    """Writes a file block by block: the sound, and all other tracks of `source`, which are copied as they are.
 
     Args:
         target: File to write, which may exist.
-        extension: Of the file's final name; chooses the container.
-        sampling_rate, num_channels: Of the sound.
-        source: The file whose first sound track it replaces.
+        extension: Extension of the file's final name; it chooses the container.
+        sampling_rate, num_channels: Sampling rate and number of channels of the sound.
+        source: File whose first sound track the new sound replaces.
 
     Raises:
         FfmpegError: if the container has no encoder that keeps sampling rate and channels.
@@ -50,7 +50,7 @@ class Encoder:
 
     def __init__(self, target: str, extension: str, sampling_rate: int, num_channels: int, source: Path | None):
         self.notes: list[str] = []
-        """What is not as it was in `source`, a sentence each."""
+        """Sentences about what is not as it was in `source`."""
         sound = probe(source) if source else None
         same_format = source is not None and extension == source.suffix.lower()
         encoding = choose_encoding(extension, sampling_rate, num_channels, sound, same_format)
@@ -79,7 +79,7 @@ class Encoder:
         """Add float32 `(samples, channels)`.
 
         Raises:
-            FfmpegError: if ffmpeg has given up.
+            FfmpegError: if ffmpeg has failed.
         """
         try:
             assert self._process.stdin is not None  # it is a pipe
@@ -117,13 +117,13 @@ class Encoder:
 
 
 def _size(path: str) -> int:
-    """Bytes that a file has by now."""
+    """Present size of a file in bytes."""
     with contextlib.suppress(OSError):
         return os.stat(path).st_size
     return 0
 
 
 def _without_garbled(tags: dict[str, str]) -> list[str]:
-    """Options that leave out tags that are not in Unicode: formats disagree about what becomes of their bytes."""
+    """Options that leave out tags that are not in Unicode, since formats treat their bytes in different ways."""
     names = [f"{name}=" for name, value in tags.items() if "\N{REPLACEMENT CHARACTER}" in value]
     return [option for name in names for option in ("-metadata", name, "-metadata:s:a:0", name)]

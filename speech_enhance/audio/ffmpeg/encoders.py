@@ -1,7 +1,7 @@
-"""Which of ffmpeg's encoders keeps a sound as it is: each is tried with a short piece before it is used.
+"""Chooses an encoder of ffmpeg that keeps a sound as it is. Each is tried with a short piece before it is used.
 
-What an encoder or container cannot hold, ffmpeg converts without a word: to another sampling rate, fewer channels,
-another order of them. Only what comes out tells.
+If an encoder or container cannot hold a sound, ffmpeg converts it without a message: to another sampling rate, to fewer
+channels, or to another order of channels. Only the output shows this.
 """
 
 import tempfile
@@ -43,7 +43,7 @@ CONTAINERS = {
     ".wmv": ("asf", "wmav2"),
     ".wv": ("wv", "wavpack"),
 }
-"""Per extension ffmpeg's names of the container and of the usual encoder for sound in it."""
+"""ffmpeg's names of the container and of the usual encoder for its sound, by extension."""
 
 _FURTHER = {
     "avi": ("pcm_s16le",),
@@ -54,24 +54,24 @@ _FURTHER = {
     "vob": ("ac3",),
     "webm": ("libvorbis",),
 }
-"""Per container encoders for what the usual one cannot hold, the best first; those that lose nothing stand at the
+"""Encoders for sound that the usual one cannot hold, by container. The best comes first; lossless ones stand at the
 end."""
 
-_ENCODERS = {"vorbis": "libvorbis", "opus": "libopus", "mp3": "libmp3lame"}  # the others are called as their codec
-_LOSSLESS = {"alac": "p", "flac": "", "tta": "", "wavpack": "p"}  # and what their sample formats end in
+_ENCODERS = {"vorbis": "libvorbis", "opus": "libopus", "mp3": "libmp3lame"}  # the others have the name of their codec
+_LOSSLESS = {"alac": "p", "flac": "", "tta": "", "wavpack": "p"}  # values: endings of the sample formats
 _BIT_RATE_PER_CHANNEL = 96000
 _TRIAL_SECONDS = 0.4
-_TONES = 32.0, 16.0  # Hz of the first channel's, and from each to the next: the fourth may be one for low tones alone
+_TONES = 32.0, 16.0  # Hz of the first tone, and from each to the next; low, since the fourth channel may be an LFE
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How sound is encoded.
+    """The way to encode sound.
 
     Args:
-        layout: ffmpeg's name of the layout that the encoder is told; empty for its guess.
+        layout: ffmpeg's name of the layout that the encoder is given; empty if it guesses.
         options: Arguments for ffmpeg, for the first sound track of the output.
-        notes: What is not as it was in the recording, a sentence each.
+        notes: Sentences about what is not as it was in the recording.
     """
 
     layout: str
@@ -81,8 +81,8 @@ class Encoding:
 
 @dataclass(frozen=True)
 class _Trial:
-    """What an encoder made of a tone in each channel: the sound, whether each channel has its own tone, or why it
-    failed."""
+    """The result of encoding a tone in each channel: the sound and whether each channel has its own tone, or why the
+    encoder failed."""
 
     sound: Sound | None
     in_order: bool = False
@@ -92,18 +92,18 @@ class _Trial:
 def choose_encoding(
     extension: str, sampling_rate: int, num_channels: int, source: Sound | None, same_format: bool
 ) -> Encoding:
-    """The first encoder of a container that keeps sampling rate, channels and layout; failing that, the first that
-    keeps all but the layout's name.
+    """Choose the first encoder of a container that keeps sampling rate, channels and layout. If there is none, choose
+    the first that keeps all except the layout's name.
 
     Args:
-        extension: Of the file.
-        sampling_rate: Of the sound.
-        num_channels: Of the sound.
-        source: The recording it comes from.
-        same_format: Whether that is a file of the same format, whose codec is kept if it can be.
+        extension: Extension of the file.
+        sampling_rate: Samples per second.
+        num_channels: Number of channels.
+        source: Sound of the recording that was enhanced.
+        same_format: Whether the recording is a file of the same format. Its codec is then kept if possible.
 
     Raises:
-        FfmpegError: if none can hold the sound.
+        FfmpegError: if no encoder can hold the sound.
     """
     encoders = _candidates(extension, source if same_format else None)
     kept_layout = source.layout if source else ""
@@ -135,14 +135,14 @@ def _candidates(extension: str, source: Sound | None) -> list[str]:
 def _try_encoder(
     extension: str, encoder: str, sampling_rate: int, num_channels: int, source: Sound | None, layout: str
 ) -> tuple[Encoding | None, str]:
-    """An encoding with `encoder`, if it can hold the sound, and what it does not keep."""
+    """An encoding with `encoder` if it can hold the sound, and a text about what it does not keep."""
     name, label, labels = _codec(encoder), layout, None
     choices = _options(encoder, num_channels, source)
     first = None
     while True:
         trial, options = _first_that_works(extension, sampling_rate, num_channels, label, choices)
         first = first or trial
-        if labels is None:  # another name for the same channels may do, or ffmpeg's guess of it
+        if labels is None:  # another name for the same channels may work, or ffmpeg's guess
             known = trial.sound.layout if trial.sound else ""
             labels = [other for other in dict.fromkeys([known, ""]) if other != layout]
         if _holds(trial, sampling_rate, num_channels, layout) or not labels:
@@ -162,10 +162,10 @@ def _try_encoder(
 
 
 def _options(encoder: str, num_channels: int, source: Sound | None) -> list[tuple[str, ...]]:
-    """Options for an encoder, the wanted ones first, then those that leave more to it."""
+    """Choices of options for an encoder. The wanted ones come first, then those that leave more to the encoder."""
     plain = ("-c:a:0", encoder)
     if encoder == "aac" and num_channels > 2:
-        plain += ("-aac_ms:a:0", "0")  # with it, low tones of one channel come into another
+        plain += ("-aac_ms:a:0", "0")  # mid/side coding would bring low tones of one channel into another
     if encoder in _LOSSLESS:
         kind = source.sample_format.rstrip("p") if source and source.sample_bits else "s32"
         return [(*plain, "-sample_fmt:a:0", item + _LOSSLESS[encoder]) for item in (kind, "s32")] + [plain]
@@ -196,7 +196,8 @@ def _why_not(name: str, trial: _Trial, sampling_rate: int, num_channels: int) ->
 def _first_that_works(
     extension: str, sampling_rate: int, num_channels: int, layout: str, choices: list[tuple[str, ...]]
 ) -> tuple[_Trial, tuple[str, ...]]:
-    """The trial of the first options that the encoder takes, or of the last that it refuses, and the options."""
+    """The trial with the first options that the encoder accepts, and these options. If it refuses all, they are the
+    last ones."""
     for options in choices:
         trial = _try(extension, sampling_rate, num_channels, layout, options)
         if trial.sound:
@@ -205,14 +206,14 @@ def _first_that_works(
 
 
 def _try(extension: str, sampling_rate: int, num_channels: int, layout: str, options: tuple[str, ...]) -> _Trial:
-    """Encode a tone of its own in each channel, and look at what came out."""
+    """Encode a different tone in each channel, and look at the result."""
     try:
         return _encode_tones(extension, sampling_rate, num_channels, layout, options)
     except FfmpegError as error:
         return _Trial(None, why=str(error))
 
 
-@lru_cache(maxsize=256)  # a failure, which may pass, raises an error: these are not kept
+@lru_cache(maxsize=256)  # a failure may be temporary; it raises an error, and errors are not cached
 def _encode_tones(
     extension: str, sampling_rate: int, num_channels: int, layout: str, options: tuple[str, ...]
 ) -> _Trial:
@@ -230,7 +231,7 @@ def _encode_tones(
 
 
 def _in_order(path: Path, num_channels: int, frequencies: np.ndarray, sampling_rate: int) -> bool:
-    """Whether channel k of a file holds the tone k alone."""
+    """Whether each channel k of a file holds only tone k."""
     if num_channels != len(frequencies):
         return False
     audio = np.concatenate(list(decode(path, num_channels, 65536)), axis=1)

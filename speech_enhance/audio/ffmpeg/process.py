@@ -1,5 +1,5 @@
-"""Running ffmpeg and ffprobe: only local files of known formats are opened, nothing runs without end, errors are one
-line."""
+"""Runs ffmpeg and ffprobe. Only local files of known formats are opened, no program runs without end, and errors are
+one line."""
 
 import contextlib
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 STALL_SECONDS = 60.0
-"""A program that makes no progress for so long is stopped."""
+"""Seconds without progress after which a program is stopped."""
 
 _FORMATS = (
     "aa,aac,ac3,adp,aiff,alaw,amr,amrnb,amrwb,ape,apc,aptx,aptx_hd,asf,asf_o,au,avi,avr,bit,caf,codec2,daud,dsf,dss,dts,"
@@ -43,17 +43,17 @@ _CONSEQUENCES = (
     "Terminating thread with return code",
     "av_interleaved_write_frame()",
 )
-"""How lines begin that say no more than that the line before them had effect."""
+"""Beginnings of lines that only report consequences of the line before them."""
 
 _MOST_CAUSES = 3
 
 
 class FfmpegError(ValueError):
-    """ffmpeg cannot read or write something; the message is its own, in one line."""
+    """ffmpeg cannot read or write something. The message is ffmpeg's own, in one line."""
 
 
 def input_options(path: Path, *options: str) -> list[str]:
-    """Arguments that open the local file `path`, if it is of a known format, with further `options` of an input."""
+    """Arguments that open the local file `path` if it has a known format, with further `options` of an input."""
     return ["-protocol_whitelist", "file", "-format_whitelist", _FORMATS, *options, "-i", url(path)]
 
 
@@ -62,11 +62,11 @@ def url(path: Path | str) -> str:
 
 
 def run(command: list[str], path: Path | None = None, data: bytes | None = None) -> bytes:
-    """What a program that ends soon writes to stdout.
+    """Run a program that ends soon, and return what it writes to stdout.
 
     Args:
         command: Program and arguments.
-        path: The file it reads; its name is left out of the error, which our messages begin with.
+        path: File that it reads. Its name is left out of the error, since our messages begin with it.
         data: Bytes for its stdin.
 
     Raises:
@@ -85,11 +85,11 @@ def run(command: list[str], path: Path | None = None, data: bytes | None = None)
 
 
 class Watchdog:
-    """Stops a process that makes no progress for [`STALL_SECONDS`] while somebody waits for it.
+    """Stops a process that makes no progress for [`STALL_SECONDS`] while a caller waits for it.
 
     Args:
-        process: The process to watch, started with a list of arguments.
-        progress: Gives a value that changes with every progress.
+        process: Process to watch, started with a list of arguments.
+        progress: Function whose value changes whenever the process makes progress.
     """
 
     def __init__(self, process: subprocess.Popen, progress: Callable[[], object]):
@@ -99,7 +99,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """While this block runs, the process has to make progress."""
+        """Require progress of the process while the `with` block runs."""
         self._waited_for = True
         try:
             yield
@@ -107,7 +107,7 @@ class Watchdog:
             self._waited_for = False
 
     def end(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._ended.set()
 
     def check(self, messages: bytes, path: Path | None) -> None:
@@ -134,8 +134,8 @@ def _stalled(program: str) -> str:
 
 
 def cause(messages: bytes, path: Path | None) -> str:
-    """Why a program failed, in one line: what it said, without the parts of it that spoke, the name of the file at
-    `path`, and lines that merely follow from others."""
+    """The reason why a program failed, in one line. It is the program's message without the names of its parts, the
+    name of the file at `path`, and lines that only follow from others."""
     said = messages.decode(errors="replace")
     refused = re.search(r"^\[(\S+) @ \w+\] Format not on whitelist", said, re.MULTILINE)
     if refused:

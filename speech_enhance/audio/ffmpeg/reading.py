@@ -1,4 +1,4 @@
-"""What ffmpeg sees in a file, and the decoding of its first sound track."""
+"""Looks at the tracks of a file with ffprobe, and decodes its first sound track with ffmpeg."""
 
 import json
 import subprocess
@@ -20,11 +20,11 @@ class Track:
     """A track of a file.
 
     Args:
-        index: Its place among all tracks.
-        kind: `"audio"`, `"video"`, `"subtitle"`, `"attachment"` or `"data"`.
-        codec: ffmpeg's name of it; empty if it knows none.
+        index: Place among all tracks.
+        kind: Kind of track: `"audio"`, `"video"`, `"subtitle"`, `"attachment"` or `"data"`.
+        codec: ffmpeg's name of the codec; empty if it knows none.
         tags: Language, title and so on; names in lower case.
-        dispositions: ffmpeg's names of its flags, such as `"default"`.
+        dispositions: ffmpeg's names of the track's flags, such as `"default"`.
     """
 
     index: int
@@ -46,21 +46,21 @@ class Track:
 
 @dataclass(frozen=True)
 class Sound:
-    """The first sound track of a file, as ffmpeg sees it.
+    """The first sound track of a file, as ffmpeg describes it.
 
     Args:
-        sampling_rate, num_channels: Of the track.
-        duration: Seconds, as far as the header tells; `nan` if it does not.
-        codec: ffmpeg's name of it.
+        sampling_rate, num_channels: Sampling rate and number of channels of the track.
+        duration: Duration in seconds that the header gives; `nan` if it gives none.
+        codec: ffmpeg's name of the codec.
         bit_rate: Bits per second, if known.
-        tags: Of the file and the track; names in lower case.
-        start: Seconds; below 0 where the file begins with the delay of its encoder.
+        tags: Tags of the file and the track; names in lower case.
+        start: Start in seconds; below 0 if the file begins with the delay of its encoder.
         layout: ffmpeg's name of the channel layout; empty if unknown.
         sample_format: ffmpeg's name of the decoded samples' type, such as `"s16p"`.
         sample_bits: Bits of a sample; `None` for a codec without them.
-        lossless: Whether decoding gives the very samples that were encoded.
-        track: The track itself.
-        others: All other tracks, but for the one with which QuickTime tells chapters.
+        lossless: Whether decoding gives exactly the samples that were encoded.
+        track: Track itself.
+        others: All other tracks, except the one that QuickTime uses for chapters.
     """
 
     sampling_rate: int
@@ -82,7 +82,7 @@ def probe(path: Path) -> Sound:
     """Look at the first sound track of a file.
 
     Raises:
-        FfmpegError: if there is none, or the file is nothing that ffmpeg reads.
+        FfmpegError: if there is none, or if ffmpeg cannot read the file.
     """
     command = ["ffprobe", "-v", "error", "-show_streams", "-show_format", "-of", "json", *input_options(path)]
     found = json.loads(run(command, path).decode(errors="replace"))
@@ -109,8 +109,8 @@ def probe(path: Path) -> Sound:
 
 
 def decode(path: Path, num_channels: int, block_samples: int) -> Iterator[np.ndarray]:
-    """The first sound track in float32 blocks `(channels, samples)`, each channel as it is. Sample 0 is time 0 of the
-    file: a track that begins later, or has gaps, is filled with silence.
+    """Yield the first sound track in float32 blocks `(channels, samples)`, without mixing channels. Sample 0 is time 0
+    of the file. If the track begins later or has gaps, there is silence instead.
 
     Raises:
         FfmpegError: if it cannot be decoded to its end.
@@ -153,19 +153,20 @@ def decode(path: Path, num_channels: int, block_samples: int) -> Iterator[np.nda
 
 
 def source_options(path: Path, sound: Sound) -> list[str]:
-    """Options that open `path` with time 0 where the file has it: ffmpeg would move its beginning there, so that the
-    delay of an encoder before 0 (Opus in Matroska: 7 ms) would be added to the sound each time."""
+    """Options that open `path` and keep its time 0. Without them, ffmpeg would move the beginning of the file to time
+    0. The delay of an encoder before 0 (Opus in Matroska: 7 ms) would then be added to the sound each time."""
     return input_options(path, "-itsoffset", str(sound.start))
 
 
 def layout_options(layout: str, num_channels: int) -> list[str]:
-    """Options that say how many channels of raw samples there are, and which if known. What is not said, ffmpeg guesses
-    and converts to."""
+    """Options that give the number of channels of raw samples, and their layout if known. ffmpeg guesses what is not
+    given, and converts to it."""
     return ["-channel_layout", layout] if layout else ["-ac", str(num_channels)]
 
 
 def _layout(name: str) -> str:
-    """A name that ffmpeg takes for what it calls so: `"3 channels (FL+FR+LFE)"` has none but its channels'."""
+    """A layout's name in a form that ffmpeg accepts as an option. `"3 channels (FL+FR+LFE)"` has only the names of its
+    channels."""
     if name == "unknown" or name.endswith(" channels"):
         return ""
     return name.partition("(")[2].rstrip(")") if " channels (" in name else name

@@ -1,4 +1,4 @@
-"""The other tracks of a recording: which of them a container can hold, and the arguments that copy them."""
+"""Chooses the other tracks of a recording that a container can hold, and makes the arguments that copy them."""
 
 import os
 import re
@@ -12,17 +12,17 @@ SOUND_ONLY = (".aac", ".ac3", ".eac3", ".m4a", ".m4b", ".mka", ".mp2", ".tta", "
 """Extensions of files without moving pictures."""
 
 _SUBTITLES = {"ipod": "mov_text", "matroska": "subrip", "mov": "mov_text", "mp4": "mov_text", "webm": "webvtt"}
-"""Per container the codec that subtitles become if they cannot stay as they are."""
+"""Codec that subtitles are converted into if they cannot stay as they are, by container."""
 
 _QUICKTIME = ("3g2", "3gp", "ipod", "mov", "mp4")
-"""Containers whose tracks have a title in the name of their handler."""
+"""Containers that keep the title of a track in the name of its handler."""
 
 _AVI_FILTERS = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
-"""ffmpeg's names of what brings pictures from MP4 or Matroska into the form that AVI has, by codec."""
+"""ffmpeg's names of the filters that bring pictures from MP4 or Matroska into the form of AVI, by codec."""
 
 _BROADCAST_SUBTITLES = ("dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle")
 _COVERS = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png"), "webp": ("webp", "image/webp")}
-_STATISTICS = re.compile(r"(bps|duration|number_of_(bytes|frames)|_statistics_\w+)(-\w+)?")  # of the sound as it was
+_STATISTICS = re.compile(r"(bps|duration|number_of_(bytes|frames)|_statistics_\w+)(-\w+)?")  # facts about the old sound
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class KeptTrack:
     """A track that goes into the new file.
 
     Args:
-        track: The track.
-        codec: What it is encoded as.
-        attached: A file with its content, for one that is attached instead of copied.
+        track: Track of the recording.
+        codec: Codec that it is encoded with.
+        attached: File with its content, if it is attached instead of copied.
     """
 
     track: Track
@@ -43,14 +43,14 @@ class KeptTrack:
 def choose_tracks(
     source: Path, sound: Sound, container: str, is_film: bool, folder: Path
 ) -> tuple[list[KeptTrack], list[Track]]:
-    """All tracks but `sound` that a container can hold, and those that it cannot.
+    """All tracks except `sound` that a container can hold, and the tracks that it cannot hold.
 
     Args:
-        source: The recording.
-        sound: What [`probe`] saw in it.
-        container: ffmpeg's name of it.
+        source: Path of the recording.
+        sound: Result of [`probe`] for the recording.
+        container: ffmpeg's name of the container.
         is_film: Whether moving pictures are wanted.
-        folder: A place for covers that are attached.
+        folder: Folder for covers that are attached.
     """
     moving = [track for track in sound.others if track.kind == "video" and not track.is_cover]
     wanted = [
@@ -69,8 +69,8 @@ def choose_tracks(
 
 
 def track_options(sound: Sound, kept: list[KeptTrack], container: str) -> list[str]:
-    """Arguments that give the sound of input 0 the place of `sound` in input 1, and copy the tracks around it with
-    their language, title and flags."""
+    """Arguments that put the sound of input 0 in the place of `sound` in input 1, and copy the other tracks with their
+    language, title and flags."""
     in_order = [item for item in in_new_order(sound, kept) if not item.attached]
     options, about = [], []
     for place, item in enumerate(in_order):
@@ -96,7 +96,7 @@ def track_options(sound: Sound, kept: list[KeptTrack], container: str) -> list[s
 
 
 def in_new_order(sound: Sound, kept: list[KeptTrack]) -> list[KeptTrack]:
-    """All tracks of the new file: attached ones stand at the end."""
+    """All tracks of the new file. Attached ones stand at the end."""
     return sorted([*kept, KeptTrack(sound.track)], key=lambda item: (item.attached is not None, item.track.index))
 
 
@@ -106,7 +106,7 @@ def name_lost(tracks: list[Track], extension: str) -> str:
 
 
 def compare_tracks(sound: Sound, kept: list[KeptTrack], target: Path, extension: str) -> list[str]:
-    """What the tracks of a new file do not have of those that should be in it, a sentence each."""
+    """Sentences about what the tracks of a new file lack, compared with the tracks that should be in it."""
     expected = [item.track for item in in_new_order(sound, kept)]
     written = probe(target)
     found = {track.index: track for track in (written.track, *written.others)}
@@ -131,7 +131,7 @@ def _names(track: Track) -> set[str]:
 
 
 def _changes_kind(track: Track, container: str) -> bool:
-    """Whether ffmpeg would make something else of a track in a container."""
+    """Whether ffmpeg would turn a track into another kind in a container."""
     if track.is_cover:
         return container not in ("matroska", *_QUICKTIME)
     if track.kind == "attachment":
@@ -140,7 +140,7 @@ def _changes_kind(track: Track, container: str) -> bool:
 
 
 def _keep(source: Path, sound: Sound, container: str, track: Track) -> KeptTrack | None:
-    """A track as a container can hold it, if it can."""
+    """A track in a form that the container can hold, or `None`."""
     codecs = ["copy"]
     if track.kind == "subtitle" and container in _SUBTITLES:
         codecs.append(_SUBTITLES[container])
@@ -165,7 +165,7 @@ def _can_hold(source: Path, sound: Sound, container: str, kept: list[KeptTrack])
 
 
 def _extract_cover(source: Path, sound: Sound, track: Track, folder: Path) -> Path | None:
-    """A file with the picture of a cover, as it was; `None` for kinds that Matroska has no name for."""
+    """A file with the unchanged picture of a cover; `None` for kinds of pictures that Matroska has no name for."""
     if track.codec not in _COVERS:
         return None
     path = folder / f"{track.index}.{_COVERS[track.codec][0]}"
