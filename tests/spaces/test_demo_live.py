@@ -110,11 +110,14 @@ def test_speech_comes_back_with_less_noise_and_the_delay_that_is_shown(browser, 
         page.locator("#live .live-start").click()
         says(page, "Speak: you hear yourself")
         wait_for(lambda: page.locator("#live .live-sum").inner_text() != "–")
-        page.wait_for_timeout(1000)
-        begin, _ = facts(page), taken(page)
-        page.wait_for_timeout(8000)  # the recording has 7.7 s
-        sound, played = taken(page)
-        shown = facts(page)
+        for _ in range(3):  # the page keeps more in stock after each gap
+            page.wait_for_timeout(1500)
+            begin, _ = facts(page), taken(page)
+            page.wait_for_timeout(8000)  # the recording has 7.7 s
+            sound, played = taken(page)
+            shown = facts(page)
+            if shown["gaps"] == begin["gaps"]:
+                break
         screenshot(page, "live")
         if page.locator("#live .live-status.error").count() or shown["gaps"] > begin["gaps"]:
             pytest.skip(f"this machine is too busy for live sound: {shown}")
