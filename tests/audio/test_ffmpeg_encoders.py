@@ -68,6 +68,7 @@ def test_a_codec_that_cannot_be_encoded_becomes_another(tmp_path, encoder, name,
     assert ffmpeg.probe(tmp_path / "out.mkv").codec == codec
 
 
+@pytest.mark.slow
 def test_the_bit_rate_of_other_codecs_is_not_asked_for(tmp_path):
     make(tmp_path / "in.wav", 48000)  # 1.5 Mbit/s
     copy(tmp_path / "in.wav", tmp_path / "out.wma")

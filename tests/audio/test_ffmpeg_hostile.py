@@ -50,6 +50,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_what_names_other_files_is_refused_at_once(tmp_path):
     (tmp_path / "secret").mkdir()
     secret = tmp_path / "secret" / "secret.m4a"

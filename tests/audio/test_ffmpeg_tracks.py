@@ -144,6 +144,7 @@ def test_data_tracks_and_covers(rich, tmp_path):
     assert copy(rich / "song.m4a", tmp_path / "out.wma") == ["tracks that .wma cannot hold were left out: cover mjpeg"]
 
 
+@pytest.mark.slow
 def test_h264_from_a_matroska_film_goes_into_avi(tmp_path):
     run(*PICTURE, *TONE, "-c:v", "libx264", "-c:a", "aac", tmp_path / "film.mkv")
     assert copy(tmp_path / "film.mkv", tmp_path / "film.avi") == []

@@ -36,6 +36,7 @@ def definitions(tree: ast.Module) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES)
 def test_published_code_is_the_packages_own(path):
     """A change in any module that the pipeline needs is in the published file, and nothing else is."""

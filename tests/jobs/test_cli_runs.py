@@ -118,6 +118,7 @@ def test_what_does_not_fit_is_told_in_one_line(tmp_path, monkeypatch, capsys, ar
     assert [path for path in sorted(tmp_path.rglob("*")) if path.name != "out"] == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 2])
 def test_what_was_taken_away_is_the_input_minus_the_output(tmp_path, tiny_model, channels):
     source = write(tmp_path / "in.wav", 5, channels=channels, rate=44100)

@@ -59,6 +59,7 @@ def test_together_is_as_one_by_one_in_fewer_batches(tmp_path, tiny_pipeline, fil
     assert done[-1] == pytest.approx(seconds)
 
 
+@pytest.mark.slow
 def test_a_recording_without_a_target_takes_part_and_leaves_nothing(tiny_pipeline, files):
     enhance_files(tiny_pipeline, files, generator)
     complete = files[2][1].read_bytes()
@@ -86,6 +87,7 @@ def test_one_that_cannot_be_read_or_written_stops_no_other(tmp_path, tiny_pipeli
     assert "the same file" in str(results[3])
 
 
+@pytest.mark.slow
 def test_one_that_changes_between_the_readings_stops_no_other(tmp_path, tiny_pipeline, files):
     """The batches they share end there; the others are enhanced one by one."""
     handle = tiny_pipeline.unet.register_forward_pre_hook(

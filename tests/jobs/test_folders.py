@@ -79,6 +79,7 @@ def test_structure_is_kept_and_one_broken_file_stops_nothing(archive, tiny_model
     np.testing.assert_allclose(soundfile.read(single)[0], soundfile.read(out / "a.wav")[0], atol=2**-14)
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again(archive, tiny_model, capsys):
     (archive / "deep" / "broken.wav").unlink()
     assert enhance(archive, tiny_model) == 0

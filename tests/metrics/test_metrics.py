@@ -196,6 +196,7 @@ def test_the_module_visqol_compares_files(files, offline_evaluate, tmp_path):
     assert result["visqol"] == pytest.approx(np.mean(result["visqol_values"]))
 
 
+@pytest.mark.slow
 def test_the_module_dnsmos_needs_no_reference(offline_evaluate, tmp_path):
     from speech_enhance import DNSMOS
 

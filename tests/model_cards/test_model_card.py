@@ -207,6 +207,7 @@ def test_mistakes_get_one_line(arguments, message, capsys):
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_mel_stage_has_a_card_of_its_own(tmp_path):
     about = load_about(OWN[MEL_STAGE_CHECKPOINT], MelStageAbout)
     publish_model(MEL_STAGE_CHECKPOINT, "user/stage", about, BASE_RESULTS, output=tmp_path / "out")

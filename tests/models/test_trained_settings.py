@@ -23,6 +23,7 @@ def enhanced(pipeline) -> np.ndarray:
     return quiet(pipeline)(noise(9000), 16000, 2, 2).audios
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "onnx"])
 def test_a_pipeline_of_the_components_is_the_same_model(other, backend):
     if backend == "onnx":

@@ -19,6 +19,7 @@ def test_gain_is_the_ratio_of_the_recordings():
     assert not applied_gain_db(0 * power, 0 * power).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_samples", [1, 100, 16000])
 def test_panels_are_aligned_in_seconds_and_khz(num_samples):
     audio = noise(num_samples)
@@ -36,6 +37,7 @@ def test_panels_are_aligned_in_seconds_and_khz(num_samples):
     assert labelled(figure, "gain")[0].get_xlabel() == "seconds"
 
 
+@pytest.mark.slow
 def test_several_results_side_by_side_share_their_scales(tmp_path):
     audio = noise(8000)
     figure = draw_comparison(audio, {"a": audio, "b": 0.5 * audio, "c": 0 * audio}, 16000, columns=3, dark=True)

@@ -196,6 +196,7 @@ def test_half_precision_files_are_computed_in_single(tmp_path):
     assert SpeechEnhancementPipeline.from_pretrained(tmp_path).vocoder.dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_a_vocoder_is_added_to_a_folder(tmp_path, speecht5_mel):
     from speech_enhance import ConditionalUNet2DModel
     from training.vocoder.add_vocoder import main

@@ -110,6 +110,7 @@ def test_a_preview_hears_where_most_speech_is(tmp_path):
     np.testing.assert_array_equal(preview_of(short, lambda: None)[0].audio, short.audio)
 
 
+@pytest.mark.slow
 def test_a_second_model_is_loaded_when_it_is_asked_for(tiny_model, tmp_path, capsys):
     from models import Models
 

@@ -223,6 +223,7 @@ def test_shards_are_bounded(corpora, tmp_path):
     assert all(file.stat().st_size < 0.2 * 2**20 + 1.2e6 for file in files)  # the last row may exceed it
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten_by_accident_or_by_a_failure(corpora, tmp_path, capsys):
     content, arguments = config(corpora, tmp_path)
     main(arguments)

@@ -19,6 +19,7 @@ def small_grid(monkeypatch):
         monkeypatch.setattr(measure_live, name, values)
 
 
+@pytest.mark.slow
 def test_shared_runs_change_no_result_and_a_stopped_measure_goes_on(pipeline, small_grid, tmp_path, monkeypatch):
     pairs = [Pair("a", noise(16000), 0.5 * noise(16000, seed=1), {})]
     path = tmp_path / "runs.jsonl"

@@ -14,6 +14,7 @@ def pipeline():
     return quiet(SpeechEnhancementPipeline.from_pretrained(DEFAULT_CHECKPOINT))
 
 
+@pytest.mark.slow
 def test_speech_keeps_its_level(pipeline, sample_pair):
     noisy, clean = sample_pair
     assert abs(speech_level_error_db(pipeline, Pair("sample", noisy, clean, {}), 10.0)) < 1

@@ -151,6 +151,7 @@ def test_the_exam_makes_every_table_and_goes_on_where_it_was_stopped(plan, tmp_p
     ].split("Made by")[0]
 
 
+@pytest.mark.slow
 def test_a_stored_system_of_others_and_a_missing_package(plan, tmp_path, monkeypatch, capsys):
     def missing(pairs):
         raise ImportError("No module named 'nowhere'")

@@ -9,6 +9,7 @@ from training.mixtures.channels import reverberation_time, with_reverberation_ti
 from training.mixtures.rooms import LARGEST, room_size, simulate_room
 
 
+@pytest.mark.slow
 def test_rooms_are_written_and_read(tmp_path):
     paths = [tmp_path / "new" / "rooms.parquet", tmp_path / "again.parquet", tmp_path / "other.parquet"]
     for path, seed in zip(paths, ("3", "3", "4"), strict=True):

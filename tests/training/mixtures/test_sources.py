@@ -70,6 +70,7 @@ def test_rows_below_a_minimum_are_left_out(corpus):
         AudioSource(SourceConfig(str(corpus / "speech"), minimum={"score": 9}), 16000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
 def test_only_rows_of_a_value(corpus, streaming):
     def drawn(**choice):
@@ -159,6 +160,7 @@ def test_paired_folders(tmp_path):
         load_pairs(str(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
 def test_preloaded_sources_draw_the_same(corpus, streaming):
     config = SourceConfig(str(corpus / "noise-*.parquet"), streaming=streaming)

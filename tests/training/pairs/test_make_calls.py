@@ -102,6 +102,7 @@ def test_rooms_begin_with_their_direct_path(speech):
     np.testing.assert_allclose(reverberate(speech, response[:1]), speech, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONDITIONS)
 def test_noisy_and_reference_are_aligned(name, speech):
     for snr_db in (0.0, 15.0):
