@@ -10,7 +10,7 @@ import numpy as np
 from serving_limits import Limits, RequestError
 
 from speech_enhance.live.enhancer import LiveEnhancer
-from speech_enhance.live.session import MOST_LOAD, RETRY_SECONDS, Passage
+from speech_enhance.live.session import MOST_LOAD, Passage, followed_load, rest_seconds
 from speech_enhance.live.timing import LATENCIES
 
 MAX_PIECE_SECONDS = 1.0
@@ -184,8 +184,7 @@ class LiveVisit:
         """Stop the network for a while when it is too slow, and try again later."""
         if not seconds:
             return
-        weight = min(seconds, 1.0)
-        self._load += weight * (took / seconds - self._load)
+        self._load = followed_load(self._load, took, seconds)
         self._seconds += seconds
         if passage.resting and self._seconds > self._rest_until:
             passage.resume()
@@ -197,4 +196,4 @@ class LiveVisit:
         """Pass the original on for some seconds, which get longer every time."""
         passage.rest()
         self._num_overloads += 1
-        self._rest_until = self._seconds + RETRY_SECONDS * min(2 ** (self._num_overloads - 1), 16)
+        self._rest_until = self._seconds + rest_seconds(self._num_overloads)

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from diffusers.optimization import get_scheduler
 
+from .evaluation.reports import append_row
 from .progress import RunClock
 from .run_folder import write_errors
 
@@ -75,8 +76,7 @@ class Run:
 
     def log(self, values: dict[str, float]) -> None:
         """Add a line to `log.jsonl`."""
-        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": self.global_step, **values}) + "\n")
+        append_row(self.folder / "log.jsonl", {"step": self.global_step, **values})
 
     def state(self) -> dict[str, Any]:
         """The numbers of the run that a checkpoint keeps."""

@@ -48,7 +48,7 @@ class LiveFrames:
         timing = find_timing("low" if latency is None else latency)
         if timing is LATENCIES["low"]:
             timing = LiveTiming(own_ms, CAUSAL_INTERVAL_MS, own_ms + CAUSAL_INTERVAL_MS)
-        frames = cls.of(timing, config, sampling_rate, look_ahead + round(timing.interval_ms * 1000), 1)
+        frames = cls.of(timing, config, sampling_rate, None, 1)
         if frames.look_ahead != look_ahead:
             raise ValueError(
                 f'`latency`: this network was trained to look {own_ms:g} ms ahead; give "low" or a LiveTiming with '
@@ -57,14 +57,17 @@ class LiveFrames:
         return replace(frames, causal=True)
 
     @classmethod
-    def of(cls, timing: LiveTiming, config: MelConfig, sampling_rate: int, most: int, multiple: int) -> "LiveFrames":
+    def of(
+        cls, timing: LiveTiming, config: MelConfig, sampling_rate: int, most: int | None, multiple: int
+    ) -> "LiveFrames":
         """Convert a timing into frames.
 
         Args:
             timing: Timing in milliseconds.
             config: The model's analysis.
             sampling_rate: The caller's samples per second.
-            most: Length in frames of the windows that the model was trained on. No window is longer.
+            most: Length in frames of the windows that the model was trained on. No window is longer. `None` if the
+                network sees no windows.
             multiple: Number of frames of which the window's length must be a multiple, because of the network's patches
                 and levels.
 
@@ -73,7 +76,8 @@ class LiveFrames:
         """
         rate = config.sampling_rate / config.hop_length / 1000
         look_ahead, interval = round(timing.look_ahead_ms * rate), max(1, round(timing.interval_ms * rate))
-        window = max(min(round(timing.window_ms * rate), most) // multiple, 1) * multiple
+        window = round(timing.window_ms * rate)
+        window = max((window if most is None else min(window, most)) // multiple, 1) * multiple
         if look_ahead + interval > window:
             raise ValueError(
                 f"`latency`: look-ahead and interval ({look_ahead} and {interval} frames) do not fit into a window "

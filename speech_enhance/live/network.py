@@ -6,7 +6,7 @@ import torch
 
 from ..mel.conditioning import build_condition, noise_floor
 from ..pipelines.settings import EnhancementSettings
-from ..pipelines.windows import cut_window, step_generator, window_noise
+from ..pipelines.windows import cut_window, initial_noise, step_generator
 from .analysis import LiveAnalysis
 from .frames import LiveFrames
 
@@ -87,7 +87,8 @@ class SlidingNetwork:
         estimates = range(settings.num_estimates)
         condition = torch.stack([condition[estimate % self._num_views] for estimate in estimates])
         seeds = [self._seed + estimate for estimate in estimates]
-        latents = initial_noise(seeds, start, window, pipeline.mel_config.num_mel_bins, self._device)
+        places = [(seed, start) for seed in seeds]
+        latents = initial_noise(places, window, pipeline.mel_config.num_mel_bins, self._device)
         answers = self._sampling.denoise(latents, condition, [step_generator(seed, call) for seed in seeds])[:, 0]
         return torch.stack([answers[view :: self._num_views].mean(dim=0) for view in range(self._num_views)])
 
@@ -120,7 +121,8 @@ class CausalNetwork:
         noisy_mel = analysis.mel(first, last + frames.look_ahead, frames.samples_needed(call))[:1]
         condition = build_condition(noisy_mel, pipeline.condition_config, settings.dereverb)
         seeds = [self._seed + estimate for estimate in range(settings.num_estimates)]
-        latents = initial_noise(seeds, first, frames.interval, pipeline.mel_config.num_mel_bins, self._device)
+        places = [(seed, first) for seed in seeds]
+        latents = initial_noise(places, frames.interval, pipeline.mel_config.num_mel_bins, self._device)
         condition = condition.expand(len(seeds), -1, -1, -1)
         self._num_evaluations = 0
         answers = self._sampling.denoise(latents, condition, [step_generator(seed, call) for seed in seeds])
@@ -136,8 +138,3 @@ class CausalNetwork:
             sample, timestep, condition, self._states.get(number)
         )
         return (prediction,)
-
-
-def initial_noise(seeds: list[int], start: int, num_frames: int, num_bins: int, device: torch.device) -> torch.Tensor:
-    """Return noise `(seeds, 1, num_bins, num_frames)` for the frames from `start` on, see [`window_noise`]."""
-    return torch.stack([window_noise(seed, start, num_frames, num_bins) for seed in seeds])[:, None].to(device)

@@ -28,6 +28,18 @@ PAUSE_SECONDS = 0.002
 """Time for which the worker sleeps before it looks for new sound again."""
 
 
+def rest_seconds(num_overloads: int) -> float:
+    """Return the length of the rest after overload number `num_overloads`, from 1 on. Each rest is twice as long as the
+    one before, up to sixteen times the first."""
+    return RETRY_SECONDS * min(2 ** (num_overloads - 1), 16)
+
+
+def followed_load(load: float, took: float, seconds: float) -> float:
+    """Return the load, which was `load`, after a sound of `seconds` for which the computing took `took` seconds. It
+    follows about the last second."""
+    return load + min(seconds, 1.0) * (took / seconds - load)
+
+
 class RingBuffer:
     """Passes samples from one thread to another. Neither thread ever waits.
 
@@ -158,7 +170,7 @@ class LiveSession:
         self._least = self._surplus = 0
         self._checked, self._cut = 0.0, None
         self._most_waiting = max(2 * reserve, round(0.2 * live.sampling_rate))
-        self._rest_until = 0
+        self._rest_until = 0.0
         self._stopped = threading.Event()
         self._worker = threading.Thread(target=self._work, name="live", daemon=True)
         self.meters = Meters()
@@ -223,8 +235,7 @@ class LiveSession:
         started = time.perf_counter()
         output = self._passage.process(block, self.bypass)
         seconds = block.shape[1] / self._live.sampling_rate
-        weight = min(seconds, 1.0)
-        self.meters.load += weight * ((time.perf_counter() - started) / seconds - self.meters.load)
+        self.meters.load = followed_load(self.meters.load, time.perf_counter() - started, seconds)
         self.meters.seconds += seconds
         self._send(output, block)
         return True
@@ -235,7 +246,7 @@ class LiveSession:
         if not self._passage.resting and too_slow:
             self._passage.rest()
             self.meters.num_overloads += 1
-            self._rest_until = self.meters.seconds + RETRY_SECONDS * min(2 ** (self.meters.num_overloads - 1), 16)
+            self._rest_until = self.meters.seconds + rest_seconds(self.meters.num_overloads)
         elif self._passage.resting and self.meters.seconds > self._rest_until and waiting <= self._most_waiting:
             self._passage.resume()
 

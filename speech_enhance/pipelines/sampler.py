@@ -11,7 +11,7 @@ from .inputs import check_output
 from .recording import RecordingStream
 from .sampling import Sampling
 from .settings import EnhancementSettings
-from .windows import WindowLayout, step_generator, window_noise
+from .windows import WindowLayout, initial_noise, step_generator
 
 
 class WindowSampler:
@@ -41,11 +41,6 @@ class WindowSampler:
         unfinished windows of it are useless. To get no output instead, raise in the callback."""
         return self._interrupt
 
-    def prepare_latents(self, seed: int, start: int) -> torch.Tensor:
-        """Initial noise `(1, num_mel_bins, window_frames)` of the window that starts at frame `start`."""
-        noise = window_noise(seed, start, self.config.window_frames, self.config.num_mel_bins)
-        return noise[None].to(self._execution_device)
-
     def process(
         self,
         streams: list[RecordingStream],
@@ -65,13 +60,14 @@ class WindowSampler:
         num_batches = -(-num_windows // settings.window_batch_size)
         self._interrupt = False
         sampling = self.prepare_sampling(settings.num_inference_steps)
-        self._num_timesteps = sampling.num_timesteps
+        self._num_timesteps, device = sampling.num_timesteps, self._execution_device
         with self.progress_bar(total=self._num_timesteps * num_batches) as progress_bar:
             after_step = self.step_callback(progress_bar, callback, callback_inputs)
             while batch := list(itertools.islice(windows, settings.window_batch_size)):
-                latents = torch.stack([self.prepare_latents(seed, start) for _, start, seed, _ in batch])
+                places = [(seed, start) for _, start, seed, _ in batch]
+                latents = initial_noise(places, self.config.window_frames, self.config.num_mel_bins, device)
                 condition = torch.stack([item for *_, item in batch])
-                generators = [step_generator(seed, start // self.window_layout.stride) for _, start, seed, _ in batch]
+                generators = [step_generator(seed, start // self.window_layout.stride) for seed, start in places]
                 denoised = sampling.denoise(latents, condition, generators, after_step, lambda: self.interrupt)
                 for (number, *_), sample in zip(batch, denoised, strict=True):
                     output = streams[number].accept(sample[0])

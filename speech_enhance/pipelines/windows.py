@@ -7,6 +7,7 @@ depends neither on the batch size nor on sound outside its window.
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,6 +116,15 @@ def window_noise(seed: int, start: int, window_frames: int, num_bins: int) -> to
     blocks = [_noise_block(seed, block, num_bins) for block in range(first, last + 1)]
     offset = start - first * NOISE_BLOCK_FRAMES
     return torch.cat(blocks, dim=-1)[:, offset : offset + window_frames]
+
+
+def initial_noise(
+    places: Sequence[tuple[int, int]], window_frames: int, num_bins: int, device: torch.device
+) -> torch.Tensor:
+    """Noise `(places, 1, num_bins, window_frames)` of a batch of windows, each with its seed and first frame (see
+    [`window_noise`])."""
+    noise = [window_noise(seed, start, window_frames, num_bins) for seed, start in places]
+    return torch.stack(noise)[:, None].to(device)
 
 
 @functools.lru_cache(maxsize=8)

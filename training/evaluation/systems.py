@@ -131,18 +131,24 @@ def diffusion(model: str, scheduler: str, **settings: Any) -> System:
     return lambda pairs: pipeline([pair.noisy for pair in pairs], SAMPLING_RATE, **settings).audios
 
 
-def live(model: str, latency: "str | LiveTiming | None" = None) -> System:
+class LiveSystem:
     """A checkpoint that enhances live sound in blocks of 16 ms, with seed 0. Its own figure of the delay is taken off,
     and no other alignment is made.
 
     Args:
         model: Pipeline folder or Hub id.
-        latency: Latency as in [`~SpeechEnhancementPipeline.live`].
     """
-    from speech_enhance import SpeechEnhancementPipeline
 
-    pipeline = SpeechEnhancementPipeline.from_pretrained(model)
-    return lambda pairs: [enhance_live(pipeline, pair.noisy, latency) for pair in pairs]
+    def __init__(self, model: str):
+        from speech_enhance import SpeechEnhancementPipeline
+
+        self._pipeline = SpeechEnhancementPipeline.from_pretrained(model)
+        latency = self._pipeline.live(SAMPLING_RATE).latency
+        self.latency_ms = round(1000 * (latency + LIVE_BLOCK) / SAMPLING_RATE, 1)
+        """Latency in milliseconds, with one block, which must arrive first."""
+
+    def __call__(self, pairs: list[Pair]) -> list[np.ndarray]:
+        return [enhance_live(self._pipeline, pair.noisy) for pair in pairs]
 
 
 def enhance_live(
@@ -153,14 +159,6 @@ def enhance_live(
     enhancer = pipeline.live(SAMPLING_RATE, latency)
     blocks = [enhancer.process(block) for block in np.split(noisy, range(LIVE_BLOCK, len(noisy), LIVE_BLOCK))]
     return np.concatenate([*blocks, enhancer.flush()])[enhancer.latency :]
-
-
-def live_latency_ms(model: str) -> float:
-    """Latency of a checkpoint in [`live`] in milliseconds, plus one block, which must arrive first."""
-    from speech_enhance import SpeechEnhancementPipeline
-
-    latency = SpeechEnhancementPipeline.from_pretrained(model).live(SAMPLING_RATE).latency
-    return round(1000 * (latency + LIVE_BLOCK) / SAMPLING_RATE, 1)
 
 
 def add_arguments(parser: argparse.ArgumentParser, limit: int | None = None) -> None:

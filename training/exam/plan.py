@@ -6,7 +6,7 @@ from pathlib import Path
 
 from speech_enhance import PRESETS
 
-from ..evaluation.systems import SYSTEMS, System, diffusion, live, make_system
+from ..evaluation.systems import SYSTEMS, LiveSystem, System, diffusion, make_system
 from ..validation import Pair, load_pairs
 
 PLAN = Path(__file__).parents[1] / "configs" / "exam.yaml"
@@ -121,7 +121,7 @@ class ExamPlan:
             ValueError: for an unknown name.
         """
         if found := self.model_of(system):
-            return live(found[0]) if LIVE in found[1] else diffusion(found[0], **found[1])
+            return LiveSystem(found[0]) if LIVE in found[1] else diffusion(found[0], **found[1])
         if system not in SYSTEMS:
             raise ValueError(f"unknown system {system!r}; known are {', '.join(SYSTEMS)}, and MODEL, PRESET")
         return make_system(system, num_threads)

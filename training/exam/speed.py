@@ -19,8 +19,8 @@ from training.config import read_config
 from training.evaluation.benchmark import test_signal
 from training.evaluation.reports import table
 from training.evaluation.score_tables import not_available
-from training.evaluation.systems import LATENCY_MS, live_latency_ms
-from training.exam.plan import LIVE, ExamPlan
+from training.evaluation.systems import LATENCY_MS, System
+from training.exam.plan import ExamPlan
 from training.validation import Pair
 
 THREADS = (1, 2)
@@ -80,7 +80,10 @@ def measure_systems(plan: ExamPlan, systems: list[str], threads: int, repeats: i
         except ImportError as error:
             figures[system] = {"missing": str(error)}
             continue
-        figures[system] = {"load_seconds": time.perf_counter() - started, "latency_ms": latency_ms(plan, system)}
+        figures[system] = {
+            "load_seconds": time.perf_counter() - started,
+            "latency_ms": latency_ms(system, loaded[system]),
+        }
         loaded[system]([Pair("warm-up", audio[:16000], audio[:16000], {})])
     times: dict[str, list[float]] = {system: [] for system in loaded}
     for _ in range(repeats):
@@ -94,12 +97,10 @@ def measure_systems(plan: ExamPlan, systems: list[str], threads: int, repeats: i
     return figures
 
 
-def latency_ms(plan: ExamPlan, system: str) -> float | None:
+def latency_ms(name: str, system: System) -> float | None:
     """Latency of a system by design in milliseconds; `None` if it needs the whole recording, as our models do unless
     they run live."""
-    if (found := plan.model_of(system)) and LIVE in found[1]:
-        return live_latency_ms(found[0])
-    latency = LATENCY_MS.get(system, math.inf)
+    latency = getattr(system, "latency_ms", LATENCY_MS.get(name, math.inf))
     return latency if math.isfinite(latency) else None
 
 
