@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import ROOT
+from processes import Process
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SCREENSHOTS = ROOT / ".ci" / "work" / "screenshots"
@@ -83,7 +84,7 @@ def serve(work: Path, folder: Path = ROOT / "spaces", python: str = sys.executab
         variables["PYTHONPATH"] = str(ROOT)
     server = Server(f"http://127.0.0.1:{port}", files, None, work / "log.txt")
     with open(server.log, "wb") as log:
-        server.process = subprocess.Popen(
+        server.process = Process(
             [python, "app.py"], cwd=folder, env=variables | environment, stdout=log, stderr=subprocess.STDOUT
         )
     try:

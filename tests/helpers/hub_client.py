@@ -11,6 +11,7 @@ import yaml
 from conftest import ROOT, make_tiny_pipeline
 from hub_routes import TOKEN
 from loopback_hub import LoopbackHub
+from processes import run
 
 PREAMBLE = """
 import hashlib, json, numpy as np
@@ -74,23 +75,24 @@ def client(
     if bare is not None:
         options, preamble = ["-S"], NOT_INSTALLED
         environment["PYTHONPATH"] = str(bare)
-    run = subprocess.run(
+    process = run(
         [sys.executable, *options, "-c", preamble + code],
+        "torch",
         cwd=home.parent,
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
     )
-    assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout.strip().splitlines()[-1]) | {"stderr": run.stderr}
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout.strip().splitlines()[-1]) | {"stderr": process.stderr}
 
 
 def command(hub: LoopbackHub, home: Path, *arguments, token: str | None = TOKEN, **more) -> subprocess.CompletedProcess:
     """Run a script of the repository in a process of its own, with the Hub and a token."""
     environment = hub.environment(home, token) | {"PYTHONPATH": str(ROOT)} | more
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
+    arguments = map(str, arguments)
+    return run(
+        [sys.executable, *arguments], "torch", cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
     )
 
 

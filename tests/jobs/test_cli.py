@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import functools
 import io
 import os
 import re
@@ -18,6 +17,8 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import ROOT, noise
+from processes import Process
+from processes import run as run_process
 from sound_files import make
 
 from speech_enhance import cli
@@ -25,7 +26,7 @@ from speech_enhance import cli
 
 def run(*arguments, **options):
     command = [sys.executable, "-m", "speech_enhance", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
+    return run_process(command, capture_output=True, text=True, **options)
 
 
 @pytest.fixture
@@ -286,13 +287,11 @@ def shell(script: str, folder, **options):
 def test_pipes(tmp_path, tiny_model):
     source = write(tmp_path / "in.flac", 44100, 2)
     command = [sys.executable, "-m", "speech_enhance", "-", "-", "--model", tiny_model, "--format", "flac"]
-    result = subprocess.run(command, input=source.read_bytes(), capture_output=True, timeout=120, check=True)
+    result = run_process(command, input=source.read_bytes(), capture_output=True, check=True)
     assert run(source, tmp_path / "out.flac", "--model", tiny_model).returncode == 0
     assert result.stdout == (tmp_path / "out.flac").read_bytes()
     assert result.stderr.startswith(b"-: 0.5 s of audio enhanced")
-    nothing = subprocess.run(
-        [*command[:4], tmp_path / "x.wav"], input=b"", capture_output=True, timeout=120, check=False
-    )
+    nothing = run_process([*command[:4], tmp_path / "x.wav"], input=b"", capture_output=True)
     assert nothing.returncode == 2
     assert nothing.stderr.startswith(b"speech-enhance: error: stdin: is empty")
 
@@ -359,7 +358,7 @@ def test_too_few_arguments():
 
 def test_the_module_of_the_command_is_the_command():
     command = [sys.executable, "-m", "speech_enhance.cli", "only.wav"]
-    check_refusal(subprocess.run(command, capture_output=True, text=True, timeout=120, check=False), "OUTPUT")
+    check_refusal(run_process(command, capture_output=True, text=True), "OUTPUT")
 
 
 @pytest.mark.slow
@@ -376,7 +375,7 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path, tiny_model, call, size, 
     command = [sys.executable, "-m", "speech_enhance", source, target, "--model", tiny_model]
     terminal, other_end = os.openpty()
     termios.tcsetwinsize(terminal, size)
-    process = subprocess.Popen(command, stderr=other_end)
+    process = Process(command, stderr=other_end)
     os.close(other_end)
     shown = b""
     while True:
@@ -413,8 +412,7 @@ def test_a_stopped_run_leaves_nothing_behind(tmp_path, tiny_model, number):
         "--steps",
         "200",
     ]
-    interruptible = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # else ignored in background jobs
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible)
+    process = Process(command, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not writes(process.pid, tmp_path):
         time.sleep(0.05)
     assert process.poll() is None

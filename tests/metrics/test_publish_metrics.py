@@ -1,7 +1,6 @@
 """The modules for Hugging Face Evaluate as Spaces: by folder, by name on the Hub, and as a page."""
 
 import json
-import subprocess
 import sys
 import time
 
@@ -9,6 +8,7 @@ import pytest
 from conftest import ROOT
 from hub_client import client, command
 from hub_store import front_matter, metadata_errors
+from processes import Process
 
 from model_cards.publish_metrics import MODULES, stage_metric
 from speech_enhance.metrics.reference import METRICS, score_files
@@ -67,8 +67,9 @@ def test_the_page_of_a_space_scores_two_files(hub, tmp_path):
 
     folder = stage_metric("composite", "user", tmp_path / "composite")
     environment = hub.environment(tmp_path / "home") | {"PYTHONPATH": str(ROOT), "GRADIO_ANALYTICS_ENABLED": "0"}
+    environment["PYTHONUNBUFFERED"] = "1"
     with open(tmp_path / "log", "w") as log:
-        server = subprocess.Popen([sys.executable, "-u", "app.py"], cwd=folder, env=environment, stdout=log, stderr=log)
+        server = Process([sys.executable, "app.py"], "torch", cwd=folder, env=environment, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + 120
         while "http://" not in (text := (tmp_path / "log").read_text()):

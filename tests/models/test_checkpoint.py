@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import sysconfig
+import venv
 import zipfile
 
 import numpy as np
@@ -94,9 +95,9 @@ def test_the_wheel_works_without_the_repository(tmp_path):
     assert "speech_enhance/checkpoints/base/unet/diffusion_pytorch_model.safetensors" in names
     assert "speech_enhance/py.typed" in names
     assert not [name for name in names if name.startswith(("tests", "training", "samples"))]
-    run(sys.executable, "-m", "venv", tmp_path / "venv")
+    venv.create(tmp_path / "venv")
     python = tmp_path / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "install", "-q", "--no-deps", wheel)
+    run(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", wheel)
     (packages,) = (tmp_path / "venv").glob("lib/python*/site-packages")
     (packages / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
     assert (packages / "speech_enhance" / "checkpoints" / "base" / "model_index.json").is_file()

@@ -225,17 +225,13 @@ def test_presets_fill_the_advanced_settings_and_tell_their_seconds(page, tmp_pat
     page.get_by_role("button", name="Download minutes-preview-enhanced.wav").wait_for()
 
 
-def test_a_file_that_is_no_sound_is_refused_in_one_sentence(page, tmp_path):
+def test_a_file_that_is_no_sound_is_refused_in_one_sentence(page):
     message = page.locator("#intake-message")
     files = page.locator("#recording input[type=file]").first
     files.set_input_files({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"my notes"})
     message.wait_for()
     assert message.inner_text().startswith("“notes.txt” is no sound file. This page takes WAV, FLAC, Ogg")
     assert "audio/" not in page.locator("body").inner_text()
-    with open(tmp_path / "big.wav", "wb") as big:
-        big.truncate(50_000_001)
-    files.set_input_files(tmp_path / "big.wav")
-    wait_for(lambda: "has 51 MB; the limit of this page is 50 MB" in message.inner_text())
     with page.expect_response(re.compile("/upload")):  # browsers call a video what may be a voice memo
         files.set_input_files({"name": "memo.m4a", "mimeType": "video/mp4", "buffer": b"no sound"})
     assert message.is_hidden()
@@ -342,6 +338,8 @@ def test_on_a_phone(browser, server, scheme):
         for button in page.locator("#player button, #enhance, #cancel").all():
             assert button.bounding_box()["height"] >= 40
         screenshot(page, f"phone-{scheme}")
+        if scheme == "dark":  # only colours differ
+            return
         page.get_by_role("tab", name="Compare").tap()
         page.locator("#compare").tap()
         status(page, "done", "compare-")
@@ -350,7 +348,7 @@ def test_on_a_phone(browser, server, scheme):
         for cell in page.locator("#compare-table td").all():
             assert cell.bounding_box()["x"] + cell.bounding_box()["width"] <= table["x"] + table["width"]
         page.wait_for_timeout(700)
-        screenshot(page, f"phone-compare-{scheme}")
+        screenshot(page, "phone-compare")
 
 
 def test_by_keyboard_alone(page):

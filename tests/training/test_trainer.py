@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT, noise, quiet
+from processes import Process
 from safetensors.torch import load_file
 from training_runs import tiny_config
 
@@ -244,7 +245,7 @@ def launch(config, *options, processes: int = 1) -> subprocess.Popen:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] * (processes > 1)
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *launcher, "training/train.py", "--config", str(config), *options]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    return Process(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
 
 
 def finish(run: subprocess.Popen) -> None:
