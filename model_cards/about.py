@@ -74,6 +74,7 @@ class About:
         steps, minutes: Number of optimiser steps, and the minutes they took.
         training_notes: More about the recipe, Markdown.
         noise_notes: More about the noise, Markdown.
+        use: More about the use, Markdown, after the examples that every card has.
         unseen: Reason why the model has not seen the evaluations' data in training.
         remarks: Comments on the results, Markdown, one paragraph each.
         limits: Points about what the model cannot do and where not to use it.
@@ -102,6 +103,7 @@ class About:
     minutes: float | None = None
     training_notes: str = ""
     noise_notes: str = ""
+    use: str = ""
     remarks: list[str] = field(default_factory=list)
     citation: str = CITATION
 

@@ -17,7 +17,7 @@ from model_cards.figures import (
     scheduler_findings,
     speed_findings,
 )
-from speech_enhance import DEFAULT_CHECKPOINT
+from speech_enhance import DEFAULT_CHECKPOINT, LIVE_CHECKPOINT
 from training.config import load_config
 from training.evaluation.measures import BASIC_MEASURES
 from training.evaluation.reports import Reports
@@ -83,7 +83,10 @@ def render(
 def _local(folder: str | Path) -> str:
     """Return the Python expression for a checkpoint in this repository."""
     whole = Path(folder).resolve()
-    return "DEFAULT_CHECKPOINT" if whole == DEFAULT_CHECKPOINT.resolve() else f'"{_shown_path(whole, str(folder))}"'
+    for constant, own in {"DEFAULT_CHECKPOINT": DEFAULT_CHECKPOINT, "LIVE_CHECKPOINT": LIVE_CHECKPOINT}.items():
+        if whole == own.resolve():
+            return constant
+    return f'"{_shown_path(whole, str(folder))}"'
 
 
 def fill_template(template: Path, **values) -> str:

@@ -17,6 +17,7 @@ LABELS = {
     "spectral_subtraction": "spectral subtraction (pyroomacoustics)",
     "log_mmse": "log-MMSE",
     "rnnoise": "RNNoise",
+    "deepfilternet3": "DeepFilterNet3",
     "webrtc": "WebRTC noise suppression",
     "base": "the bundled checkpoint, `base`",
     CEILING: "ceiling of the method: the true clean mel",

@@ -24,7 +24,7 @@ from model_cards.about import About, load_about
 from model_cards.card import ROOT, render
 from model_cards.eval_results import eval_results, on_benchmark
 from model_cards.mel_stage import MelStageAbout, is_mel_stage, render_mel_stage
-from speech_enhance import DEFAULT_CHECKPOINT, MEL_STAGE_CHECKPOINT
+from speech_enhance import DEFAULT_CHECKPOINT, LIVE_CHECKPOINT, MEL_STAGE_CHECKPOINT
 from speech_enhance.hub.publishing import check_pipeline, check_repo_id, code_revision, publish_pipeline, stage_pipeline
 from speech_enhance.pending_files import write_text
 from training.config import read_yaml
@@ -36,6 +36,7 @@ BASE_ABOUT = ROOT / "model_cards" / "base.yaml"
 BASE_RESULTS = ROOT / "training" / "results"
 OWN = {
     DEFAULT_CHECKPOINT: BASE_ABOUT,
+    LIVE_CHECKPOINT: ROOT / "model_cards" / "live.yaml",
     ROOT / "checkpoints" / "large": ROOT / "model_cards" / "large.yaml",
     MEL_STAGE_CHECKPOINT: ROOT / "model_cards" / "mel_stage.yaml",
 }

@@ -43,9 +43,9 @@ class LiveHandlers:
     def latencies(self) -> tuple[dict[str, float], str]:
         """Return the delay in milliseconds of every latency at the rate of most browsers, and the name of the one to
         begin with: the shortest that this machine computes with enough time to spare, or else the longest."""
-        lives = {name: self.models.get(None).live(BROWSER_RATE, name) for name in LATENCIES}
+        lives = {name: self.models.live(BROWSER_RATE, name) for name in LATENCIES}
         delays = {name: 1000 * live.latency / BROWSER_RATE for name, live in lives.items()}
-        quick = [name for name, live in lives.items() if expected_load(live, name) < COMFORTABLE_LOAD]
+        quick = [name for name, live in lives.items() if expected_load(live) < COMFORTABLE_LOAD]
         return delays, min(quick, key=delays.__getitem__) if quick else max(delays, key=delays.__getitem__)
 
     def hear(self, value, latency: str, visit: LiveVisit | None, request: gr.Request):
@@ -53,7 +53,7 @@ class LiveHandlers:
         try:
             piece = read_piece(value)
             if visit is None:
-                visit = LiveVisit(self.models.get(None).live, self.limits)
+                visit = LiveVisit(self.models.live, self.limits)
                 self.visits[str(request.session_hash)] = visit
             return visit.hear(piece, latency), visit
         except RequestError as error:

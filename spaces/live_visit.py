@@ -11,7 +11,6 @@ from serving_limits import Limits, RequestError
 
 from speech_enhance.live.enhancer import LiveEnhancer
 from speech_enhance.live.session import MOST_LOAD, Passage, followed_load, rest_seconds
-from speech_enhance.live.timing import LATENCIES
 
 MAX_PIECE_SECONDS = 1.0
 MAX_AHEAD_SECONDS = 5.0
@@ -73,10 +72,10 @@ def write_samples(audio: np.ndarray) -> str:
     return base64.b64encode(samples.tobytes()).decode()
 
 
-def expected_load(live: LiveEnhancer, latency: str, num_channels: int = 1) -> float:
+def expected_load(live: LiveEnhancer, num_channels: int = 1) -> float:
     """Measure the computing time that this machine now needs, divided by the length of the sound. This also warms up
     the network."""
-    return 1000 * live.seconds_of_call(num_channels) / LATENCIES[latency].interval_ms
+    return live.seconds_of_call(num_channels) / live.interval
 
 
 def _shown(value) -> str:
@@ -175,7 +174,7 @@ class LiveVisit:
             live = self._make_live(piece.sampling_rate, latency)
             self._form, self._passage = form, Passage(live, len(piece.audio))
             self._delay = live.latency / live.sampling_rate
-            self._load = expected_load(live, latency, len(piece.audio))
+            self._load = expected_load(live, len(piece.audio))
             if self._load > MOST_LOAD:
                 self._rest(self._passage)
         return self._passage, self._delay

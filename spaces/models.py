@@ -3,13 +3,18 @@
 import os
 import sys
 import threading
+from typing import TYPE_CHECKING
 
 import numpy as np
 from serving import Enhancer, RequestError, Run, Settings
 
+from speech_enhance import LIVE_CHECKPOINT
 from speech_enhance.jobs.file import UserError
 
-FIRST, LARGE = "standard", "large"
+if TYPE_CHECKING:
+    from speech_enhance.live.enhancer import LiveEnhancer
+
+FIRST, LARGE, LIVE = "standard", "large", "live"
 MEASURED_SECONDS = 6.0  # seconds of sound, a few windows of the network
 
 
@@ -27,9 +32,16 @@ class Models:
 
     def __init__(self, model: str | None, large: str | None = None):
         self.sources = {FIRST: model} | ({LARGE: large} if large else {})
+        if model is None:
+            self.sources[LIVE] = str(LIVE_CHECKPOINT)
         self.loaded = {FIRST: Enhancer(model)}
         self.speeds: dict[str, float] = {}
         self.lock = threading.Lock()
+
+    @property
+    def choices(self) -> list[str]:
+        """Names of the models that a visitor may choose for a recording."""
+        return [name for name in self.sources if name != LIVE]
 
     def get(self, name: str | None) -> Enhancer:
         """Return the model called `name`; `None` means the first model.
@@ -46,6 +58,11 @@ class Models:
                     print(f"the {name} model cannot be loaded: {error}", file=sys.stderr)
                     raise RequestError(f"The {name} model cannot be loaded here; choose the other one.") from error
             return self.loaded[name]
+
+    def live(self, sampling_rate: int, latency: str) -> "LiveEnhancer":
+        """Return an enhancer of live sound. For a short delay the bundled models have one of their own."""
+        name = LIVE if latency == "low" and LIVE in self.sources else FIRST
+        return self.get(name).live(sampling_rate, latency)
 
     def measure(self) -> None:
         """Measure the speed of the first model. On ZeroGPU there is no GPU yet, so a visitor's first run gives it."""

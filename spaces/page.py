@@ -120,7 +120,7 @@ def enhance_controls(handlers: Handlers, limits: Limits, audio: gr.Audio, demo: 
     status = gr.HTML(message("hint", HINT), elem_id="status", **PLAIN)
     download = gr.DownloadButton("Download", visible=False, elem_id="download")
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
-        models = list(handlers.models.sources)
+        models = handlers.models.choices
         model = gr.Radio(
             models,
             value=FIRST,

@@ -17,6 +17,7 @@ _EXPORTS = {
     "DEFAULT_CHECKPOINT": "checkpoints",
     "DNSMOS": "metrics.dnsmos",
     "LATENCIES": "live.timing",
+    "LIVE_CHECKPOINT": "checkpoints",
     "LiveEnhancer": "live.enhancer",
     "LiveTiming": "live.timing",
     "MEL_LAYOUTS": "mel.layouts",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:  # the same names as above, in the form that a typed package e
     from .audio.writer import AudioWriter as AudioWriter
     from .audio.writer import write_audio as write_audio
     from .checkpoints import DEFAULT_CHECKPOINT as DEFAULT_CHECKPOINT
+    from .checkpoints import LIVE_CHECKPOINT as LIVE_CHECKPOINT
     from .checkpoints import MEL_STAGE_CHECKPOINT as MEL_STAGE_CHECKPOINT
     from .hub.publishing import publish_pipeline as publish_pipeline
     from .jobs.file import enhance_file as enhance_file

@@ -7,16 +7,25 @@ it).
 """
 
 import ast
+import json
 from dataclasses import dataclass
 from pathlib import Path
+
+from ..models.networks import DEFAULT_NETWORK, NETWORKS
 
 PACKAGE = Path(__file__).parents[1]
 # Files of a repository, each with the module that it is built from. Diffusers looks for a component's class in a file
 # with the name of the library in `model_index.json`.
-FILES = {"pipeline.py": "pipelines.speech_enhancement", "unet/speech_enhance.py": "models.unet"}
+PIPELINE_FILE, NETWORK_FILE = "pipeline.py", "unet/speech_enhance.py"
 # The network is a component with a file of its own. The pipeline file imports the network's base class instead, which
 # satisfies Diffusers' `isinstance` check.
-COMPONENTS = {"models.unet": {"ConditionalUNet2DModel": "from diffusers import UNet2DModel as ConditionalUNet2DModel"}}
+COMPONENTS = {
+    "models.unet": {"ConditionalUNet2DModel": "from diffusers import UNet2DModel as ConditionalUNet2DModel"},
+    "models.causal_unet": {
+        "CausalUNet2DModel": "from diffusers import ModelMixin as CausalUNet2DModel",
+        "CausalState": "from typing import Any as CausalState",
+    },
+}
 HEADER = '''"""Built from the package speech_enhance {version} by its hub/remote_code.py.
 
 Change the package, not this file.
@@ -68,20 +77,32 @@ class _Module:
 
 
 def write_remote_code(folder: str | Path) -> None:
-    """Write the files of [`build_remote_code`] into a repository's folder."""
-    for name, text in build_remote_code().items():
+    """Write the files of [`build_remote_code`] into a repository's folder, for the network in its `model_index.json`.
+
+    Raises:
+        ValueError: if the network is none of this package.
+    """
+    _, network = json.loads((Path(folder) / "model_index.json").read_text(encoding="utf-8"))["unet"]
+    for name, text in build_remote_code(network).items():
         target = Path(folder) / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
 
 
-def build_remote_code() -> dict[str, str]:
-    """Return the text of the files by their path in a repository.
+def build_remote_code(network: str = DEFAULT_NETWORK) -> dict[str, str]:
+    """Return the text of the files by their path in a repository, for a network of [`NETWORKS`].
 
     Raises:
-        ValueError: if the modules do not fit into one file.
+        ValueError: if there is no such network, or if the modules do not fit into one file.
     """
-    return {path: _merge(entry) for path, entry in FILES.items()}
+    return {path: _merge(entry) for path, entry in entry_modules(network).items()}
+
+
+def entry_modules(network: str = DEFAULT_NETWORK) -> dict[str, str]:
+    """Return the modules that the files are built from, by path. See [`build_remote_code`]."""
+    if network not in NETWORKS:
+        raise ValueError(f"remote code: a network is one of {', '.join(NETWORKS)}, got {network!r}")
+    return {PIPELINE_FILE: "pipelines.speech_enhancement", NETWORK_FILE: f"models.{NETWORKS[network]}"}
 
 
 def merged_modules(entry: str) -> list[str]:

@@ -72,7 +72,7 @@ def make_session(options, devices, record: bool):
     from .session import LiveSession
 
     say("loading the model …")
-    choice = PipelineChoice(model=options.model, device=options.device, seed=options.seed)
+    choice = PipelineChoice(model=options.model or own_model(options.latency), device=options.device, seed=options.seed)
     pipeline, _ = choice.load()
     try:
         live = pipeline.live(
@@ -83,6 +83,13 @@ def make_session(options, devices, record: bool):
     seconds = live.seconds_of_call(devices.num_inputs)
     reserve = round((RESERVE_CALLS * seconds + 0.02) * devices.sampling_rate)
     return LiveSession(live, devices.num_inputs, devices.num_outputs, min(reserve, devices.sampling_rate), record)
+
+
+def own_model(latency: str) -> str | None:
+    """Return the folder of the bundled model for this latency; `None` means that of the command for files."""
+    from ..checkpoints import LIVE_CHECKPOINT
+
+    return str(LIVE_CHECKPOINT) if latency == "low" else None
 
 
 def run_session(session, streams: list, devices: Devices, writer, most_seconds: float | None) -> str:

@@ -75,6 +75,12 @@ class LiveEnhancer:
         return self._frames.latency
 
     @property
+    def interval(self) -> float:
+        """Seconds of sound between two runs of the network."""
+        config = self._frames.config
+        return self._frames.interval * config.hop_length / config.sampling_rate
+
+    @property
     def limited(self) -> int:
         """Number of instants since the beginning at which the output was turned down to stay within full scale."""
         return 0 if self._stream is None else self._stream.limiter.num_limited
@@ -84,7 +90,7 @@ class LiveEnhancer:
         """Number of runs of the network since the beginning."""
         return 0 if self._stream is None else self._stream.num_calls
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def process(self, block: np.ndarray) -> np.ndarray:
         """Take in the next samples and return the same number of samples.
 
@@ -109,7 +115,7 @@ class LiveEnhancer:
         self._flat = block.ndim == 1
         return self._push(self._stream, samples).reshape(block.shape)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def flush(self) -> np.ndarray:
         """End the sound and return its last [`~LiveEnhancer.latency`] samples in the form of the last block. The next
         block begins another sound. If no block came before, no samples are returned."""

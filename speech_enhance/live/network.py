@@ -110,6 +110,7 @@ class CausalNetwork:
     ):
         self._pipeline, self._frames, self._settings, self._seed = pipeline, frames, settings, seed
         self._states: dict[int, CausalState] = {}
+        self._modulations: dict[int, tuple] = {}  # of the timestep of each evaluation, which is the same in every call
         self._num_evaluations = 0
         self._sampling = pipeline.prepare_sampling(settings.num_inference_steps, self._evaluate)
         self._device = pipeline._execution_device
@@ -134,7 +135,9 @@ class CausalNetwork:
 
     def _evaluate(self, sample: torch.Tensor, timestep, condition: torch.Tensor, return_dict: bool = False) -> tuple:
         number, self._num_evaluations = self._num_evaluations, self._num_evaluations + 1
-        prediction, self._states[number] = self._pipeline.unet.step(
-            sample, timestep, condition, self._states.get(number)
-        )
+        unet = self._pipeline.unet
+        if number not in self._modulations:
+            self._modulations[number] = unet.modulations(timestep, len(sample))
+        state = self._states.get(number)
+        prediction, self._states[number] = unet.step(sample, self._modulations[number], condition, state)
         return (prediction,)

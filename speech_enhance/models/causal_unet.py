@@ -2,7 +2,7 @@
 and nothing after them."""
 
 import itertools
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,8 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import nn
+
+_FEW_FRAMES = 16
 
 
 class CausalState(NamedTuple):
@@ -123,10 +125,28 @@ class CausalUNet2DModel(ModelMixin, ConfigMixin):
         prediction, _ = self.step(sample, timestep, condition)
         return UNet2DOutput(sample=prediction) if return_dict else (prediction,)
 
+    def modulations(
+        self, timestep: torch.Tensor | float | int, batch_size: int = 1
+    ) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
+        """Compute what a timestep does to the levels.
+
+        Args:
+            timestep: Timestep, one for all or `(batch,)`.
+            batch_size: Number of sounds.
+
+        Returns:
+            Scale and shift of each level, both `(batch, channels, 1)`.
+        """
+        weight = self.conv_in.weight
+        timesteps = torch.as_tensor(timestep, device=weight.device).reshape(-1).expand(batch_size)
+        embedding = F.silu(self.time_embedding(self.time_proj(timesteps).to(weight.dtype)))
+        levels = (*self.down_blocks, *self.up_blocks)
+        return tuple(level.time_emb_proj(embedding)[..., None].chunk(2, dim=1) for level in levels)
+
     def step(
         self,
         sample: torch.Tensor,
-        timestep: torch.Tensor | float | int,
+        timestep: torch.Tensor | float | int | tuple[tuple[torch.Tensor, torch.Tensor], ...],
         condition: torch.Tensor,
         state: CausalState | None = None,
     ) -> tuple[torch.Tensor, CausalState]:
@@ -134,7 +154,8 @@ class CausalUNet2DModel(ModelMixin, ConfigMixin):
 
         Args:
             sample: Sample `(batch, 1, num_bands, frames)`.
-            timestep: Timestep, one for all or `(batch,)`.
+            timestep: Timestep, one for all or `(batch,)`, or its [`~CausalUNet2DModel.modulations`]. These need not be
+                computed again for every part.
             condition: Condition `(batch, condition_channels, num_bands, frames + look_ahead_frames)` from the same
                 frame on.
             state: State after the frames before; `None` at the beginning.
@@ -152,20 +173,19 @@ class CausalUNet2DModel(ModelMixin, ConfigMixin):
         inputs = torch.cat([sample, *shifted], dim=1)
         earlier = inputs.new_zeros(*inputs.shape[:3], history) if state is None else state.inputs
         inputs = torch.cat([earlier, inputs], dim=-1)
-        timesteps = torch.as_tensor(timestep, device=sample.device).reshape(-1).expand(batch)
-        embedding = F.silu(self.time_embedding(self.time_proj(timesteps).to(sample.dtype)))
+        modulations = iter(timestep if isinstance(timestep, tuple) else self.modulations(timestep, batch))
 
         pairs = inputs.unflatten(2, (-1, 2)).transpose(2, 3).flatten(1, 2)  # pairs of bands as channels
         hidden = self.conv_in(pairs).permute(0, 3, 1, 2).flatten(0, 1)  # (batch · frames, channels, pairs of bands)
         levels = [hidden]
         for block in self.down_blocks:
-            levels.append(hidden := block(hidden, embedding))
+            levels.append(hidden := block(hidden, next(modulations)))
         flat = self.proj_in(F.silu(self.mid_norm(hidden)).flatten(1)).unflatten(0, (batch, num_frames))
         remembered, memory = self.memory(flat, None if state is None else state.memory)
         hidden = hidden + self.proj_out(flat + remembered).flatten(0, 1).view_as(hidden)
         for block in self.up_blocks:
-            hidden = F.interpolate(block(torch.cat([hidden, levels.pop()], dim=1), embedding), scale_factor=2.0)
-        hidden = self.conv_out(F.silu(self.norm_out(torch.cat([hidden, levels.pop()], dim=1))))
+            hidden = block(torch.cat([hidden, levels.pop()], dim=1), next(modulations)).repeat_interleave(2, dim=2)
+        hidden = _convolve(self.conv_out, F.silu(self.norm_out(torch.cat([hidden, levels.pop()], dim=1))))
         prediction = hidden.mT.flatten(1).view(batch, num_frames, 1, -1).permute(0, 2, 3, 1)
         return prediction, CausalState(inputs[..., inputs.shape[-1] - history :], memory)
 
@@ -199,12 +219,24 @@ class _Level(nn.Module):
         self.time_emb_proj = nn.Linear(width, 2 * in_channels)
         self.conv = nn.Conv1d(in_channels, out_channels, 3, stride=stride, padding=1)
 
-    def forward(self, hidden: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
-        """Map `hidden (batch · frames, in_channels, bands)` and `embedding (batch, width)` to
+    def forward(self, hidden: torch.Tensor, modulation: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """Map `hidden (batch · frames, in_channels, bands)`, with scale and shift `(batch, in_channels, 1)`, to
         `(batch · frames, out_channels, bands / stride)`."""
-        num_frames = len(hidden) // len(embedding)
-        scale, shift = self.time_emb_proj(embedding).repeat_interleave(num_frames, dim=0)[..., None].chunk(2, dim=1)
-        return self.conv(F.silu(torch.addcmul(shift, self.norm(hidden), 1 + scale)))
+        scale, shift = modulation
+        if len(scale) > 1:
+            num_frames = len(hidden) // len(scale)
+            scale, shift = (part.repeat_interleave(num_frames, dim=0) for part in modulation)
+        return _convolve(self.conv, F.silu(torch.addcmul(shift, self.norm(hidden), 1 + scale)))
+
+
+def _convolve(conv: nn.Conv1d, hidden: torch.Tensor) -> torch.Tensor:
+    """`conv(hidden)`. For the few frames of live sound it is a product of matrices, which takes half the time there."""
+    if hidden.requires_grad or hidden.device.type != "cpu" or len(hidden) > _FEW_FRAMES:
+        return conv(hidden)
+    (width,), (stride,), (padding,) = conv.kernel_size, conv.stride, cast(tuple[int], conv.padding)
+    patches = F.pad(hidden, (padding, padding)).unfold(2, width, stride).transpose(1, 2)
+    rows = torch.addmm(cast(torch.Tensor, conv.bias), patches.flatten(2).flatten(0, 1), conv.weight.flatten(1).t())
+    return rows.view(len(hidden), -1, conv.out_channels).mT
 
 
 # `model_index.json` records this path. So the file may move, and published weights stay loadable.

@@ -74,7 +74,8 @@ class Sampling:
             shown = torch.cat([condition, clean_estimate], dim=1) if self._self_conditioning else condition
             inputs = model_input.to(self._dtype), timestep, shown.to(self._dtype)
             prediction = self._network(*inputs, return_dict=False)[0].float()
-            clean_estimate = self._schedule.clean_estimate(model_input, prediction, timestep)
+            if self._self_conditioning or after_step is not None:
+                clean_estimate = self._schedule.clean_estimate(model_input, prediction, timestep)
             latents = scheduler.step(prediction, timestep, latents, **step_kwargs, return_dict=False)[0]
             if after_step is not None:
                 latents, condition, clean_estimate = after_step(timestep, latents, condition, clean_estimate)
@@ -82,5 +83,7 @@ class Sampling:
 
 
 def _copy_of(scheduler):
-    """A copy with a state of its own. It shares the configuration, which is long and never changes."""
-    return copy.deepcopy(scheduler, {id(scheduler.config): scheduler.config})
+    """A copy with a state of its own. It shares the configuration and the tables of the noise schedule, which are long
+    and never change."""
+    constant = [scheduler.config, *(value for value in vars(scheduler).values() if isinstance(value, torch.Tensor))]
+    return copy.deepcopy(scheduler, {id(value): value for value in constant})

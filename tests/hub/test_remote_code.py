@@ -5,10 +5,14 @@ import re
 import shutil
 
 import pytest
-from hub_client import client
+from causal import make_pipeline
+from hub_client import PREAMBLE, client
 
+from speech_enhance import SpeechEnhancementPipeline
 from speech_enhance.hub import remote_code
-from speech_enhance.hub.remote_code import FILES, PACKAGE, build_remote_code, merged_modules
+from speech_enhance.hub.publishing import stage_pipeline
+from speech_enhance.hub.remote_code import PACKAGE, build_remote_code, entry_modules, merged_modules
+from speech_enhance.models.networks import NETWORKS
 
 TRUSTED = (
     "dict(revision='remote-code', custom_pipeline='user/tiny', custom_revision='remote-code', trust_remote_code=True)"
@@ -37,12 +41,13 @@ def definitions(tree: ast.Module) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", FILES)
-def test_published_code_is_the_packages_own(path):
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("path", entry_modules())
+def test_published_code_is_the_packages_own(path, network):
     """A change in any module that the pipeline needs is in the published file, and nothing else is."""
-    text = build_remote_code()[path]
+    text = build_remote_code(network)[path]
     ours = {}
-    for name in merged_modules(FILES[path]):
+    for name in merged_modules(entry_modules(network)[path]):
         ours |= definitions(ast.parse((PACKAGE / f"{name.replace('.', '/')}.py").read_text()))
     assert definitions(ast.parse(text)) == ours
     assert "speech_enhance" not in [
@@ -127,6 +132,28 @@ show(digest=first, steps=steps, wrong=failure(lambda: pipe(audio, 16000)), kind=
     assert got["steps"] == [8000]
     assert "does not suit this model" in got["wrong"]
     assert got["kind"] == "SpeechEnhancementPipeline"
+    assert "Expected types" not in got["stderr"]
+
+
+@pytest.mark.slow
+def test_a_network_for_live_sound_needs_no_package_either(hub, published, bare, tmp_path):
+    make_pipeline().save_pretrained(tmp_path / "model")
+    card = hub.repository("user/tiny").files()["README.md"].content.decode()
+    stage_pipeline(tmp_path / "model", card, {}, tmp_path / "staged")
+    folder = str(tmp_path / "staged" / "code")
+    code = f"""
+pipe = load({folder!r}, custom_pipeline={folder!r}, trust_remote_code=True)
+live = pipe.live(16000)
+block = np.full(4000, 0.1, np.float32)
+show(digest=digest(pipe), latency=live.latency, total=float(np.abs(live.process(block)).sum()))
+"""
+    got = client(hub, tmp_path / "home", code, bare=bare)
+    names = {}
+    exec(PREAMBLE, names)
+    pipeline = SpeechEnhancementPipeline.from_pretrained(tmp_path / "model")
+    assert got["digest"] == names["digest"](pipeline)
+    assert got["latency"] == pipeline.live(16000).latency
+    assert got["total"] > 0
     assert "Expected types" not in got["stderr"]
 
 

@@ -211,8 +211,15 @@ def test_a_refusal_is_a_sentence_for_the_page(handlers):
         handlers.hear(value_of(np.zeros((1, 1))) | {"audio": "?"}, "low", None, SimpleNamespace(session_hash="one"))
 
 
+def test_the_bundled_models_have_one_of_their_own_for_a_short_delay(tiny_model):
+    delays, _ = LiveHandlers(models := Models(None), Limits()).latencies()
+    assert delays["low"] < 64 < delays["quality"]
+    assert models.choices == ["standard"]
+    assert Models(str(tiny_model)).live(48000, "low").latency > 0.1 * 48000
+
+
 def test_the_labels_tell_the_delay_of_the_model(handlers):
     delays, chosen = handlers.latencies()
-    live = handlers.models.get(None).live
+    live = handlers.models.live
     assert delays == {name: live(48000, name).latency / 48 for name in ("low", "quality")}
     assert chosen in delays

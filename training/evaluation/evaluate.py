@@ -21,7 +21,16 @@ from speech_enhance.wording import counted
 from training.evaluation.judges import JUDGES, Judge, JudgeOptions
 from training.evaluation.reports import write_report
 from training.evaluation.score_tables import GROUPS, UTTERANCE, markdown, summarise
-from training.evaluation.systems import DEFAULT_SYSTEMS, SYSTEMS, System, diffusion, make_system, stored, vocoded
+from training.evaluation.systems import (
+    DEFAULT_SYSTEMS,
+    SYSTEMS,
+    LiveSystem,
+    System,
+    diffusion,
+    make_system,
+    stored,
+    vocoded,
+)
 from training.validation import Pair, load_pairs
 
 FRAME = 512
@@ -84,6 +93,9 @@ def chosen_systems(options: argparse.Namespace) -> dict[str, Callable[[], System
         systems[f"ours, {options.scheduler}, {counted(steps, 'step')}"] = partial(
             diffusion, options.model, options.scheduler, **settings
         )
+    for steps in options.live:
+        name = "ours, live" if steps == 1 else f"ours, live, {steps} steps"
+        systems[name] = partial(LiveSystem, options.model, steps)
     if options.vocoder:
         for name, from_true_mel in {"ours, through the vocoder": False, "true mel, through the vocoder": True}.items():
             systems[name] = partial(vocoded, options.model, options.vocoder, from_true_mel)
@@ -128,6 +140,9 @@ def parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpars
     parser.add_argument("--presets", nargs="*", choices=PRESETS, default=list(PRESETS))
     parser.add_argument("--scheduler", choices=SCHEDULERS, default="ddim", help="for --steps")
     parser.add_argument("--steps", type=int, nargs="*", default=[])
+    parser.add_argument(
+        "--live", type=int, nargs="*", default=[], metavar="STEPS", help="live, in blocks of 16 ms, with these steps"
+    )
     parser.add_argument(
         "--systems",
         nargs="*",
@@ -196,6 +211,8 @@ def main(arguments: list[str] | None = None) -> None:
     if not available:
         parser.error("none of the systems is available here")
     main_system = f"ours, {main_preset(options.presets)}" if options.presets else available[-1]
+    if options.live and not options.presets:
+        main_system = "ours, live"
     report = markdown(results, main_system, f"{options.clean or options.pairs} ({len(pairs)} files)")
     stored_results = {name: {"summary": summarise(rows), "files": rows} for name, rows in results.items()}
     write_report(options.output, stored_results, report)

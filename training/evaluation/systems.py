@@ -137,26 +137,31 @@ class LiveSystem:
 
     Args:
         model: Pipeline folder or Hub id.
+        num_inference_steps: Number of steps of the sampling.
     """
 
-    def __init__(self, model: str):
+    def __init__(self, model: str, num_inference_steps: int = 1):
         from speech_enhance import SpeechEnhancementPipeline
 
         self._pipeline = SpeechEnhancementPipeline.from_pretrained(model)
+        self._settings = {"num_inference_steps": num_inference_steps}
         latency = self._pipeline.live(SAMPLING_RATE).latency
         self.latency_ms = round(1000 * (latency + LIVE_BLOCK) / SAMPLING_RATE, 1)
         """Latency in milliseconds, with one block, which must arrive first."""
 
     def __call__(self, pairs: list[Pair]) -> list[np.ndarray]:
-        return [enhance_live(self._pipeline, pair.noisy) for pair in pairs]
+        return [enhance_live(self._pipeline, pair.noisy, **self._settings) for pair in pairs]
 
 
 def enhance_live(
-    pipeline: "SpeechEnhancementPipeline", noisy: np.ndarray, latency: "str | LiveTiming | None" = None
+    pipeline: "SpeechEnhancementPipeline",
+    noisy: np.ndarray,
+    latency: "str | LiveTiming | None" = None,
+    **settings: Any,
 ) -> np.ndarray:
     """A recording `(samples,)` at 16 kHz through [`~SpeechEnhancementPipeline.live`] in blocks of 16 ms, the delay
     taken off."""
-    enhancer = pipeline.live(SAMPLING_RATE, latency)
+    enhancer = pipeline.live(SAMPLING_RATE, latency, **settings)
     blocks = [enhancer.process(block) for block in np.split(noisy, range(LIVE_BLOCK, len(noisy), LIVE_BLOCK))]
     return np.concatenate([*blocks, enhancer.flush()])[enhancer.latency :]
 
