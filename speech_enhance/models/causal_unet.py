@@ -140,7 +140,7 @@ class CausalUNet2DModel(ModelMixin, ConfigMixin):
         weight = self.conv_in.weight
         timesteps = torch.as_tensor(timestep, device=weight.device).reshape(-1).expand(batch_size)
         embedding = F.silu(self.time_embedding(self.time_proj(timesteps).to(weight.dtype)))
-        levels = (*self.down_blocks, *self.up_blocks)
+        levels = cast(list[_Level], [*self.down_blocks, *self.up_blocks])
         return tuple(level.time_emb_proj(embedding)[..., None].chunk(2, dim=1) for level in levels)
 
     def step(

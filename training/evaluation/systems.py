@@ -144,13 +144,14 @@ class LiveSystem:
         from speech_enhance import SpeechEnhancementPipeline
 
         self._pipeline = SpeechEnhancementPipeline.from_pretrained(model)
-        self._settings = {"num_inference_steps": num_inference_steps}
+        self._num_inference_steps = num_inference_steps
         latency = self._pipeline.live(SAMPLING_RATE).latency
         self.latency_ms = round(1000 * (latency + LIVE_BLOCK) / SAMPLING_RATE, 1)
         """Latency in milliseconds, with one block, which must arrive first."""
 
     def __call__(self, pairs: list[Pair]) -> list[np.ndarray]:
-        return [enhance_live(self._pipeline, pair.noisy, **self._settings) for pair in pairs]
+        steps = self._num_inference_steps
+        return [enhance_live(self._pipeline, pair.noisy, num_inference_steps=steps) for pair in pairs]
 
 
 def enhance_live(
