@@ -1,5 +1,6 @@
 """Python processes that start at once: they are forked from one that has imported PyTorch, which takes seconds."""
 
+import atexit
 import ctypes
 import functools
 import json
@@ -88,6 +89,11 @@ class _Parent:
             self.process = subprocess.Popen(
                 command, pass_fds=[other_end.fileno()], env=os.environ | {"OMP_NUM_THREADS": "1"}
             )
+        atexit.register(self._end)
+
+    def _end(self) -> None:
+        self.socket.close()
+        self.process.wait()
 
     def fork(self, files: list[int], **request) -> int:
         """Fork a process with these three files; returns its number."""
