@@ -10,6 +10,7 @@ from serving import Enhancer, RequestError, Run, Settings
 
 from speech_enhance import LIVE_CHECKPOINT
 from speech_enhance.jobs.file import UserError
+from speech_enhance.live.command import own_model
 
 if TYPE_CHECKING:
     from speech_enhance.live.enhancer import LiveEnhancer
@@ -60,8 +61,9 @@ class Models:
             return self.loaded[name]
 
     def live(self, sampling_rate: int, latency: str) -> "LiveEnhancer":
-        """Return an enhancer of live sound. For a short delay the bundled models have one of their own."""
-        name = LIVE if latency == "low" and LIVE in self.sources else FIRST
+        """Return an enhancer of live sound. It has the model that the command takes for this latency, unless the first
+        model is not the bundled one."""
+        name = LIVE if own_model(latency) == self.sources.get(LIVE, "") else FIRST
         return self.get(name).live(sampling_rate, latency)
 
     def measure(self) -> None:

@@ -137,7 +137,7 @@ class LiveEnhancer:
         seconds = []
         for _ in range(3):
             started, before = time.perf_counter(), stream.num_calls
-            with torch.no_grad():
+            with torch.inference_mode():
                 stream.push(silence)
             seconds.append((time.perf_counter() - started) / max(stream.num_calls - before, 1))
         return max(seconds[1:])

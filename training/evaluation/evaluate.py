@@ -93,15 +93,18 @@ def chosen_systems(options: argparse.Namespace) -> dict[str, Callable[[], System
         systems[f"ours, {options.scheduler}, {counted(steps, 'step')}"] = partial(
             diffusion, options.model, options.scheduler, **settings
         )
-    for steps in options.live:
-        name = "ours, live" if steps == 1 else f"ours, live, {steps} steps"
-        systems[name] = partial(LiveSystem, options.model, steps)
+    systems |= {live_name(steps): partial(LiveSystem, options.model, steps) for steps in options.live}
     if options.vocoder:
         for name, from_true_mel in {"ours, through the vocoder": False, "true mel, through the vocoder": True}.items():
             systems[name] = partial(vocoded, options.model, options.vocoder, from_true_mel)
     return systems | {
         f"ours, {name}": partial(diffusion, options.model, **asdict(PRESETS[name])) for name in options.presets
     }
+
+
+def live_name(num_inference_steps: int) -> str:
+    """Name of the model as a live system with this number of steps."""
+    return "ours, live" if num_inference_steps == 1 else f"ours, live, {num_inference_steps} steps"
 
 
 def main_preset(presets: list[str]) -> str:
@@ -210,9 +213,11 @@ def main(arguments: list[str] | None = None) -> None:
     available = [name for name, rows in results.items() if rows]
     if not available:
         parser.error("none of the systems is available here")
-    main_system = f"ours, {main_preset(options.presets)}" if options.presets else available[-1]
-    if options.live and not options.presets:
-        main_system = "ours, live"
+    main_system = available[-1]
+    if options.presets:
+        main_system = f"ours, {main_preset(options.presets)}"
+    elif options.live:
+        main_system = live_name(options.live[0])
     report = markdown(results, main_system, f"{options.clean or options.pairs} ({len(pairs)} files)")
     stored_results = {name: {"summary": summarise(rows), "files": rows} for name, rows in results.items()}
     write_report(options.output, stored_results, report)
