@@ -176,8 +176,10 @@ class Enhancer:
 
     def __init__(self, model: str | None = None, device: str | None = None):
         from speech_enhance.jobs.file import load_pipeline
+        from speech_enhance.live.backend import prefer_onnx
 
         self.pipeline = load_pipeline(model, device)
+        prefer_onnx(self.pipeline)
         self.pipeline.set_progress_bar_config(disable=True)
 
     def enhance(

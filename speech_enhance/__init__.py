@@ -23,6 +23,7 @@ _EXPORTS = {
     "MEL_LAYOUTS": "mel.layouts",
     "MEL_STAGE_CHECKPOINT": "checkpoints",
     "MelConfig": "mel.spectrogram",
+    "OnnxCausalUNet": "models.onnx_causal_unet",
     "OnnxUNet": "models.onnx_unet",
     "PRESETS": "models.schedulers",
     "SCHEDULERS": "models.schedulers",
@@ -72,6 +73,7 @@ if TYPE_CHECKING:  # the same names as above, in the form that a typed package e
     from .metrics.reference import pesq as pesq
     from .metrics.reference import si_sdr as si_sdr
     from .models.causal_unet import CausalUNet2DModel as CausalUNet2DModel
+    from .models.onnx_causal_unet import OnnxCausalUNet as OnnxCausalUNet
     from .models.onnx_unet import OnnxUNet as OnnxUNet
     from .models.schedulers import PRESETS as PRESETS
     from .models.schedulers import SCHEDULERS as SCHEDULERS

@@ -7,6 +7,7 @@ from ..cli import OneLineParser, add_model_options, number
 from ..jobs.file import PipelineChoice, UserError, first_line
 from ..jobs.standard_streams import say
 from ..wording import counted
+from .backend import prefer_onnx
 from .devices import Devices, choose_devices, import_sounddevice, list_devices, open_streams
 from .terminal import Keys, StatusLine
 from .timing import LATENCIES
@@ -74,6 +75,7 @@ def make_session(options, devices, record: bool):
     say("loading the model …")
     choice = PipelineChoice(model=options.model or own_model(options.latency), device=options.device, seed=options.seed)
     pipeline, _ = choice.load()
+    prefer_onnx(pipeline)
     try:
         live = pipeline.live(
             devices.sampling_rate, options.latency, choice.generator(), attenuation_limit_db=options.attenuation_limit

@@ -27,6 +27,8 @@ def full_precision(function):
 
     @functools.wraps(function)
     def compute(tensor, *args, **kwargs):
+        if not torch.is_autocast_enabled(tensor.device.type):
+            return function(tensor, *args, **kwargs)
         with torch.autocast(tensor.device.type, enabled=False):
             return function(tensor, *args, **kwargs)
 

@@ -27,6 +27,10 @@ class CausalState(NamedTuple):
     memory: torch.Tensor
 
 
+Modulations = tuple[tuple[torch.Tensor, torch.Tensor], ...]
+"""Scale and shift of each level of [`CausalUNet2DModel`], both `(batch, channels, 1)`."""
+
+
 class CausalUNet2DModel(ModelMixin, ConfigMixin):
     """Denoises `sample` given `condition`, frame by frame. It is a network for live sound: it computes each frame once.
 
@@ -125,9 +129,7 @@ class CausalUNet2DModel(ModelMixin, ConfigMixin):
         prediction, _ = self.step(sample, timestep, condition)
         return UNet2DOutput(sample=prediction) if return_dict else (prediction,)
 
-    def modulations(
-        self, timestep: torch.Tensor | float | int, batch_size: int = 1
-    ) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
+    def modulations(self, timestep: torch.Tensor | float | int, batch_size: int = 1) -> Modulations:
         """Compute what a timestep does to the levels.
 
         Args:
@@ -146,7 +148,7 @@ class CausalUNet2DModel(ModelMixin, ConfigMixin):
     def step(
         self,
         sample: torch.Tensor,
-        timestep: torch.Tensor | float | int | tuple[tuple[torch.Tensor, torch.Tensor], ...],
+        timestep: torch.Tensor | float | int | Modulations,
         condition: torch.Tensor,
         state: CausalState | None = None,
     ) -> tuple[torch.Tensor, CausalState]:
@@ -167,8 +169,8 @@ class CausalUNet2DModel(ModelMixin, ConfigMixin):
         Raises:
             ValueError: if the shapes do not fit the model or each other.
         """
-        self._check(sample, condition)
-        batch, num_frames, history = len(sample), sample.shape[-1], self.config["history_frames"]
+        self.check_shapes(sample, condition)
+        batch, num_frames, history = sample.shape[0], sample.shape[-1], self.config["history_frames"]
         shifted = [condition[..., place : place + num_frames] for place in range(self.look_ahead_frames + 1)]
         inputs = torch.cat([sample, *shifted], dim=1)
         earlier = inputs.new_zeros(*inputs.shape[:3], history) if state is None else state.inputs
@@ -186,10 +188,15 @@ class CausalUNet2DModel(ModelMixin, ConfigMixin):
         for block in self.up_blocks:
             hidden = block(torch.cat([hidden, levels.pop()], dim=1), next(modulations)).repeat_interleave(2, dim=2)
         hidden = _convolve(self.conv_out, F.silu(self.norm_out(torch.cat([hidden, levels.pop()], dim=1))))
-        prediction = hidden.mT.flatten(1).view(batch, num_frames, 1, -1).permute(0, 2, 3, 1)
+        prediction = hidden.transpose(1, 2).flatten(1).view(batch, num_frames, 1, -1).permute(0, 2, 3, 1)
         return prediction, CausalState(inputs[..., inputs.shape[-1] - history :], memory)
 
-    def _check(self, sample: torch.Tensor, condition: torch.Tensor) -> None:
+    def check_shapes(self, sample: torch.Tensor, condition: torch.Tensor) -> None:
+        """Check the inputs of [`~CausalUNet2DModel.step`].
+
+        Raises:
+            ValueError: if the shapes do not fit the model or each other.
+        """
         if sample.ndim != 4 or sample.shape[1] != 1 or sample.shape[2] != self.config["num_bands"]:
             raise ValueError(
                 f"`sample` must be (batch, 1, {self.config['num_bands']}, frames), got {tuple(sample.shape)}"
@@ -223,15 +230,14 @@ class _Level(nn.Module):
         """Map `hidden (batch · frames, in_channels, bands)`, with scale and shift `(batch, in_channels, 1)`, to
         `(batch · frames, out_channels, bands / stride)`."""
         scale, shift = modulation
-        if len(scale) > 1:
-            num_frames = len(hidden) // len(scale)
-            scale, shift = (part.repeat_interleave(num_frames, dim=0) for part in modulation)
-        return _convolve(self.conv, F.silu(torch.addcmul(shift, self.norm(hidden), 1 + scale)))
+        frames = self.norm(hidden).view(scale.shape[0], -1, *hidden.shape[1:])
+        changed = torch.addcmul(shift[:, None], frames, 1 + scale[:, None]).flatten(0, 1)
+        return _convolve(self.conv, F.silu(changed))
 
 
 def _convolve(conv: nn.Conv1d, hidden: torch.Tensor) -> torch.Tensor:
     """`conv(hidden)`. For the few frames of live sound it is a product of matrices, which takes half the time there."""
-    if hidden.requires_grad or hidden.device.type != "cpu" or len(hidden) > _FEW_FRAMES:
+    if hidden.requires_grad or torch.jit.is_tracing() or hidden.device.type != "cpu" or len(hidden) > _FEW_FRAMES:
         return conv(hidden)
     (width,), (stride,), (padding,) = conv.kernel_size, conv.stride, cast(tuple[int], conv.padding)
     patches = F.pad(hidden, (padding, padding)).unfold(2, width, stride).transpose(1, 2)

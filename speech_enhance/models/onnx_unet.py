@@ -1,42 +1,12 @@
-"""The network run by ONNX Runtime instead of PyTorch. On a CPU it is often faster; results are the same, except for
-rounding."""
-
-import io
-import warnings
-from typing import Any, cast
+"""The network for recordings run by ONNX Runtime instead of PyTorch. On a CPU it is often faster; results are the same,
+except for rounding."""
 
 import numpy as np
 import torch
 from diffusers.models.unets.unet_2d import UNet2DOutput
 
+from .onnx_export import onnx_session
 from .unet import ConditionalUNet2DModel
-
-_INPUTS = ("sample", "timestep", "condition")
-
-
-def _traced_model(unet: ConditionalUNet2DModel, num_frames: int, num_bands: int) -> bytes:
-    """An ONNX model of a network. Its batch may have any size. Bands and frames are fixed, since attention is traced
-    for them."""
-    import onnx  # noqa: F401 - without it, the export would fail only at its end, with another error
-
-    sample = torch.zeros(2, 1, num_bands, num_frames)
-    condition = torch.zeros(2, unet.condition_channels, num_bands, num_frames)
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # Sizes are fixed on purpose, and so is the way to export (`dynamo=False`).
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
-        warnings.filterwarnings("ignore", "You are using the legacy TorchScript-based ONNX export", DeprecationWarning)
-        warnings.filterwarnings("ignore", "The feature will be removed", DeprecationWarning, r"torch\.onnx\.")
-        torch.onnx.export(
-            _Traced(unet).eval(),
-            (sample, torch.zeros(2), condition),
-            cast(Any, buffer),  # the annotation knows only paths
-            dynamo=False,
-            input_names=list(_INPUTS),
-            output_names=["prediction"],
-            dynamic_axes={name: {0: "batch"} for name in (*_INPUTS, "prediction")},
-        )
-    return buffer.getvalue()
 
 
 class _Traced(torch.nn.Module):
@@ -51,7 +21,8 @@ class _Traced(torch.nn.Module):
 class OnnxUNet:
     """A drop-in for `pipe.unet` at inference on the CPU: `pipe.unet = OnnxUNet(pipe.unet, pipe.config.window_frames)`.
 
-    Such a pipeline runs as before, but it cannot be moved to another device or saved.
+    Such a pipeline runs as before, but it cannot be moved to another device or saved. The batch may have any size.
+    Bands and frames are fixed, since attention is traced for them.
 
     Args:
         unet: Network to run.
@@ -73,18 +44,19 @@ class OnnxUNet:
         num_threads: int | None = None,
         num_bands: int = 80,
     ):
-        import onnxruntime
-
         if not isinstance(unet, ConditionalUNet2DModel):
             raise ValueError(f"OnnxUNet is for a ConditionalUNet2DModel, got a {type(unet).__name__}")
         self.config = unet.config
         self.condition_channels, self.frame_multiple = unet.condition_channels, unet.frame_multiple
         self.num_frames = num_frames
-        model = _traced_model(unet.to("cpu", torch.float32), num_frames, num_bands)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads or torch.get_num_threads()
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        inputs = {
+            "sample": torch.zeros(2, 1, num_bands, num_frames),
+            "timestep": torch.zeros(2),
+            "condition": torch.zeros(2, unet.condition_channels, num_bands, num_frames),
+        }
+        dynamic_axes = {name: {0: "batch"} for name in (*inputs, "prediction")}
+        network = _Traced(unet.to("cpu", torch.float32))
+        self._session = onnx_session(network, inputs, ["prediction"], dynamic_axes, num_threads)
 
     def __call__(
         self,

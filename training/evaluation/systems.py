@@ -138,12 +138,16 @@ class LiveSystem:
     Args:
         model: Pipeline folder or Hub id.
         num_inference_steps: Number of steps of the sampling.
+        backend: `"onnx"` has ONNX Runtime run the network where it can, as the command does; `"torch"` never.
     """
 
-    def __init__(self, model: str, num_inference_steps: int = 1):
+    def __init__(self, model: str, num_inference_steps: int = 1, backend: str = "onnx"):
         from speech_enhance import SpeechEnhancementPipeline
+        from speech_enhance.live.backend import prefer_onnx
 
         self._pipeline = SpeechEnhancementPipeline.from_pretrained(model)
+        if backend == "onnx":
+            prefer_onnx(self._pipeline)
         self._num_inference_steps = num_inference_steps
         latency = self._pipeline.live(SAMPLING_RATE).latency
         self.latency_ms = round(1000 * (latency + LIVE_BLOCK) / SAMPLING_RATE, 1)

@@ -13,8 +13,8 @@ PLAN = Path(__file__).parents[1] / "configs" / "exam.yaml"
 """The plan of the exam of this repository."""
 SIGNAL = "signal"
 """The judge that compares with the clean reference by signal processing: `score` of `evaluate.py`."""
-LIVE = "live"
-"""The word in place of a preset for a model that enhances live sound, with its own latency."""
+LIVE = {"live": "onnx", "live by torch": "torch"}
+"""Words in place of a preset for a model that enhances live sound, with its own latency, and what runs the network."""
 LIMIT = re.compile(r"(.+), limit (\S+) dB")
 MIX = re.compile(r"(.+), mix (\S+)")
 
@@ -92,8 +92,8 @@ class ExamPlan:
         return limits + [f"{self.main_system}, mix {mix:g}" for mix in self.mixes]
 
     def model_of(self, system: str) -> tuple[str, dict] | None:
-        """`(model, settings of diffusion)` of `MODEL, PRESET` or `MODEL, PRESET, limit N dB`, `(model, {"live": True})`
-        of `MODEL, live`; `None` for other names.
+        """`(model, settings of diffusion)` of `MODEL, PRESET` or `MODEL, PRESET, limit N dB`, `(model, {"backend":
+        BACKEND})` of `MODEL, live` or `MODEL, live by torch`; `None` for other names.
 
         Raises:
             ValueError: for a model that the plan does not have, or no preset.
@@ -104,12 +104,12 @@ class ExamPlan:
         model, comma, preset = system.partition(", ")
         if not comma:
             return None
-        if model in self.models and preset == LIVE and not settings:
-            return self.models[model], {"live": True}
+        if model in self.models and preset in LIVE and not settings:
+            return self.models[model], {"backend": LIVE[preset]}
         if model not in self.models or preset not in PRESETS:
             raise ValueError(
                 f"unknown system {system!r}: a model is one of {', '.join(self.models)}, a preset of "
-                f"{', '.join(PRESETS)}, or {LIVE}"
+                f"{', '.join(PRESETS)}, or {', '.join(LIVE)}"
             )
         return self.models[model], asdict(PRESETS[preset]) | settings
 
@@ -121,7 +121,7 @@ class ExamPlan:
             ValueError: for an unknown name.
         """
         if found := self.model_of(system):
-            return LiveSystem(found[0]) if LIVE in found[1] else diffusion(found[0], **found[1])
+            return (LiveSystem if "backend" in found[1] else diffusion)(found[0], **found[1])
         if system not in SYSTEMS:
             raise ValueError(f"unknown system {system!r}; known are {', '.join(SYSTEMS)}, and MODEL, PRESET")
         return make_system(system, num_threads)
