@@ -187,4 +187,6 @@ def gain_of_unseen(gain: np.ndarray, upper: np.ndarray, unseen: np.ndarray, min_
 
 def _smoothed(frames: np.ndarray) -> np.ndarray:
     """Running means `(..., n - SMOOTHED_FRAMES + 1)` of `(..., n)`."""
-    return np.lib.stride_tricks.sliding_window_view(frames, SMOOTHED_FRAMES, axis=-1).mean(axis=-1)
+    length = frames.shape[-1] - SMOOTHED_FRAMES + 1
+    parts = [frames[..., first : first + length] for first in range(SMOOTHED_FRAMES)]
+    return np.sum(parts, axis=0) / SMOOTHED_FRAMES

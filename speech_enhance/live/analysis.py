@@ -66,8 +66,8 @@ class LiveAnalysis:
     def mel(self, first: int, last: int, num_samples: int) -> torch.Tensor:
         """Return the mel `(views, num_mel_bins, last - first)` at the model's level. The sound's level is that of
         the first `num_samples`."""
-        level = torch.tensor(self._level.level(num_samples), dtype=torch.float64)
-        return compress(level_scale(level, self.config).float() * self._magnitude.get(first, last), self.config)
+        scale = level_scale(self._level.level(num_samples), self.config)
+        return compress(scale * self._magnitude.get(first, last), self.config)
 
     def forget(self, frame: int, mel_frame: int, num_samples: int) -> None:
         """Drop spectra before `frame` and mels before `mel_frame`. Of the levels, drop those before the level after
@@ -89,23 +89,18 @@ class LiveSynthesis:
     def __init__(self, num_channels: int, config: MelConfig, device: torch.device):
         self._config, self._window = config, frame_window(config, device)
         self._position = -(config.n_fft // 2)
-        tail = config.n_fft - config.hop_length
-        self._tail = torch.zeros(
-            num_channels + 1, tail, dtype=torch.float32, device=device
-        )  # last row: squared windows
+        tail = config.n_fft - config.hop_length  # samples of the last frames that later frames add to
+        self._tail = torch.zeros(num_channels + 1, tail, dtype=torch.float32, device=device)
+        self._squares = self._window.square()[None]  # they are added up as one more channel
 
     def push(self, spectrum: torch.Tensor) -> np.ndarray:
         """Return the samples `(channels, n)` that are complete with the frames of `spectrum (channels, frequencies,
         frames)`."""
         hop, num_frames = self._config.hop_length, spectrum.shape[-1]
-        frames = torch.fft.irfft(spectrum, n=self._config.n_fft, dim=1) * self._window[:, None]
-        weights = self._window.square()[:, None].expand(1, -1, num_frames)
-        frames = torch.cat([frames, weights])
-        length = self._config.n_fft + (num_frames - 1) * hop
-        summed = torch.nn.functional.fold(
-            frames, output_size=(1, length), kernel_size=(1, self._config.n_fft), stride=(1, hop)
-        )[:, 0, 0]
-        summed[:, : self._tail.shape[1]] += self._tail
+        frames = torch.fft.irfft(spectrum.mT, n=self._config.n_fft) * self._window
+        summed = torch.nn.functional.pad(self._tail, (0, num_frames * hop))
+        for number, frame in enumerate(frames.unbind(dim=1)):
+            summed[:, number * hop : number * hop + self._config.n_fft] += torch.cat([frame, self._squares])
         done, self._tail = summed[:, : num_frames * hop], summed[:, num_frames * hop :]
         before = min(max(-self._position, 0), done.shape[1])
         self._position += done.shape[1]

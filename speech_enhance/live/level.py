@@ -1,5 +1,6 @@
 """Level and offset of live sound: the rules of [`running_level`], applied only to the past."""
 
+import statistics
 from collections import deque
 
 import numpy as np
@@ -53,8 +54,7 @@ class ForwardLevel:
             RMS; 0 as long as the sound was only digital silence.
         """
         self._power.append(power)
-        newest = list(self._power)[-LEVEL_MEDIAN_FRAMES:]
-        self._smooth.append(float(np.median(newest)))
+        self._smooth.append(statistics.median(list(self._power)[-LEVEL_MEDIAN_FRAMES:]))
         if self._is_active():
             self._follow(10 * np.log10(self._smooth[-1]))
         if self._level_db is None:

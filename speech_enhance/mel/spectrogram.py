@@ -11,7 +11,7 @@ import functools
 import inspect
 import warnings
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 
@@ -19,6 +19,8 @@ from ..models.limits import check_settings
 
 LEVEL_FRAME_SECONDS = 0.032
 LEVEL_MEDIAN_FRAMES = 5
+SILENT_LEVEL = 1e-8
+"""RMS up to which a sound counts as silence."""
 
 
 def full_precision(function):
@@ -152,10 +154,14 @@ def level_of_power(power: torch.Tensor) -> torch.Tensor:
     return mean.sqrt()
 
 
-def level_scale(level: torch.Tensor, config: MelConfig) -> torch.Tensor:
-    """Factor that brings a recording of active RMS `level` to `config.level`; 1 for silence."""
-    audible = level > 1e-8
-    return torch.where(audible, config.level / level.clamp(min=1e-8), torch.ones_like(level))
+Level = TypeVar("Level", float, torch.Tensor)
+
+
+def level_scale(level: Level, config: MelConfig) -> Level:
+    """Factor that brings a recording of active RMS `level`, a number or a tensor, to `config.level`; 1 for silence."""
+    if not isinstance(level, torch.Tensor):
+        return config.level / level if level > SILENT_LEVEL else 1.0
+    return torch.where(level > SILENT_LEVEL, config.level / level.clamp(min=SILENT_LEVEL), torch.ones_like(level))
 
 
 def stft(waveform: torch.Tensor, config: MelConfig) -> torch.Tensor:

@@ -71,7 +71,7 @@ def broken_files(draw) -> bytes:
 
 
 @pytest.mark.slow
-@rounds(6000)
+@rounds(2000)
 @given(content=broken_files() | st.binary(max_size=300))
 @example(content=b"RIFF")
 def test_reader(tmp_path, monkeypatch, content):
@@ -100,7 +100,7 @@ def test_reader_with_ffmpeg(tmp_path, content):
 
 
 @pytest.mark.slow
-@rounds(300)
+@rounds(150)
 @given(content=broken_files(), extension=st.sampled_from(["wav", "flac", "ogg", "mp3"]))
 def test_from_file_to_file(tmp_path, monkeypatch, tiny_pipeline, content, extension):
     monkeypatch.setattr(ffmpeg, "installed", lambda: False)
