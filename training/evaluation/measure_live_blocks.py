@@ -1,6 +1,6 @@
 """Whether live enhancement can run for hours: memory, time, delay, and blocks of any size.
 
-    OMP_NUM_THREADS=1 python -m training.evaluation.measure_live_blocks --minutes 60 --output training/results/live-blocks
+    OMP_NUM_THREADS=1 python -m training.evaluation.measure_live_blocks --output training/results/live-blocks
 
 The noisy recordings of the pairs, in an order drawn anew for each round, go through `pipe.live` in blocks of 16 ms. A
 second enhancer hears the same sound in blocks of 1 to 4000 samples, drawn at random. For each minute the report has
@@ -8,7 +8,8 @@ second enhancer hears the same sound in blocks of 1 to 4000 samples, drawn at ra
 - the largest difference between the two outputs;
 - the delay that is found by correlating input and output, which must stay `live.latency`;
 - the memory of the process after the minute;
-- the time of a block of 16 ms, as a share of 16 ms: the mean, that of which 99 of 100 blocks stay below, and the largest.
+- the time of a block of 16 ms, as a share of 16 ms: the mean, the value that 99 of 100 blocks stay below, and the
+  largest.
 
 Writes OUTPUT.json and OUTPUT.md, and prints the latter. An output that is not finite, or a block of another length than
 its input, ends the script.
@@ -33,6 +34,7 @@ from training.validation import Pair
 BLOCK_SECONDS = 0.016
 LONGEST_OTHER_BLOCK = 4000
 CORRELATED_SECONDS = 20
+MINUTE_SECONDS = 60
 
 
 def endless_sound(pairs: list[Pair], sampling_rate: int, seed: int = 0) -> Iterator[np.ndarray]:
@@ -89,7 +91,9 @@ def measure(pipeline: SpeechEnhancementPipeline, pairs: list[Pair], options: arg
     generator = np.random.default_rng(1)
     drawn = iter(lambda: int(generator.integers(1, LONGEST_OTHER_BLOCK + 1)), 0)
     process, rows = psutil.Process(), []
-    for _, sound in zip(range(options.minutes), minutes_of(endless_sound(pairs, rate), 60 * rate), strict=False):
+    for _, sound in zip(
+        range(options.minutes), minutes_of(endless_sound(pairs, rate), MINUTE_SECONDS * rate), strict=False
+    ):
         output, seconds = enhance(one, sound, iter(lambda: block, 0))
         output_of_other, _ = enhance(other, sound, drawn)
         loads = sorted(value / BLOCK_SECONDS for value in seconds)
