@@ -2,10 +2,10 @@
 
     python -m training.evaluation.measure_live --output training/results/live
     python -m training.evaluation.measure_live --output training/results/live --limit 10
-    python -m training.evaluation.measure_live --output training/results/live --time 1 2
+    python -m training.evaluation.measure_live --output training/results/live --dnsmos --time 1 2
 
 The first measures all pairs, the second ten of them, evenly spread. The third also measures seconds, on an idle
-machine.
+machine. `--dnsmos` adds that judge.
 
 Every pair goes through `pipe.live` in blocks of 16 ms with the noise of seed 0. The output is shifted by `live.latency`
 and is not aligned in any other way. A run of the network depends on the end of its window alone, so timings share their
@@ -28,10 +28,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from speech_enhance import LATENCIES, LiveTiming, SpeechEnhancementPipeline
+from speech_enhance import DNSMOS, LATENCIES, LiveTiming, SpeechEnhancementPipeline
 from speech_enhance.metrics.reference import BASIC_METRICS, mean_score
 from training import validation
-from training.evaluation.measures import BASIC_MEASURES, headings
+from training.evaluation.measures import MEASURES, headings
 from training.evaluation.reports import append_row, stored_rows, table, write_report
 from training.evaluation.systems import enhance_live
 from training.validation import Pair
@@ -97,15 +97,20 @@ class Rows:
     Args:
         path: File with one line of JSON for each score; `None` keeps them in memory alone.
         model: Name of the model; each line holds it.
+        with_dnsmos: Whether DNSMOS is measured too.
     """
 
-    def __init__(self, path: Path | None, model: str):
+    def __init__(self, path: Path | None, model: str, with_dnsmos: bool = False):
         self._path, self._model = path, model
+        self._dnsmos = DNSMOS() if with_dnsmos else None
+        self.names = [*BASIC_METRICS, "dnsmos_ovrl"] if with_dnsmos else list(BASIC_METRICS)
         self.rows = {(row["id"], row["timing"]): row for row in stored_rows(path) if row["model"] == model}
 
     def add(self, pair: Pair, timing: str, output: np.ndarray) -> None:
         """Score an output."""
         scores = {name: metric(output, pair.clean) for name, metric in BASIC_METRICS.items()}
+        if self._dnsmos is not None:
+            scores["dnsmos_ovrl"] = self._dnsmos(output)["ovrl"]
         row = {"model": self._model, "id": pair.id, "timing": timing, **scores}
         self.rows[pair.id, timing] = row
         if self._path:
@@ -114,7 +119,7 @@ class Rows:
     def means(self, pairs: list[Pair], timing: str) -> dict[str, float]:
         """Mean of every metric over the pairs."""
         rows = [self.rows[pair.id, timing] for pair in pairs]
-        return {name: mean_score([row[name] for row in rows]) for name in BASIC_METRICS}
+        return {name: mean_score([row[name] for row in rows]) for name in self.names}
 
 
 def named(timing: LiveTiming) -> str:
@@ -191,11 +196,12 @@ def add_load(pipeline: SpeechEnhancementPipeline, facts: list[dict], threads: li
 def markdown(facts: list[dict], title: str, threads: list[int]) -> str:
     """Table of all timings, and what the presets are and would be."""
     heads = ["window (ms)", "interval (ms)", "look-ahead (ms)", "delay (ms)", "at 48 kHz (ms)", "computing"]
-    heads += [*(f"load, {number} threads" for number in threads), *headings(BASIC_MEASURES)]
+    names = [name for name in MEASURES if name in facts[0]]
+    heads += [*(f"load, {number} threads" for number in threads), *headings(names)]
     lines = [f"# Delay, computing and quality of the live way, on {title}", ""]
     rows = []
     for row in facts:
-        scores = [f"{row[name]:{measure.form}}" for name, measure in BASIC_MEASURES.items()]
+        scores = [f"{row[name]:{MEASURES[name].form}}" for name in names]
         if "way" in row:
             name = {"untouched": "untouched", "file": "a file, `--preset fast`"}[row["way"]]
             cells = [name, *[""] * (4 + len(threads)), "" if row["way"] == "untouched" else "1.0"]
@@ -222,9 +228,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--time", type=int, nargs="+", default=[], metavar="THREADS", help="also the load, on an idle machine"
     )
+    parser.add_argument("--dnsmos", action="store_true", help="also DNSMOS (pip install speechmos onnxruntime)")
     options = parser.parse_args(arguments)
     pairs, pipeline = validation.load_measured(parser, options)
-    rows = Rows(Path(f"{options.output}.runs.jsonl") if options.output else None, Path(options.model).name)
+    rows = Rows(
+        Path(f"{options.output}.runs.jsonl") if options.output else None, Path(options.model).name, options.dnsmos
+    )
     facts = measure(pipeline, pairs, rows)
     add_load(pipeline, facts, options.time)
     write_report(options.output, facts, markdown(facts, f"{options.pairs} ({len(pairs)} files)", options.time))
