@@ -51,3 +51,12 @@ def test_delay_and_computing_follow_from_the_timing(pipeline):
     timing = LiveTiming(64, 64, 512)
     assert measure_live.delay_ms(pipeline, timing) == pytest.approx(152, abs=0.1)
     assert measure_live.computing(pipeline, timing) == pytest.approx(8 / (64 / 48))
+
+
+@pytest.mark.slow
+def test_dnsmos_is_one_more_column(pipeline, small_grid):
+    pytest.importorskip("speechmos")
+    pairs = [Pair("a", noise(16000), 0.5 * noise(16000, seed=1), {})]
+    facts = measure_live.measure(pipeline, pairs, measure_live.Rows(None, "tiny", with_dnsmos=True))
+    assert all(1 <= row["dnsmos_ovrl"] <= 5 for row in facts)
+    assert "DNSMOS OVRL |" in measure_live.markdown(facts, "pairs", [])
