@@ -344,10 +344,10 @@ def test_processes_share_all_shards_and_help_each_other():
 
 @pytest.mark.slow
 def test_two_processes_one_killed_and_restarted_lose_and_double_nothing(tmp_path, tiny_model):
-    sounds = [{"bytes": flac(sound(index % 9)), "path": f"{index}.flac"} for index in range(16)]
-    Dataset.from_dict({"audio": sounds, "at": list(range(16))}).to_parquet(tmp_path / "noisy.parquet")
+    sounds = [{"bytes": flac(sound(index % 9)), "path": f"{index}.flac"} for index in range(12)]
+    Dataset.from_dict({"audio": sounds, "at": list(range(12))}).to_parquet(tmp_path / "noisy.parquet")
     common = ["-m", "speech_enhance.corpus", "noisy.parquet"]
-    options = ["--model", tiny_model, "--rows-per-shard", "2", "--steps", "20"]
+    options = ["--model", tiny_model, "--rows-per-shard", "2", "--steps", "12"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
 
@@ -366,21 +366,21 @@ def test_two_processes_one_killed_and_restarted_lose_and_double_nothing(tmp_path
     workers[1].send_signal(signal.SIGKILL)
     run.communicate(timeout=120)
     assert run.returncode == 1
-    assert 0 < len(list(tmp_path.glob("two/data/*"))) < 8
+    assert 0 < len(list(tmp_path.glob("two/data/*"))) < 6
 
     run = start(*launcher, *common, "two", *options)
     _, messages = run.communicate(timeout=300)
     assert run.returncode == 0, messages
-    assert "complete: 16 rows, 0 failed" in messages
+    assert "complete: 12 rows, 0 failed" in messages
     run = start(sys.executable, *common, "one", *options)
     _, messages = run.communicate(timeout=300)
     assert run.returncode == 0, messages
     together, alone = rows(tmp_path / "two"), rows(tmp_path / "one")
-    assert together["at"] == alone["at"] == list(range(16))
+    assert together["at"] == alone["at"] == list(range(12))
     for one, other in zip(alone, together, strict=True):
         samples = [soundfile.read(io.BytesIO(row["audio"]["bytes"]))[0] for row in (one, other)]
         np.testing.assert_allclose(*samples, atol=1e-4)
-    assert [line["row"] for line in report(tmp_path / "two")] == list(range(16))
+    assert [line["row"] for line in report(tmp_path / "two")] == list(range(12))
 
 
 def test_a_stream_of_rows_with_unknown_columns_is_refused():
