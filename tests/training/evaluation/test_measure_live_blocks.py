@@ -34,10 +34,13 @@ def test_a_block_of_another_length_ends_it():
 def test_both_streams_agree_and_the_report_says_so(monkeypatch):
     monkeypatch.setattr(measure_live_blocks, "MINUTE_SECONDS", 1)
     monkeypatch.setattr(measure_live_blocks, "CORRELATED_SECONDS", 1)
-    options = argparse.Namespace(rate=48000, latency=None, minutes=2, model="tiny", pairs="pairs")
+    options = argparse.Namespace(rate=48000, latency=None, minutes=3, compared=2, model="tiny", pairs="pairs")
     rows = measure(make_pipeline(), [Pair("a", noise(9000), noise(9000), {})], options)
-    assert [row["minute"] for row in rows] == [1, 2]
-    assert all(row["difference"] < 1e-5 and row["memory_mb"] > 0 and row["load"] > 0 for row in rows)
+    assert [row["minute"] for row in rows] == [1, 2, 3]
+    assert all(row["difference"] < 1e-5 for row in rows[:2])
+    assert rows[2]["difference"] is None
+    assert all(row["memory_mb"] > 0 and row["load"] > 0 for row in rows)
     text = markdown(rows, 59.8125, options)
+    assert "Over 2 minutes, the output in blocks of 16 ms" in text
     assert "`live.latency` is 59.81 ms" in text
     assert "| 1 | " in text
