@@ -22,10 +22,11 @@ class Limiter:
 
     def push(self, block: np.ndarray) -> np.ndarray:
         """Return `block (channels, samples)` as float32 within ±1."""
-        peak = np.abs(block).max(axis=0)
-        self.num_limited += int((peak > 1 + TOLERANCE).sum())
-        if not block.shape[1] or (self._reduction == 0 and not (peak > 1).any()):
+        levels = np.abs(block)
+        if not block.shape[1] or (self._reduction == 0 and levels.max() <= 1):
             return block
+        peak = levels.max(axis=0)
+        self.num_limited += int((peak > 1 + TOLERANCE).sum())
         falling = self._release * np.arange(1, len(peak) + 1)
         reduction = np.maximum(20 * np.log10(np.maximum(peak.astype(np.float64), 1.0)), 0.0)
         track = np.maximum.accumulate(np.maximum(reduction + falling, self._reduction)) - falling

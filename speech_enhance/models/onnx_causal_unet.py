@@ -31,7 +31,8 @@ class OnnxCausalUNet:
 
     Args:
         unet: Network to run.
-        num_threads: Threads of ONNX Runtime; by default as many as PyTorch has.
+        num_threads: Threads of ONNX Runtime. For the few frames of live sound, one is the fastest: several wait for each
+            other.
 
     Raises:
         ImportError: if `onnx` or `onnxruntime` is missing.
@@ -40,7 +41,7 @@ class OnnxCausalUNet:
 
     dtype, device = torch.float32, torch.device("cpu")
 
-    def __init__(self, unet: CausalUNet2DModel, num_threads: int | None = None):
+    def __init__(self, unet: CausalUNet2DModel, num_threads: int = 1):
         if not isinstance(unet, CausalUNet2DModel):
             raise ValueError(f"OnnxCausalUNet is for a CausalUNet2DModel, got a {type(unet).__name__}")
         self.config, self.frame_multiple = unet.config, unet.frame_multiple
