@@ -31,8 +31,8 @@ class OnnxCausalUNet:
 
     Args:
         unet: Network to run.
-        num_threads: Threads of ONNX Runtime. For the few frames of live sound, one is the fastest: several wait for each
-            other.
+        num_threads: Threads of ONNX Runtime. For the few frames of live sound, one is the fastest, since several wait
+            for each other.
 
     Raises:
         ImportError: if `onnx` or `onnxruntime` is missing.

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 import numpy as np
 import psutil
 
-from speech_enhance import LATENCIES, LIVE_CHECKPOINT, LiveEnhancer, SpeechEnhancementPipeline
+from speech_enhance import LATENCIES, LiveEnhancer, SpeechEnhancementPipeline
 from speech_enhance.audio.resampling import resample
 from speech_enhance.live.backend import prefer_onnx
 from training import validation
@@ -152,7 +152,7 @@ def markdown(rows: list[dict], latency_ms: float, options: argparse.Namespace) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--model", default=str(LIVE_CHECKPOINT), help="pipeline folder or Hub id (default: %(default)s)"
+        "--model", default="speech_enhance/checkpoints/live", help="pipeline folder or Hub id (default: %(default)s)"
     )
     parser.add_argument("--latency", choices=LATENCIES, help="default: that of the model's network")
     parser.add_argument("--rate", type=int, default=48000, help="samples per second (default: %(default)s)")

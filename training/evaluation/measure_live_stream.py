@@ -26,7 +26,6 @@ from pathlib import Path
 
 import numpy as np
 
-from speech_enhance import LIVE_CHECKPOINT
 from speech_enhance.audio.resampling import resample
 from speech_enhance.metrics.reference import BASIC_METRICS, mean_score
 from training import validation
@@ -178,7 +177,7 @@ def markdown(told: Told, rows: list[dict], others: dict[str, list[dict]], model:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=str(LIVE_CHECKPOINT), help="pipeline folder or Hub id")
+    parser.add_argument("--model", default="speech_enhance/checkpoints/live", help="pipeline folder or Hub id")
     parser.add_argument("--minutes", type=float, default=10.0, help="default: %(default)s")
     parser.add_argument("--pairs", default="data/pairs-valid-*.parquet", help="default: %(default)s")
     parser.add_argument("--buffer", default="50", help="milliseconds of each device (default: %(default)s)")
