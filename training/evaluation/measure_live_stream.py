@@ -142,6 +142,8 @@ def measure(folder: Path, sounds: list[tuple[Pair, np.ndarray]], options: list[s
     begin, _ = best_lag(whole[: 20 * RATE], before[: 60 * RATE], 40 * RATE)
     rows, first = [], begin
     for pair, sound in sounds:
+        late, _ = best_lag(sound, before[first : first + len(sound) + round(MOST_DELAY_SECONDS * RATE)])
+        first += late  # the player may have paused
         heard = before[first : first + len(sound)]
         lag, likeness = best_lag(heard, after[first : first + len(sound) + round(MOST_DELAY_SECONDS * RATE)])
         output = after[first + lag : first + lag + len(sound)]
