@@ -56,7 +56,7 @@ class LiveResampler:
         windows = sliding_window_view(held, 2 * self.reach, axis=1)
         self._made = end
         self._input.forget(end * self._step // self._phases - self.reach + 1)
-        if self._table is not None and self._step == 1:  # each window serves every phase, which costs a third at 48 kHz
+        if self._table is not None and self._step == 1:  # each window serves every phase
             every_phase = (windows @ self._table.T).reshape(len(block), -1)
             return every_phase[:, phases[0] : phases[0] + len(phases)]
         filters = self._filters(phases) if self._table is None else self._table[phases]

@@ -1,5 +1,5 @@
-"""The network for live sound run by ONNX Runtime instead of PyTorch. For a few frames it takes a third of the time;
-results are the same, except for rounding."""
+"""The network for live sound run by ONNX Runtime instead of PyTorch. For a few frames it takes less time; results
+are the same, except for rounding."""
 
 import numpy as np
 import torch

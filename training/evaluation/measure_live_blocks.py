@@ -26,11 +26,10 @@ import numpy as np
 import psutil
 
 from speech_enhance import LATENCIES, LiveEnhancer, SpeechEnhancementPipeline
-from speech_enhance.audio.resampling import resample
 from speech_enhance.live.backend import prefer_onnx
 from training import validation
+from training.evaluation.measure_live_stream import best_lag, noisy_sound
 from training.evaluation.reports import table, write_report
-from training.evaluation.systems import SAMPLING_RATE
 from training.validation import Pair
 
 BLOCK_SECONDS = 0.016
@@ -44,8 +43,7 @@ def endless_sound(pairs: list[Pair], sampling_rate: int, seed: int = 0) -> Itera
     generator = np.random.default_rng(seed)
     while True:
         for index in generator.permutation(len(pairs)):
-            noisy = pairs[index].noisy
-            yield resample(noisy[None], SAMPLING_RATE, sampling_rate, len(noisy) * sampling_rate // SAMPLING_RATE)[0]
+            yield noisy_sound(pairs[index], sampling_rate)
 
 
 def minutes_of(sounds: Iterator[np.ndarray], num_samples: int) -> Iterator[np.ndarray]:
@@ -79,13 +77,6 @@ def enhance(live: LiveEnhancer, sound: np.ndarray, lengths: Iterator[int]) -> tu
     return np.concatenate(outputs), seconds
 
 
-def delay(before: np.ndarray, after: np.ndarray, most: int) -> int:
-    """Number of samples, at most `most`, by which `after` is later than `before`: the maximum of their correlation."""
-    size = len(before) + most
-    first, second = (np.fft.rfft(sound, size) for sound in (before, after))
-    return int(np.fft.irfft(second * first.conj(), size)[: most + 1].argmax())
-
-
 def measure(pipeline: SpeechEnhancementPipeline, pairs: list[Pair], options: argparse.Namespace) -> list[dict]:
     """Return one row for every minute."""
     rate, block = options.rate, round(BLOCK_SECONDS * options.rate)
@@ -103,7 +94,7 @@ def measure(pipeline: SpeechEnhancementPipeline, pairs: list[Pair], options: arg
         row = {
             "minute": minute,
             "difference": difference,
-            "delay_ms": 1000 * delay(sound[-last:], output[-last:], rate) / rate,
+            "delay_ms": 1000 * best_lag(sound[-last:], output[-last:], rate)[0] / rate,
             "memory_mb": process.memory_info().rss / 1e6,
             "load": statistics.mean(loads),
             "load_of_99": loads[int(0.99 * len(loads))],

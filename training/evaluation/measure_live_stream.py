@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speech_enhance.audio.resampling import resample
+from speech_enhance.audio.resampling import num_resampled, resample
 from speech_enhance.metrics.reference import BASIC_METRICS, mean_score
 from training import validation
 from training.evaluation.measures import BASIC_MEASURES, headings
@@ -71,10 +71,13 @@ class Told:
         return cls(seconds, delay_ms, devices_ms, load, gaps, lost, times)
 
 
-def through_command(folder: Path, sound: np.ndarray, options: list[str]) -> tuple[str, np.ndarray, np.ndarray]:
+def through_command(
+    environment: dict[str, str], folder: Path, sound: np.ndarray, options: list[str]
+) -> tuple[str, np.ndarray, np.ndarray]:
     """Play a sound `(samples,)` at [`RATE`] to `speech-enhance live`.
 
     Args:
+        environment: Environment of [`null_sinks`].
         folder: Folder for the recordings.
         sound: Sound to play.
         options: Further options of the command.
@@ -82,13 +85,15 @@ def through_command(folder: Path, sound: np.ndarray, options: list[str]) -> tupl
     Returns:
         What the command printed, what was heard at its input and what at its output; the two were recorded at the same
         time.
+
+    Raises:
+        RuntimeError: if the command fails.
     """
     command = [sys.executable, "-m", "speech_enhance", "live", "--input", "pulse", "--output", "pulse"]
     command += ["--rate", str(RATE), *options]
     interruptible = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # else ignored in background jobs
     (folder / "played.raw").write_bytes(sound.astype(np.float32).tobytes())
     with contextlib.ExitStack() as stack:
-        environment = stack.enter_context(null_sinks(folder, RATE))
         stack.enter_context(silence(environment))
         for name in SINKS:
             stack.enter_context(recorded(environment, f"{name}.monitor", folder / f"{name}.raw", RATE))
@@ -106,6 +111,8 @@ def through_command(folder: Path, sound: np.ndarray, options: list[str]) -> tupl
         time.sleep(SETTLE_SECONDS)
         live.send_signal(signal.SIGINT)
         printed.append(live.communicate(timeout=60)[1])
+        if live.returncode:
+            raise RuntimeError(f"the command ended with code {live.returncode}: {''.join(printed)}")
     before, after = (np.fromfile(folder / f"{name}.raw", np.float32) for name in SINKS)
     return "".join(printed), before, after
 
@@ -121,12 +128,15 @@ def best_lag(before: np.ndarray, after: np.ndarray, most: int = round(MOST_DELAY
     return lag, float(correlation[lag] / max(energy, 1e-12))
 
 
+def noisy_sound(pair: Pair, sampling_rate: int) -> np.ndarray:
+    """The noisy recording `(samples,)` of a pair at another rate."""
+    num_samples = num_resampled(len(pair.noisy), SAMPLING_RATE, sampling_rate)
+    return resample(pair.noisy[None], SAMPLING_RATE, sampling_rate, num_samples)[0]
+
+
 def sounds_of(pairs: list[Pair], seconds: float) -> list[tuple[Pair, np.ndarray]]:
     """The pairs in their order, again and again until they last as long, each with its noisy sound at [`RATE`]."""
-    at_rate = [
-        (pair, resample(pair.noisy[None], SAMPLING_RATE, RATE, len(pair.noisy) * RATE // SAMPLING_RATE)[0])
-        for pair in pairs
-    ]
+    at_rate = [(pair, noisy_sound(pair, RATE)) for pair in pairs]
     found, length = [], 0
     while length < seconds * RATE:
         item = at_rate[len(found) % len(at_rate)]
@@ -138,7 +148,8 @@ def sounds_of(pairs: list[Pair], seconds: float) -> list[tuple[Pair, np.ndarray]
 def measure(folder: Path, sounds: list[tuple[Pair, np.ndarray]], options: list[str]) -> tuple[Told, list[dict]]:
     """Play the sounds and return what the command told, and a row of scores for each sound."""
     whole = np.concatenate([sound for _, sound in sounds])
-    told, before, after = through_command(folder, whole, options)
+    with null_sinks(folder, RATE) as environment:
+        told, before, after = through_command(environment, folder, whole, options)
     begin, _ = best_lag(whole[: 20 * RATE], before[: 60 * RATE], 40 * RATE)
     rows, first = [], begin
     for pair, sound in sounds:

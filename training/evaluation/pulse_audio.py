@@ -15,6 +15,10 @@ PROGRAMS = ("pulseaudio", "pacat", "parec")
 START_SECONDS = 10.0
 
 
+class NoPulseAudio(RuntimeError):
+    """PulseAudio does not start here."""
+
+
 @contextmanager
 def null_sinks(folder: Path, sampling_rate: int) -> Iterator[dict[str, str]]:
     """Run a server and yield the environment of programs that use it. They hear `talk` and play into `clean`.
@@ -24,7 +28,7 @@ def null_sinks(folder: Path, sampling_rate: int) -> Iterator[dict[str, str]]:
         sampling_rate: Samples per second of the sinks.
 
     Raises:
-        RuntimeError: if the server does not start.
+        NoPulseAudio: if the server does not start.
     """
     runtime = folder / "run"
     runtime.mkdir(mode=0o700)
@@ -41,7 +45,7 @@ def null_sinks(folder: Path, sampling_rate: int) -> Iterator[dict[str, str]]:
         deadline = time.monotonic() + START_SECONDS
         while server.poll() is not None or not list(runtime.rglob("native")):
             if time.monotonic() > deadline:
-                raise RuntimeError("PulseAudio does not start")
+                raise NoPulseAudio("PulseAudio does not start here")
             time.sleep(0.1)
         yield environment
     finally:

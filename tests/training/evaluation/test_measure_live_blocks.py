@@ -7,7 +7,8 @@ from causal import make_pipeline
 from conftest import noise
 
 from training.evaluation import measure_live_blocks
-from training.evaluation.measure_live_blocks import delay, enhance, markdown, measure, minutes_of
+from training.evaluation.measure_live_blocks import enhance, markdown, measure, minutes_of
+from training.evaluation.measure_live_stream import best_lag
 from training.validation import Pair
 
 
@@ -18,7 +19,7 @@ def test_minutes_go_on_where_the_last_one_ended():
 
 def test_the_delay_is_found():
     sound = noise(4000)
-    assert delay(sound, np.concatenate([np.zeros(77), sound])[:4000], 500) == 77
+    assert best_lag(sound, np.concatenate([np.zeros(77), sound])[:4000], 500)[0] == 77
 
 
 def test_a_block_of_another_length_ends_it():
