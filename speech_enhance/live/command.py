@@ -38,6 +38,13 @@ def build_parser() -> OneLineParser:
         metavar="MS",
         help="of each device (default: %(default)s); more, if it crackles",
     )
+    parser.add_argument(
+        "--channels",
+        type=int,
+        choices=(1, 2),
+        default=1,
+        help="of the input; two keep a stereo sound and need more computing (default: %(default)s)",
+    )
     add_model_options(parser)
     parser.add_argument(
         "--seconds", type=number(float, 0.1, 1e9), metavar="N", help="end after this time (default: never)"
@@ -52,7 +59,7 @@ def run_live(arguments: list[str]) -> int:
     if options.list_devices:
         print(list_devices(sounddevice))
         return 0
-    devices = choose_devices(sounddevice, options.input, options.output, options.rate)
+    devices = choose_devices(sounddevice, options.input, options.output, options.rate, options.channels)
     with contextlib.ExitStack() as stack:
         writer = None
         if options.record:

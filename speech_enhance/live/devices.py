@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ..jobs.file import UserError, first_line
 
 USUAL_RATES = (48000, 44100, 16000)
+MOST_OUTPUTS = 2
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ def list_devices(sounddevice) -> str:
     return str(sounddevice.query_devices())
 
 
-def choose_devices(sounddevice, source: str | None, target: str | None, rate: int | None) -> Devices:
+def choose_devices(
+    sounddevice, source: str | None, target: str | None, rate: int | None, most_inputs: int = 1
+) -> Devices:
     """Find devices by name or number; `None` means the system's default.
 
     Args:
@@ -61,6 +64,7 @@ def choose_devices(sounddevice, source: str | None, target: str | None, rate: in
         target: Output device.
         rate: Samples per second. `None` means the first rate that both devices accept; the input's usual rate is tried
             first.
+        most_inputs: Largest number of channels to take from the input.
 
     Raises:
         UserError: if there is no such device, or if it refuses the rate.
@@ -68,7 +72,8 @@ def choose_devices(sounddevice, source: str | None, target: str | None, rate: in
     if not len(sounddevice.query_devices()):
         raise UserError("no sound device was found")
     ends = {"input": _find(sounddevice, source, "input"), "output": _find(sounddevice, target, "output")}
-    channels = {kind: min(2, end[f"max_{kind}_channels"]) for kind, end in ends.items()}
+    most = {"input": most_inputs, "output": MOST_OUTPUTS}
+    channels = {kind: min(most[kind], end[f"max_{kind}_channels"]) for kind, end in ends.items()}
     rates = [rate] if rate else list(dict.fromkeys([round(ends["input"]["default_samplerate"]), *USUAL_RATES]))
     for number, candidate in enumerate(rates):
         try:

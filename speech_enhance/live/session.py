@@ -4,12 +4,14 @@ The callbacks of the devices only move samples into one ring buffer and out of a
 samples, enhances them and puts them into the second buffer. That buffer holds a short reserve for the time the network
 takes. The threads share only numbers that a single thread changes.
 
-The two devices have separate clocks. If the reserve runs out, silence goes out and the delay grows by its length. If
-the buffer holds more than the reserve for a second, the surplus is left out with a fade.
+The two devices have separate clocks. If the reserve runs out, silence goes out and the delay grows by its length. What
+the buffer did not need for three minutes is left out with a fade. So the delay follows the machine: it stays longer
+where devices or computing stall again and again.
 """
 
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +26,11 @@ RETRY_SECONDS = 5.0
 """Time for which sound is passed on without enhancing after the network was too slow."""
 MOST_LOAD = 0.9
 """Load above which waiting sound counts as an overload. A second of waiting sound always does."""
+CALM_SECONDS = 180
+"""Time for which the output buffer must hold a surplus before it is left out, or the time since the start if that is
+shorter."""
+MOST_SURPLUS_SECONDS = 0.15
+"""A surplus above this is left out after a second."""
 PAUSE_SECONDS = 0.002
 """Time for which the worker sleeps before it looks for new sound again."""
 
@@ -168,6 +175,7 @@ class LiveSession:
         self._recording = RingBuffer(num_outputs, size) if record else None
         self._passage = Passage(live, num_inputs)
         self._least = self._surplus = 0
+        self._leasts: deque[int] = deque(maxlen=CALM_SECONDS)
         self._checked, self._cut = 0.0, None
         self._most_waiting = max(2 * reserve, round(0.2 * live.sampling_rate))
         self._rest_until = 0.0
@@ -265,10 +273,11 @@ class LiveSession:
         self._outbox.write(self._without_surplus(output))
 
     def _without_surplus(self, output: np.ndarray) -> np.ndarray:
-        """Return `output`, or an empty array while there is a surplus: sound that the buffer held beyond the reserve
-        during all of the last second."""
+        """Return `output`, or an empty array while there is a surplus in the buffer."""
         if self.meters.seconds - self._checked >= 1:
-            self._surplus = self._least - self._reserve // 2 if self._least > self._reserve else 0
+            self._leasts.append(self._least)
+            self._surplus = self._find_surplus()
+            self._leasts = deque((least - self._surplus for least in self._leasts), CALM_SECONDS)
             self._least, self._checked = self._outbox.filled, self.meters.seconds
         length = output.shape[1]
         if self._surplus >= length:
@@ -282,3 +291,11 @@ class LiveSession:
             faded = shares * output[:, :fade] + (1 - shares) * self._cut[:, :fade]
             output, self._cut = np.concatenate([faded, output[:, fade:]], axis=1), None
         return output
+
+    def _find_surplus(self) -> int:
+        """Return the number of samples that the buffer holds beyond need: all but the reserve if it never held less
+        than one and a half reserves for [`CALM_SECONDS`], else what it holds above [`MOST_SURPLUS_SECONDS`]."""
+        lowest, most = min(self._leasts), round(MOST_SURPLUS_SECONDS * self._live.sampling_rate)
+        if lowest > 1.5 * self._reserve:
+            return lowest - self._reserve
+        return max(self._leasts[-1] - self._reserve - most, 0)

@@ -287,7 +287,7 @@ def test_load(tmp_path, model):
         sys.executable,
         "spaces/load_test.py",
         "--requests",
-        "8",
+        "10",
         "--visitors",
         "2",
         "--output",
@@ -296,7 +296,7 @@ def test_load(tmp_path, model):
     subprocess.run(command, cwd=ROOT, env=os.environ | {"MODEL_ID": str(model)}, check=False, timeout=1800)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["failures"] == []
-    assert report["requests"] == 8
+    assert report["requests"] == 10
     assert report["memory_mb"][-1] < report["memory_mb"][3] + 30
 
 
