@@ -1,4 +1,4 @@
-"""The command `speech-enhance live` from end to end: PulseAudio's null sinks in the place of a sound card."""
+"""The command `speech-enhance live` from end to end: PulseAudio's null sink in the place of a sound card."""
 
 import re
 import shutil
@@ -11,7 +11,7 @@ import soundfile
 from conftest import noise
 
 from training.evaluation.measure_live_stream import RATE, Told, best_lag, through_command
-from training.evaluation.pulse_audio import PROGRAMS, NoPulseAudio, null_sinks
+from training.evaluation.pulse_audio import PROGRAMS, NoPulseAudio, sound_card
 
 MISSING = [name for name in PROGRAMS if shutil.which(name) is None]
 
@@ -26,7 +26,7 @@ def pulse(tmp_path_factory):
     """The environment of a PulseAudio of our own. Where it does not start, the test is skipped."""
     pytest.importorskip("sounddevice")
     try:
-        with null_sinks(tmp_path_factory.mktemp("pulse"), RATE) as environment:
+        with sound_card(tmp_path_factory.mktemp("pulse"), RATE) as environment:
             yield environment
     except NoPulseAudio as error:
         pytest.skip(str(error))

@@ -1,11 +1,12 @@
-"""`speech-enhance live` on a stream of real speech and noise, between two null sinks of PulseAudio.
+"""`speech-enhance live` on a stream of real speech and noise, with PulseAudio's null sink in the place of a sound card.
 
     OMP_NUM_THREADS=1 python -m training.evaluation.measure_live_stream --output training/results/live-stream
 
 The noisy recordings of the pairs are played one after the other, as often as the minutes ask for, as a microphone would
-give them. What arrives at either end is recorded. Each recording is then found in both by correlation. So the report
-has the delay from end to end, with all buffers, at every recording: a drift or a gap would change it. What came out is
-scored against the clean reference, and so is what the same recording would give through `pipe.live` without devices.
+give them. What goes in and what comes out are recorded together. Each noisy recording is then found in both by
+correlation. So the report has the delay from end to end, with all buffers, at every recording: a drift or a gap would
+change it. What came out is scored against the clean reference, and so is what the same recording would give through
+`pipe.live` without devices.
 Use an idle machine, as for a call.
 
 Writes OUTPUT.json and OUTPUT.md, and prints the latter. It needs `pulseaudio`, `pacat`, `parec` and PortAudio with its
@@ -30,7 +31,7 @@ from speech_enhance.audio.resampling import num_resampled, resample
 from speech_enhance.metrics.reference import BASIC_METRICS, mean_score
 from training import validation
 from training.evaluation.measures import BASIC_MEASURES, headings
-from training.evaluation.pulse_audio import SINKS, null_sinks, play, recorded, silence
+from training.evaluation.pulse_audio import play, recorded, silence, sound_card
 from training.evaluation.reports import table, write_report
 from training.evaluation.systems import SAMPLING_RATE, LiveSystem
 from training.validation import Pair
@@ -77,7 +78,7 @@ def through_command(
     """Play a sound `(samples,)` at [`RATE`] to `speech-enhance live`.
 
     Args:
-        environment: Environment of [`null_sinks`].
+        environment: Environment of [`sound_card`].
         folder: Folder for the recordings.
         sound: Sound to play.
         options: Further options of the command.
@@ -95,8 +96,7 @@ def through_command(
     (folder / "played.raw").write_bytes(sound.astype(np.float32).tobytes())
     with contextlib.ExitStack() as stack:
         stack.enter_context(silence(environment))
-        for name in SINKS:
-            stack.enter_context(recorded(environment, f"{name}.monitor", folder / f"{name}.raw", RATE))
+        stack.enter_context(recorded(environment, folder / "card.raw", RATE))
         live = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible)
         stack.callback(live.kill)
         printed = []
@@ -113,7 +113,8 @@ def through_command(
         printed.append(live.communicate(timeout=60)[1])
         if live.returncode:
             raise RuntimeError(f"the command ended with code {live.returncode}: {''.join(printed)}")
-    before, after = (np.fromfile(folder / f"{name}.raw", np.float32) for name in SINKS)
+    card = np.fromfile(folder / "card.raw", np.float32)
+    before, after = card[: len(card) // 2 * 2].reshape(-1, 2).T.copy()
     return "".join(printed), before, after
 
 
@@ -126,6 +127,13 @@ def best_lag(before: np.ndarray, after: np.ndarray, most: int = round(MOST_DELAY
     part = after[lag : lag + len(before)]
     energy = np.sqrt(np.square(before[: len(part)]).sum() * np.square(part).sum())
     return lag, float(correlation[lag] / max(energy, 1e-12))
+
+
+def place_of(sound: np.ndarray, recording: np.ndarray, around: int) -> int:
+    """The sample at which a sound begins in a recording, at most [`MOST_DELAY_SECONDS`] from `around`."""
+    most = round(MOST_DELAY_SECONDS * RATE)
+    first = max(around - most, 0)
+    return first + best_lag(sound, recording[first : around + most + len(sound)], 2 * most)[0]
 
 
 def noisy_sound(pair: Pair, sampling_rate: int) -> np.ndarray:
@@ -148,20 +156,20 @@ def sounds_of(pairs: list[Pair], seconds: float) -> list[tuple[Pair, np.ndarray]
 def measure(folder: Path, sounds: list[tuple[Pair, np.ndarray]], options: list[str]) -> tuple[Told, list[dict]]:
     """Play the sounds and return what the command told, and a row of scores for each sound."""
     whole = np.concatenate([sound for _, sound in sounds])
-    with null_sinks(folder, RATE) as environment:
+    with sound_card(folder, RATE) as environment:
         told, before, after = through_command(environment, folder, whole, options)
-    begin, _ = best_lag(whole[: 20 * RATE], before[: 60 * RATE], 40 * RATE)
-    rows, first = [], begin
+    place, _ = best_lag(whole[: 20 * RATE], before[: 60 * RATE], 40 * RATE)
+    rows = []
     for pair, sound in sounds:
-        late, _ = best_lag(sound, before[first : first + len(sound) + round(MOST_DELAY_SECONDS * RATE)])
-        first += late  # the player may have paused
-        heard = before[first : first + len(sound)]
-        lag, likeness = best_lag(heard, after[first : first + len(sound) + round(MOST_DELAY_SECONDS * RATE)])
-        output = after[first + lag : first + lag + len(sound)]
+        place = place_of(sound, before, place)  # the player may have paused
+        heard = before[place : place + len(sound)]
+        left = place_of(heard, after, place)
+        output = after[left : left + len(heard)]
+        likeness = best_lag(heard, output, 0)[1]
         output = resample(output[None], RATE, SAMPLING_RATE, len(pair.clean))[0]
         scores = {name: metric(output, pair.clean) for name, metric in BASIC_METRICS.items()}
-        rows.append({"id": pair.id, "delay_ms": 1000 * lag / RATE, "likeness": likeness, **scores})
-        first += len(sound)
+        rows.append({"id": pair.id, "delay_ms": 1000 * (left - place) / RATE, "likeness": likeness, **scores})
+        place += len(sound)
     return Told.of(told), rows
 
 
@@ -171,10 +179,10 @@ def markdown(told: Told, rows: list[dict], others: dict[str, list[dict]], model:
     lines = [
         f"# {told.seconds / 60:.0f} minutes through `speech-enhance live` at {RATE} Hz",
         "",
-        f"Model {model}, {len(rows)} noisy recordings one after the other, between two null sinks of PulseAudio.",
+        f"Model {model}, {len(rows)} noisy recordings one after the other; PulseAudio's null sink is the sound card.",
         "",
         f"- The command told a delay of {told.delay_ms:.0f} ms and {told.devices_ms:.0f} ms of the devices.",
-        f"- Found by correlation from sink to sink, at each recording: {np.median(delays):.0f} ms in the median, "
+        f"- Found by correlation of input and output, at each recording: {np.median(delays):.0f} ms in the median, "
         f"{delays.min():.0f} to {delays.max():.0f} ms; {delays[0]:.0f} ms at the first and {delays[-1]:.0f} ms at the "
         "last.",
         f"- {told.gaps} gaps, {told.lost_samples} samples lost, {told.times_too_slow} times too slow, load "

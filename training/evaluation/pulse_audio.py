@@ -1,5 +1,8 @@
-"""A PulseAudio server of our own, with two null sinks in the place of a sound card: what is played into `talk` can be
-heard at `talk.monitor`, and what `speech-enhance live` plays into `clean` at `clean.monitor`."""
+"""A PulseAudio server of our own, with a null sink in the place of a sound card.
+
+Its left channel is the sink `talk`, which is heard at the source `microphone`. Its right channel is the sink `clean`,
+into which `speech-enhance live` plays. So one recording of both channels has the delay between them to the sample.
+"""
 
 import os
 import subprocess
@@ -8,7 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SINKS = ("talk", "clean")
+MODULES = (
+    "module-native-protocol-unix",
+    "module-null-sink sink_name=card channels=2 channel_map=front-left,front-right rate={rate}",
+    "module-remap-sink sink_name=talk master=card channels=1 channel_map=mono master_channel_map=front-left remix=no",
+    "module-remap-sink sink_name=clean master=card channels=1 channel_map=mono master_channel_map=front-right remix=no",
+    "module-remap-source source_name=microphone master=card.monitor channels=1 channel_map=mono "
+    "master_channel_map=front-left remix=no",
+)
 PROGRAMS = ("pulseaudio", "pacat", "parec")
 """What this module runs. On Debian they are in the packages `pulseaudio` and `pulseaudio-utils`; PortAudio also needs
 `libasound2-plugins`."""
@@ -20,12 +30,12 @@ class NoPulseAudio(RuntimeError):
 
 
 @contextmanager
-def null_sinks(folder: Path, sampling_rate: int) -> Iterator[dict[str, str]]:
-    """Run a server and yield the environment of programs that use it. They hear `talk` and play into `clean`.
+def sound_card(folder: Path, sampling_rate: int) -> Iterator[dict[str, str]]:
+    """Run a server and yield the environment of programs that use it. They hear `microphone` and play into `clean`.
 
     Args:
         folder: Folder for the server's socket and settings.
-        sampling_rate: Samples per second of the sinks.
+        sampling_rate: Samples per second of the card.
 
     Raises:
         NoPulseAudio: if the server does not start.
@@ -35,12 +45,12 @@ def null_sinks(folder: Path, sampling_rate: int) -> Iterator[dict[str, str]]:
     environment = os.environ | {
         "HOME": str(folder),
         "XDG_RUNTIME_DIR": str(runtime),
-        "PULSE_SOURCE": "talk.monitor",
+        "PULSE_SOURCE": "microphone",
         "PULSE_SINK": "clean",
     }
-    sinks = [f"--load=module-null-sink sink_name={name} rate={sampling_rate}" for name in SINKS]
-    options = ["-n", "--daemonize=no", "--exit-idle-time=-1", "--disable-shm=yes", "--load=module-native-protocol-unix"]
-    server = subprocess.Popen(["pulseaudio", *options, *sinks], env=environment, stderr=subprocess.DEVNULL)
+    options = ["-n", "--daemonize=no", "--exit-idle-time=-1", "--disable-shm=yes"]
+    options += [f"--load={module.format(rate=sampling_rate)}" for module in MODULES]
+    server = subprocess.Popen(["pulseaudio", *options], env=environment, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + START_SECONDS
         while server.poll() is not None or not list(runtime.rglob("native")):
@@ -53,16 +63,16 @@ def null_sinks(folder: Path, sampling_rate: int) -> Iterator[dict[str, str]]:
         server.wait(10)
 
 
-def stream_options(sampling_rate: int) -> list[str]:
-    """Options of `pacat` and `parec`: mono float32 with a short buffer."""
-    return ["--latency-msec=20", f"--rate={sampling_rate}", "--channels=1", "--format=float32le"]
+def stream_options(sampling_rate: int, num_channels: int) -> list[str]:
+    """Options of `pacat` and `parec`: float32 with a long buffer, so that neither leaves anything out."""
+    return ["--latency-msec=500", f"--rate={sampling_rate}", f"--channels={num_channels}", "--format=float32le"]
 
 
 @contextmanager
-def recorded(environment: dict[str, str], source: str, path: Path, sampling_rate: int) -> Iterator[None]:
-    """Record a source into a file of float32 samples as long as the context lasts."""
+def recorded(environment: dict[str, str], path: Path, sampling_rate: int) -> Iterator[None]:
+    """Record both channels of the card into a file of float32 samples, in turn, as long as the context lasts."""
     with open(path, "wb") as file:
-        command = ["parec", *stream_options(sampling_rate), f"--device={source}"]
+        command = ["parec", *stream_options(sampling_rate, 2), "--device=card.monitor"]
         recorder = subprocess.Popen(command, env=environment, stdout=file)
         try:
             yield
@@ -74,7 +84,7 @@ def recorded(environment: dict[str, str], source: str, path: Path, sampling_rate
 @contextmanager
 def silence(environment: dict[str, str]) -> Iterator[None]:
     """Play silence into `talk`, so that it stays awake."""
-    player = subprocess.Popen(["pacat", "--latency-msec=20", "--device=talk", "/dev/zero"], env=environment)
+    player = subprocess.Popen(["pacat", "--latency-msec=500", "--device=talk", "/dev/zero"], env=environment)
     try:
         yield
     finally:
@@ -84,5 +94,5 @@ def silence(environment: dict[str, str]) -> Iterator[None]:
 
 def play(environment: dict[str, str], path: Path, sampling_rate: int) -> None:
     """Play a file of float32 samples into `talk`, to its end."""
-    command = ["pacat", *stream_options(sampling_rate), "--device=talk", str(path)]
+    command = ["pacat", *stream_options(sampling_rate, 1), "--device=talk", str(path)]
     subprocess.run(command, env=environment, check=True)
