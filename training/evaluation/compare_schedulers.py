@@ -4,12 +4,16 @@
 
 Writes OUTPUT.json (every file), OUTPUT.md (tables) and OUTPUT.png (the picture), and derives the presets. Run it on an
 otherwise idle machine: it measures speed. A stopped run goes on where it was (OUTPUT.partial.jsonl).
+
+The presets must gain on several sets, so each has a report, and each report names the presets that all of them speak
+for: `--pairs SET --output REPORT` for each, then `--presets REPORT… --report-only` (docs/measuring.md).
 """
 
 import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,9 +26,7 @@ from training.evaluation.reports import append_row, stored_rows, table, write_re
 from training.validation import Pair, load_pairs
 
 STEPS = (1, 2, 4, 8, 16, 30)
-AVERAGED = tuple(
-    Preset("ddim", *setting) for setting in ((1, 2), (1, 3), (1, 4), (1, 6), (1, 9), (1, 12), (1, 16), (2, 2), (4, 4))
-)
+AVERAGED = tuple(Preset("ddim", 1, num_estimates) for num_estimates in (2, 3, 4, 6, 12))
 FIRST = Preset("ddim", 1, 1)
 PRESET_EVALUATIONS = {"balanced": 4, "best": 16}
 
@@ -73,6 +75,11 @@ def measure_all(pipeline, settings: list[Preset], pairs: list[Pair], partial: Pa
     return rows
 
 
+def read_rows(path: str) -> list[dict]:
+    """The rows of a report in JSON."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
 def setting_of(row: dict) -> Preset:
     """The setting that a row was measured at."""
     return Preset(row["scheduler"], row["num_inference_steps"], row["num_estimates"])
@@ -94,30 +101,40 @@ def mean(row: dict, name: str = "pesq") -> float:
     return mean_score(scores(row, name))
 
 
-def derive_presets(rows: list[dict]) -> dict[str, Preset]:
-    """The presets that the rows justify.
+def derive_presets(reports: Sequence[list[dict]]) -> dict[str, Preset]:
+    """The presets that the rows of one or more sets justify.
 
-    `fast` is one step of DDIM: every scheduler's single step is the same estimate. `best` is the setting with the best
-    mean PESQ with at most 16 evaluations. With at most 4 evaluations, `balanced` is the cheapest setting over which the
-    best one does not gain. Either is `fast` if it does not gain over `fast`. A setting gains if it is better paired by
-    file, with the whole 95 % interval above 0.
+    A setting gains over another one if it is better in PESQ paired by file, with the whole 95 % interval above 0, on
+    every set. `fast` is one step of DDIM: every scheduler's single step is the same estimate. With at most 4
+    evaluations, `balanced` is the cheapest setting that gains over `fast` and over which the best of these does not
+    gain. `best` is found likewise above `balanced`, with at most 16 evaluations. A preset that gains nothing does not
+    exist.
+
+    Args:
+        reports: The rows of each set. Settings that some set lacks are left out.
     """
+    sets = [{setting_of(row): row for row in rows} for rows in reports]
+    settings = [setting for setting in sets[0] if all(setting in rows for rows in sets)]
 
-    def gains(row, over):
-        return bootstrap_gain(scores(row), scores(over)).low > 0
+    def evaluations(setting: Preset) -> int:
+        return sets[0][setting]["evaluations"]
 
-    fast = next(row for row in rows if setting_of(row) == FIRST)
+    def quality(setting: Preset) -> float:
+        return mean_score([mean(rows[setting]) for rows in sets])
 
-    def earned(preset):
-        least, most = fast["evaluations"], PRESET_EVALUATIONS[preset]
-        return [row for row in rows if least < row["evaluations"] <= most and gains(row, fast)] or [fast]
+    def gains(setting: Preset, over: Preset) -> bool:
+        return all(bootstrap_gain(scores(rows[setting]), scores(rows[over])).low > 0 for rows in sets)
 
-    affordable = earned("balanced")
-    top = max(affordable, key=mean)
-    as_good = [row for row in affordable if not gains(top, row)]
-    balanced = min(as_good, key=lambda row: (row["evaluations"], -mean(row)))
-    best = max(earned("best"), key=mean)
-    return {"fast": FIRST, "balanced": setting_of(balanced), "best": setting_of(best)}
+    presets = {"fast": FIRST}
+    for name, most in PRESET_EVALUATIONS.items():
+        before = list(presets.values())[-1]
+        affordable = [item for item in settings if evaluations(before) < evaluations(item) <= most]
+        earned = [item for item in affordable if gains(item, before)]
+        if earned:
+            top = max(earned, key=quality)
+            as_good = [item for item in earned if not gains(top, item)]
+            presets[name] = min(as_good, key=lambda item: (evaluations(item), -quality(item)))
+    return presets
 
 
 def pareto_front(rows: list[dict]) -> list[dict]:
@@ -129,8 +146,9 @@ def pareto_front(rows: list[dict]) -> list[dict]:
     return front
 
 
-def markdown(rows: list[dict], presets: dict[str, Preset], title: str) -> str:
-    """Tables scheduler × steps of every measure, then the presets and what each gains over the one before."""
+def markdown(rows: list[dict], presets: dict[str, Preset], title: str, speaking: dict[str, list[dict]]) -> str:
+    """Tables scheduler × steps of every measure, then the averaged estimates, and what each gains over one step on the
+    sets from which the presets are derived (`speaking`)."""
     lines = [f"# {title}", ""]
     for name, measure in BASIC_MEASURES.items():
         lines += [f"## {measure.heading}", "", *_table(rows, lambda row, n=name, m=measure: f"{mean(row, n):{m.form}}")]
@@ -141,19 +159,25 @@ def markdown(rows: list[dict], presets: dict[str, Preset], title: str) -> str:
         "## Averaged estimates, and the presets that follow",
         "",
     ]
-    by_setting = {setting_of(row): row for row in rows}
-    base = by_setting[FIRST]
-    names = {setting: [name for name, preset in presets.items() if preset == setting] for setting in by_setting}
+    names = {preset: name for name, preset in presets.items()}
     cells = []
-    for setting, row in by_setting.items():
-        if names[setting] or setting.num_estimates > 1 or setting.scheduler == "ddim":
-            gain = bootstrap_gain(scores(row), scores(base))
+    for row in rows:
+        setting = setting_of(row)
+        if setting in names or setting.num_estimates > 1 or setting.scheduler == "ddim":
+            gains = [_gain(setting, others) for others in speaking.values()]
             cost = [row["evaluations"], f"{row['real_time_factor']:.3f}"]
-            scored = [f"{mean(row):.3f}", f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"]
-            cells.append([label(row), ", ".join(names[setting]), *cost, *scored])
-    headings = ["setting", "preset", "evaluations", "real-time factor", "PESQ", "PESQ over DDIM, 1 step"]
-    lines += table(headings, cells)
+            cells.append([label(row), names.get(setting, ""), *cost, f"{mean(row):.3f}", *gains])
+    over = [f"PESQ over DDIM, 1 step{f', {name}' if name else ''}" for name in speaking]
+    lines += table(["setting", "preset", "evaluations", "real-time factor", "PESQ", *over], cells)
     return "\n".join(lines) + "\n"
+
+
+def _gain(setting: Preset, rows: list[dict]) -> str:
+    by_setting = {setting_of(row): row for row in rows}
+    if setting not in by_setting:
+        return "–"
+    gain = bootstrap_gain(scores(by_setting[setting]), scores(by_setting[FIRST]))
+    return f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
 
 
 def _table(rows: list[dict], cell) -> list[str]:
@@ -221,28 +245,37 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", default=str(DEFAULT_CHECKPOINT), help="pipeline folder or Hub id")
     parser.add_argument("--schedulers", nargs="*", choices=SCHEDULERS, default=list(SCHEDULERS))
     parser.add_argument("--steps", type=int, nargs="*", default=STEPS)
-    parser.add_argument("--presets", metavar="REPORT", help="derive the presets from this report (JSON), of more pairs")
+    parser.add_argument(
+        "--presets", metavar="REPORT", nargs="+", help="derive the presets from these reports (JSON), one for each set"
+    )
     parser.add_argument("--output", help="path of the report without extension")
+    parser.add_argument("--report-only", action="store_true", help="write the report anew from OUTPUT.json")
     options = parser.parse_args(arguments)
 
     try:
         pairs = load_pairs(options.pairs, options.limit, split=options.split)
-        pipeline = SpeechEnhancementPipeline.from_pretrained(options.model)
-        pipeline.set_progress_bar_config(disable=True)
-        settings = [Preset(name, steps, 1) for steps in options.steps for name in options.schedulers] + list(AVERAGED)
-        settings = list(dict.fromkeys([FIRST, *settings]))  # all gains are measured against the first
         partial = Path(options.output + ".partial.jsonl") if options.output else None
-        speaking = json.loads(Path(options.presets).read_text(encoding="utf-8")) if options.presets else None
-        rows = measure_all(pipeline, settings, pairs, partial)
+        speaking = {
+            Path(path).stem: json.loads(Path(path).read_text(encoding="utf-8")) for path in options.presets or []
+        }
+        if options.report_only:
+            rows = json.loads(Path(f"{options.output}.json").read_text(encoding="utf-8"))
+        else:
+            pipeline = SpeechEnhancementPipeline.from_pretrained(options.model)
+            pipeline.set_progress_bar_config(disable=True)
+            settings = [Preset(name, steps, 1) for steps in options.steps for name in options.schedulers]
+            settings = list(dict.fromkeys([FIRST, *settings, *AVERAGED]))  # gains are measured against the first
+            rows = measure_all(pipeline, settings, pairs, partial)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    presets = derive_presets(speaking or rows)
+    speaking = speaking or {"": rows}
+    presets = derive_presets(list(speaking.values()))
     title = f"Schedulers and steps on {options.pairs} ({len(pairs)} files)"
-    write_report(options.output, rows, markdown(rows, presets, title))
+    write_report(options.output, rows, markdown(rows, presets, title, speaking))
     if partial:
         noisy = mean_score([pesq(pair.noisy, pair.clean) for pair in pairs])
         draw(rows, presets, {"untouched noisy": noisy}, Path(options.output + ".png"))
-        partial.unlink()
+        partial.unlink(missing_ok=True)
     if presets != PRESETS:
         print(f"the package's presets are others than these figures speak for: {presets}", file=sys.stderr)
 
