@@ -71,7 +71,7 @@ def broken_files(draw) -> bytes:
 
 
 @pytest.mark.slow
-@rounds(2000)
+@rounds(1000)
 @given(content=broken_files() | st.binary(max_size=300))
 @example(content=b"RIFF")
 def test_reader(tmp_path, monkeypatch, content):

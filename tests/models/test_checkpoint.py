@@ -2,8 +2,6 @@
 
 import subprocess
 import sys
-import sysconfig
-import venv
 import zipfile
 
 import numpy as np
@@ -80,29 +78,13 @@ def test_windows_join_without_a_step(pipeline, sample_pair):
 
 
 @pytest.mark.slow
-def test_the_wheel_works_without_the_repository(tmp_path):
-    """Build, install, enhance the sample offline with the checkpoint inside. What the wheel needs is borrowed from this
-    environment: `.ci/run` installs it from the registry into an empty one."""
-
-    def run(*command, **options):
-        return subprocess.run(
-            list(map(str, command)), check=True, capture_output=True, text=True, timeout=900, **options
-        )
-
-    run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, ROOT)
+def test_the_wheel_has_the_checkpoint_and_no_tests(tmp_path):
+    """`.ci/run` installs it into an empty environment and enhances the sample offline."""
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True, timeout=900)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "speech_enhance/checkpoints/base/unet/diffusion_pytorch_model.safetensors" in names
+    assert "speech_enhance/checkpoints/base/model_index.json" in names
     assert "speech_enhance/py.typed" in names
     assert not [name for name in names if name.startswith(("tests", "training", "samples"))]
-    venv.create(tmp_path / "venv")
-    python = tmp_path / "venv" / "bin" / "python"
-    run(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", wheel)
-    (packages,) = (tmp_path / "venv").glob("lib/python*/site-packages")
-    (packages / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
-    assert (packages / "speech_enhance" / "checkpoints" / "base" / "model_index.json").is_file()
-    command = tmp_path / "venv" / "bin" / "speech-enhance"
-    environment = {"PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1", "HOME": str(tmp_path)}
-    result = run(command, ROOT / "samples" / "noisy.wav", tmp_path / "out.wav", cwd=tmp_path, env=environment)
-    assert "7.7 s of audio enhanced" in result.stderr
-    assert (tmp_path / "out.wav").stat().st_size == (ROOT / "samples" / "noisy.wav").stat().st_size

@@ -277,7 +277,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(corpus, t
         run.kill()
         run.communicate()
         assert run.returncode == -signal.SIGKILL
-    finish(launch(tmp_path / "killed" / "config.yaml", "--resume"))
+    main(["--config", str(tmp_path / "killed" / "config.yaml"), "--resume"])
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert len(lines) > 40  # some steps were taken again
     expected = losses(tmp_path / "whole")
