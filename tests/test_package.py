@@ -2,9 +2,12 @@ import ast
 import importlib
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
+from environments import own_environment
 
 import speech_enhance
 
@@ -63,3 +66,27 @@ def test_cards_build_on_training_and_not_the_other_way_round():
             if any(name.split(".")[0] == "model_cards" for name in names):
                 importers.add(path.relative_to(folder).as_posix())
     assert importers == {"hub.py"}
+
+
+@pytest.mark.slow
+def test_the_wheel_works_without_extras_and_without_the_repository(tmp_path):
+    """Build and install it, import every public name, and enhance the sample offline with the model inside."""
+
+    def run(*command, **options):
+        command = [str(item) for item in command]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=900, **options)
+
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, ROOT)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "speech_enhance/checkpoints/base/unet/diffusion_pytorch_model.safetensors" in names
+    assert "speech_enhance/py.typed" in names
+    assert not [name for name in names if name.startswith(("tests", "training", "samples"))]
+    python = own_environment(tmp_path, [str(wheel)], set())
+    place = {"cwd": tmp_path, "env": {"PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1", "HOME": str(tmp_path)}}
+    code = "import speech_enhance as s; [getattr(s, name) for name in s.__all__]; print(s.__file__)"
+    assert str(tmp_path) in run(python, "-W", "error", "-c", code, **place).stdout
+    command = tmp_path / "venv" / "bin" / "speech-enhance"
+    result = run(command, ROOT / "samples" / "noisy.wav", tmp_path / "out.wav", "--preset", "fast", **place)
+    assert "7.7 s of audio enhanced" in result.stderr
+    assert (tmp_path / "out.wav").stat().st_size == (ROOT / "samples" / "noisy.wav").stat().st_size

@@ -1,9 +1,5 @@
 """The bundled checkpoint and the large one: whole, small enough, and good on the synthetic samples."""
 
-import subprocess
-import sys
-import zipfile
-
 import numpy as np
 import pytest
 import torch
@@ -75,16 +71,3 @@ def test_windows_join_without_a_step(pipeline, sample_pair):
     inner = mel[32:-32]
     borders = borders[32:-32]
     assert inner[borders].max() < inner[~borders].max() * 1.05 + 0.02
-
-
-@pytest.mark.slow
-def test_the_wheel_has_the_checkpoint_and_no_tests(tmp_path):
-    """`.ci/run` installs it into an empty environment and enhances the sample offline."""
-    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True, timeout=900)
-    (wheel,) = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    assert "speech_enhance/checkpoints/base/unet/diffusion_pytorch_model.safetensors" in names
-    assert "speech_enhance/checkpoints/base/model_index.json" in names
-    assert "speech_enhance/py.typed" in names
-    assert not [name for name in names if name.startswith(("tests", "training", "samples"))]

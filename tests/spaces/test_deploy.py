@@ -3,16 +3,13 @@
 import re
 import subprocess
 import sys
-import venv
-from importlib import metadata
 
 import pytest
 import yaml
 from conftest import ROOT
 from demo import serve
+from environments import own_environment
 from hub_routes import TOKEN
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 from processes import run
 
 REPO = "user/speech"
@@ -80,33 +77,6 @@ def test_with_pypi_nothing_is_built(hub, tmp_path):
     assert front_matter((tmp_path / "space" / "README.md").read_text())["models"] == ["user/model"]
 
 
-def install(requirements, folder) -> str:
-    """Install the wheel that `requirements` names into a new environment, which borrows the packages that the wheel
-    asks for, and no others; returns its Python. `.ci/run` installs them from the registry into an empty one."""
-    venv.create(folder / "venv")
-    python = str(folder / "venv" / "bin" / "python")
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--disable-pip-version-check"]
-    subprocess.run([*pip, "-r", requirements], check=True, timeout=600)
-    (packages,) = (folder / "venv").glob("lib/python*/site-packages")
-    for package in needed("speech-enhance", {"demo"}, [str(packages), *sys.path])[1:]:
-        for top in {file.parts[0] for file in package.files} - {"..", "__pycache__"}:
-            if not (packages / top).exists():
-                (packages / top).symlink_to(package.locate_file(top))
-    return python
-
-
-def needed(name: str, extras: set[str], path: list[str]) -> list[metadata.Distribution]:
-    """The package, as installed in `path`, and all that it asks for with these extras."""
-    found, waiting = {}, [(name, extra) for extra in ("", *extras)]
-    for name, extra in waiting:  # grows meanwhile
-        package = found.setdefault(name, next(iter(metadata.distributions(name=name, path=path))))
-        for requirement in map(Requirement, package.requires or ()):
-            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
-                items = [(canonicalize_name(requirement.name), extra) for extra in ("", *requirement.extras)]
-                waiting += [item for item in items if item not in waiting]
-    return list(found.values())
-
-
 @pytest.mark.slow
 def test_a_deployed_space_runs(hub, tmp_path):
     """Push, clone, install what it requires, start it, use it."""
@@ -126,7 +96,7 @@ def test_a_deployed_space_runs(hub, tmp_path):
     for name, file in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(file.content)
-    python = install(folder / "requirements.txt", tmp_path)
+    python = own_environment(tmp_path, ["-r", str(folder / "requirements.txt")], {"demo"})
 
     from gradio_client import Client, handle_file
 
