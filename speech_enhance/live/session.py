@@ -4,9 +4,9 @@ The callbacks of the devices only move samples into one ring buffer and out of a
 samples, enhances them and puts them into the second buffer. That buffer holds a short reserve for the time the network
 takes. The threads share only numbers that a single thread changes.
 
-The two devices have separate clocks. If the reserve runs out, silence goes out and the delay grows by its length. What
-the buffer did not need for three minutes is left out with a fade. So the delay follows the machine: it stays longer
-where devices or computing stall again and again.
+The two devices have separate clocks. If the reserve runs out, silence goes out until half of it is there again, and
+the delay grows by its length. What the buffer did not need for three minutes is left out with a fade. So the delay
+follows the machine: it stays longer where devices or computing stall again and again.
 """
 
 import threading
@@ -21,6 +21,8 @@ from .limiter import Limiter
 
 RING_SECONDS = 4.0
 FADE_SECONDS = 0.02
+GAP_FADE_SECONDS = 0.003
+"""Length of the fades before and after a gap, which would click without them."""
 START_SECONDS = 1.0
 RETRY_SECONDS = 5.0
 """Time for which sound is passed on without enhancing after the network was too slow."""
@@ -178,7 +180,7 @@ class LiveSession:
         self._leasts: deque[int] = deque(maxlen=CALM_SECONDS)
         self._checked, self._cut = 0.0, None
         self._most_waiting = max(2 * reserve, round(0.2 * live.sampling_rate))
-        self._rest_until = 0.0
+        self._rest_until, self._in_gap = 0.0, False
         self._stopped = threading.Event()
         self._worker = threading.Thread(target=self._work, name="live", daemon=True)
         self.meters = Meters()
@@ -204,12 +206,27 @@ class LiveSession:
     def give(self, outdata: np.ndarray, frames: int, when=None, status=None) -> None:
         """Fill an array `(frames, channels)`. The output device calls this function; it never waits."""
         self.last_output = time.monotonic()
-        block = self._outbox.read(frames)
+        waits = self._in_gap and self._outbox.filled < frames + self._reserve // 2
+        block = self._outbox.read(0 if waits else frames)
+        self._least = min(self._least, self._outbox.filled)
+        began = not self._in_gap and block.shape[1] < frames
+        if began and self.meters.seconds > START_SECONDS:  # at first, devices fill their own buffers
+            self.meters.gaps += 1
+        block = self._faded(block, frames)
         outdata[: block.shape[1]] = block.T
         outdata[block.shape[1] :] = 0
-        self._least = min(self._least, self._outbox.filled)
-        if block.shape[1] < frames and self.meters.seconds > START_SECONDS:  # at first, devices fill their own buffers
-            self.meters.gaps += 1
+
+    def _faded(self, block: np.ndarray, frames: int) -> np.ndarray:
+        """Fade a block `(channels, samples)` in if it ends a gap, and out if it is shorter than `frames`, which is a
+        gap."""
+        length = min(round(GAP_FADE_SECONDS * self._live.sampling_rate), block.shape[1])
+        rising = (np.arange(length, dtype=np.float32) + 0.5) / max(length, 1)
+        if self._in_gap and length:
+            block[:, :length] *= rising
+        self._in_gap = block.shape[1] < frames
+        if self._in_gap and length:
+            block[:, -length:] *= rising[::-1]
+        return block
 
     def start(self) -> None:
         """Start the worker."""
