@@ -42,6 +42,11 @@ def is_ours(system: str) -> bool:
     return system.startswith("ours")
 
 
+def is_dropped(system: str) -> bool:
+    """Return whether a report's system is a preset that the package no longer has."""
+    return is_ours(system) and " " not in (name := system.removeprefix("ours, ")) and name not in PRESETS
+
+
 def label(system: str) -> str:
     """Return a system's name in the table."""
     if is_ours(system):
@@ -61,7 +66,7 @@ def main_system(results: dict) -> str:
 
 def comparison(reports: dict[str, dict]) -> list[list[str]]:
     """Return rows of a system followed by its PESQ, ESTOI and SI-SDR in each report. The ceiling comes last."""
-    systems = list(dict.fromkeys(name for results in reports.values() for name in results))
+    systems = list(dict.fromkeys(name for results in reports.values() for name in results if not is_dropped(name)))
     rows = []
     for system in sorted(systems, key=lambda name: (name == CEILING, is_ours(name))):
         cells = [label(system)]

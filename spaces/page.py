@@ -26,7 +26,7 @@ EXAMPLES = {
 PLAIN: dict[str, Any] = {"apply_default_css": False}  # only page.css styles HTML components
 STEPS = [1, 2, 4, 8, 16]
 ESTIMATES = [1, 3, 6, 12]
-PURPOSES = {"fast": "quickest", "balanced": "for most", "best": "slowest"}  # shown until there is a recording
+PURPOSES = {"fast": "quickest", "balanced": "for most"}  # shown until there is a recording
 DEFAULT = "balanced"
 HINT = "Take an example, or upload or record speech and press Enhance."
 COMPARE_HINT = "Choose what to compare, then press Compare."
@@ -206,7 +206,7 @@ def compare_tab(
     )
     presets = gr.CheckboxGroup(
         [(name.capitalize(), name) for name in PRESETS],
-        value=["fast", "best"],
+        value=["fast", "balanced"],
         label="Presets",
         elem_id="compare-presets",
     )

@@ -271,10 +271,9 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
                 turning down the noise in it. Phase and fine structure are then not the recording's.
             dereverb (`float`): Amount of late reverberation to remove: 0 keeps the room, 1 asks for the direct sound
                 and the first 50 ms. It needs a model that was trained for it (`with_dereverb`).
-            preset (`str`, *optional*): Name of steps and estimates, one of [`PRESETS`]: `"fast"`, `"balanced"` or
-                `"best"`. Steps or estimates that are given as well replace the preset's. A preset needs the scheduler
-                that it is made for, and changes nothing for later calls. Without one, steps and estimates are those of
-                `"balanced"`.
+            preset (`str`, *optional*): Name of steps and estimates, one of [`PRESETS`]: `"fast"` or `"balanced"`. Steps
+                or estimates that are given as well replace the preset's. A preset needs the scheduler that it is made
+                for, and changes nothing for later calls. Without one, steps and estimates are those of `"balanced"`.
 
         Returns:
             [`SpeechEnhancementOutput`], or a tuple with its one field. Audio is float32. Audio made from a mel has

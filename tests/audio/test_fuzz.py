@@ -307,7 +307,7 @@ def test_reports_that_a_folder_job_goes_on_from():
 
 WORDS = [
     "--preset",
-    "best",
+    "balanced",
     "--quiet",
     "--preview",
     "--save-removed",

@@ -24,13 +24,13 @@ def enhance_files() -> None:
     enhanced = pipe(noisy.audio, noisy.sampling_rate).audios
     assert_type(enhanced, np.ndarray)
     write_audio("enhanced.wav", enhanced, noisy.sampling_rate)
-    assert_type(pipe([noisy.audio, noisy.audio], 16000, preset="best").audios, list[np.ndarray])
+    assert_type(pipe([noisy.audio, noisy.audio], 16000, preset="balanced").audios, list[np.ndarray])
     (_,) = pipe(torch.zeros(1, 16000), 16000, output_type="pt", return_dict=False)
 
 
 def choose_scheduler_and_network(pipe: SpeechEnhancementPipeline, audio: np.ndarray) -> None:
     pipe.scheduler = make_scheduler("dpmsolver++", pipe.scheduler.config)
-    pipe.scheduler, settings = preset_settings("best", pipe.scheduler.config)
+    pipe.scheduler, settings = preset_settings("balanced", pipe.scheduler.config)
     pipe.unet = OnnxUNet(pipe.unet, pipe.config.window_frames)
     pipe(audio, 16000, **settings)
 

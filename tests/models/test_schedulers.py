@@ -103,7 +103,7 @@ def test_saved_scheduler_is_strict_json(tmp_path):
 
 def test_presets_are_schedulers_of_the_list():
     config = training_scheduler().config
-    assert list(PRESETS) == ["fast", "balanced", "best"]
+    assert list(PRESETS) == ["fast", "balanced"]
     for name, preset in PRESETS.items():
         scheduler, settings = preset_settings(name, config)
         assert type(scheduler).__name__ == SCHEDULERS[preset.scheduler]
@@ -118,7 +118,7 @@ def test_unknown_names_are_answered_with_the_known():
     config = training_scheduler().config
     with pytest.raises(ValueError, match=r"'pndm'.*ddim.*unipc"):
         make_scheduler("pndm", config)
-    with pytest.raises(ValueError, match=r"'turbo'.*fast, balanced, best"):
+    with pytest.raises(ValueError, match=r"'turbo'.*fast, balanced"):
         preset_settings("turbo", config)
 
 

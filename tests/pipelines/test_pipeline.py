@@ -106,7 +106,7 @@ def test_what_is_given_beside_a_preset_takes_the_place_of_its_part(tiny_pipeline
     expected = tiny_pipeline(audio, 16000, 2, 1).audios
     np.testing.assert_array_equal(tiny_pipeline(audio, 16000, 2, preset="fast").audios, expected)
     expected = tiny_pipeline(audio, 16000, 1, 2).audios
-    np.testing.assert_array_equal(tiny_pipeline(audio, 16000, num_estimates=2, preset="best").audios, expected)
+    np.testing.assert_array_equal(tiny_pipeline(audio, 16000, num_estimates=2, preset="balanced").audios, expected)
 
 
 def test_a_preset_and_another_scheduler_contradict_each_other(tiny_pipeline):
@@ -489,7 +489,7 @@ def test_attenuation_limit_and_mix(oracle_pipeline):
         ({"mix": 1.5}, ValueError, "`mix`"),
         ({"mix": float("nan")}, ValueError, "`mix`"),
         ({"max_gain": 0.5}, ValueError, "`max_gain`"),
-        ({"preset": "turbo"}, ValueError, "unknown preset 'turbo'; choose from fast, balanced, best"),
+        ({"preset": "turbo"}, ValueError, "unknown preset 'turbo'; choose from fast, balanced"),
         ({"preset": ["fast"]}, ValueError, "unknown preset"),
         ({"output_type": "wav"}, ValueError, "`output_type`"),
         ({"generator": [torch.Generator(), torch.Generator()]}, ValueError, "list of 2 for 1"),

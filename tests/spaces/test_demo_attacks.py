@@ -321,7 +321,7 @@ def test_wrong_values_from_the_page(server):
         (compare, [*none, ["ddim"], [1, 4], [1], 0, {"a": "b"}]),
         (compare, [*none, ["ddim"], [1, 4], [1], 0, "x" * 5000]),
         (compare, [good, None, ["worst", "fast"], ["ddim"], [1, 4], [1], 0, ""]),
-        (compare, [good, "../../model", ["fast", "best"], [], [], [], 0, ""]),
+        (compare, [good, "../../model", ["fast", "balanced"], [], [], [], 0, ""]),
         (show, [good, None, *GOOD, False, []]),
         (show, [good, "user/model", *GOOD, False, ""]),
         (show, [good, None, *GOOD, "yes", ""]),

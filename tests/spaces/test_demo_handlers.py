@@ -75,20 +75,20 @@ def test_versions_are_played_at_equal_loudness():
 def test_everything_that_a_preset_is_made_of_can_be_compared():
     from comparisons import comparisons
 
-    named = comparisons(["fast", "best"], ["ddim", "euler-ancestral"], [1, 4], [1, 3], 5, Limits(max_comparisons=7))
+    named = comparisons(["fast", "balanced"], ["ddim", "euler-ancestral"], [1, 4], [1, 6], 5, Limits(max_comparisons=7))
     assert list(named) == [
         "Fast",
-        "Best",
-        "1 step, 3 estimates",
+        "Balanced",
+        "1 step, 6 estimates",
         "ddim, 4 steps, 1 estimate",
         "euler-ancestral, 4 steps, 1 estimate",
-        "ddim, 4 steps, 3 estimates",
-        "euler-ancestral, 4 steps, 3 estimates",
+        "ddim, 4 steps, 6 estimates",
+        "euler-ancestral, 4 steps, 6 estimates",
     ]
-    assert named["euler-ancestral, 4 steps, 3 estimates"] == Settings("euler-ancestral", 4, 3, 5)
+    assert named["euler-ancestral, 4 steps, 6 estimates"] == Settings("euler-ancestral", 4, 6, 5)
     with pytest.raises(RequestError, match="These are 7 settings; at most 6"):
-        comparisons(["fast", "best"], ["ddim", "euler-ancestral"], [1, 4], [1, 3], 0, Limits())
-    for arguments in ([["fast"], ["ddim", "heun"], [1], [1]], [None, None, None, None], [["best"], [], [4], [1]]):
+        comparisons(["fast", "balanced"], ["ddim", "euler-ancestral"], [1, 4], [1, 6], 0, Limits())
+    for arguments in ([["fast"], ["ddim", "heun"], [1], [1]], [None, None, None, None], [["balanced"], [], [4], [1]]):
         with pytest.raises(RequestError, match="at least two settings that differ"):
             comparisons(*arguments, 0, Limits())
 

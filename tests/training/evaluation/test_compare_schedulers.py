@@ -46,6 +46,11 @@ def test_a_preset_must_gain_on_every_set():
     assert derive_presets([better, better]) == {"fast": ONE, "balanced": FOUR}
     assert derive_presets([better, as_good]) == {"fast": ONE}
     assert derive_presets([better, [row(ONE, 1, base)]]) == {"fast": ONE}, "it was not measured on the second"
+    two, wavering = Preset("ddim", 1, 2), [value + 0.05 * (-1) ** index for index, value in enumerate(shifted)]
+    cheaper = [*better, row(two, 2, wavering)]
+    assert derive_presets([cheaper, cheaper]) == {"fast": ONE, "balanced": two}
+    worse = [*better, row(two, 2, [value + 0.05 for value in base])]
+    assert derive_presets([cheaper, worse]) == {"fast": ONE, "balanced": FOUR}, "it is worse on the second"
 
 
 def test_the_pareto_front_leaves_out_what_costs_more_for_less():
