@@ -22,6 +22,8 @@ LABELS = {
     "base": "the bundled checkpoint, `base`",
     CEILING: "ceiling of the method: the true clean mel",
 }
+DROPPED = ("ours, best",)
+"""Systems of reports that the package no longer has."""
 
 
 def number(value: float, form: str) -> str:
@@ -40,11 +42,6 @@ def interval(value: Mean | dict, form: str) -> str:
 
 def is_ours(system: str) -> bool:
     return system.startswith("ours")
-
-
-def is_dropped(system: str) -> bool:
-    """Return whether a report's system is a preset that the package no longer has."""
-    return is_ours(system) and " " not in (name := system.removeprefix("ours, ")) and name not in PRESETS
 
 
 def label(system: str) -> str:
@@ -66,7 +63,7 @@ def main_system(results: dict) -> str:
 
 def comparison(reports: dict[str, dict]) -> list[list[str]]:
     """Return rows of a system followed by its PESQ, ESTOI and SI-SDR in each report. The ceiling comes last."""
-    systems = list(dict.fromkeys(name for results in reports.values() for name in results if not is_dropped(name)))
+    systems = list(dict.fromkeys(name for results in reports.values() for name in results if name not in DROPPED))
     rows = []
     for system in sorted(systems, key=lambda name: (name == CEILING, is_ours(name))):
         cells = [label(system)]
