@@ -46,6 +46,14 @@ def upload(page, path) -> None:
     page.locator("#recording").get_by_test_id("waveform-controls").wait_for()
 
 
+def ask_for_estimates(page, number: int) -> None:
+    """Set the number of estimates, so that the computing takes a while."""
+    page.get_by_role("button", name="Advanced").click()
+    page.get_by_label("number input for Estimates").fill(str(number))
+    page.get_by_label("number input for Estimates").press("Tab")
+    page.get_by_role("button", name="Advanced").click()
+
+
 def status(page, kind: str, prefix: str = "") -> str:
     """The sentence of the page, once there is one of this kind."""
     message = page.locator(f"#{prefix}status .message.{kind}")
@@ -66,7 +74,7 @@ def test_upload_enhance_download(page, tmp_path):
     noisy, rate = soundfile.read(ROOT / "samples" / "noisy.wav", dtype="float32")
     soundfile.write(tmp_path / "noisy.wav", noisy, rate)
     upload(page, tmp_path / "noisy.wav")
-    page.get_by_role("radio", name="Best").check()
+    ask_for_estimates(page, 12)
     page.get_by_role("button", name="Enhance", exact=True).click()
     progress = page.locator("#status").get_by_text(PROGRESS)
     progress.wait_for()
@@ -206,7 +214,7 @@ def test_presets_fill_the_advanced_settings_and_tell_their_seconds(page, tmp_pat
     page.get_by_role("button", name="Advanced").click()
     estimates = page.get_by_label("number input for Estimates")
     assert estimates.input_value() == "3", "balanced is the default"
-    for preset, number in (("Best", "12"), ("Fast", "1")):
+    for preset, number in (("Fast", "1"), ("Balanced", "3")):
         page.get_by_role("radio", name=preset).check()
         wait_for(lambda number=number: estimates.input_value() == number)
     preset = page.locator("#preset")
@@ -218,9 +226,8 @@ def test_presets_fill_the_advanced_settings_and_tell_their_seconds(page, tmp_pat
         int(count) * (60 if unit == "min" else 1)
         for count, unit in re.findall(r"(?:about|under) (\d+) (s|min)", preset.inner_text())
     ]
-    assert len(costs) == 3
-    assert costs == sorted(costs)
-    assert costs[2] > 3 * costs[0]
+    assert len(costs) == 2
+    assert costs[1] > 1.5 * costs[0]
     # what is longer than half a minute has a preview
     page.get_by_label(re.compile("Preview: only the 10 s")).check()
     page.get_by_role("button", name="Enhance", exact=True).click()
@@ -258,7 +265,7 @@ def test_everything_that_is_needed_is_in_sight(browser, server, tmp_path, size):
             assert page.evaluate("() => document.documentElement.scrollHeight") <= height
         soundfile.write(tmp_path / "a.wav", noise(16000 * 20), 16000)
         upload(page, tmp_path / "a.wav")
-        page.get_by_role("radio", name="Best").check()
+        ask_for_estimates(page, 12)
         page.get_by_role("button", name="Enhance", exact=True).click()
         progress = page.locator("#status").get_by_text(PROGRESS)
         progress.wait_for()
@@ -293,8 +300,8 @@ def test_compare(page):
     page.get_by_role("button", name="Compare", exact=True).click()
     assert "3 settings" in status(page, "done", "compare-")
     rows = page.locator("#compare-table tr").all_inner_texts()
-    names = ["Fast", "Best", "euler-ancestral, 4 steps, 1 estimate"]
-    assert [row.split("\t")[:2] for row in rows[1:]] == [[names[0], "1"], [names[1], "12"], [names[2], "4"]]
+    names = ["Fast", "Balanced", "euler-ancestral, 4 steps, 1 estimate"]
+    assert [row.split("\t")[:2] for row in rows[1:]] == [[names[0], "1"], [names[1], "3"], [names[2], "4"]]
     choices = page.locator("#compare-player").get_by_role("radio").all()
     assert [choice.get_attribute("aria-label") for choice in choices] == ["Original", *names]
     assert len(play_state(page, "compare-")["times"]) == 4
@@ -302,7 +309,7 @@ def test_compare(page):
     screenshot(page, "compare")
     page.get_by_role("button", name="Schedulers, steps and estimates").click()
     page.get_by_label("euler-ancestral", exact=True).uncheck()
-    page.locator("#compare-presets").get_by_label("Best").uncheck()
+    page.locator("#compare-presets").get_by_label("Balanced").uncheck()
     page.get_by_role("button", name="Compare", exact=True).click()
     assert "at least two settings" in status(page, "error", "compare-")
 
