@@ -82,7 +82,7 @@ def test_every_section_is_there(card, about):
     for limit in about.limits:
         assert limit in card
     for name in about.results:
-        assert re.search(rf"- `{name}`: `python training/\w+\.py .*` at commit \w+", card)
+        assert re.search(rf"- `{name}`: `python (?:-m training[\w.]+|training/\w+\.py) .*` at commit \w+", card)
     assert 'from_pretrained("user/name")' in card
     assert 'revision="remote-code"' in card
     assert "@software" in card
