@@ -206,7 +206,7 @@ def compare_tab(
     )
     presets = gr.CheckboxGroup(
         [(name.capitalize(), name) for name in PRESETS],
-        value=["fast", "balanced"],
+        value=list(PRESETS),
         label="Presets",
         elem_id="compare-presets",
     )

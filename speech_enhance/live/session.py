@@ -49,6 +49,11 @@ def followed_load(load: float, took: float, seconds: float) -> float:
     return load + min(seconds, 1.0) * (took / seconds - load)
 
 
+def rising(length: int) -> np.ndarray:
+    """Return the shares `(length,)` of a sound that fades in."""
+    return (np.arange(length, dtype=np.float32) + 0.5) / max(length, 1)
+
+
 class RingBuffer:
     """Passes samples from one thread to another. Neither thread ever waits.
 
@@ -209,8 +214,8 @@ class LiveSession:
         waits = self._in_gap and self._outbox.filled < frames + self._reserve // 2
         block = self._outbox.read(0 if waits else frames)
         self._least = min(self._least, self._outbox.filled)
-        began = not self._in_gap and block.shape[1] < frames
-        if began and self.meters.seconds > START_SECONDS:  # at first, devices fill their own buffers
+        gap_begins = not self._in_gap and block.shape[1] < frames
+        if gap_begins and self.meters.seconds > START_SECONDS:  # at first, devices fill their own buffers
             self.meters.gaps += 1
         block = self._faded(block, frames)
         outdata[: block.shape[1]] = block.T
@@ -219,13 +224,14 @@ class LiveSession:
     def _faded(self, block: np.ndarray, frames: int) -> np.ndarray:
         """Fade a block `(channels, samples)` in if it ends a gap, and out if it is shorter than `frames`, which is a
         gap."""
-        length = min(round(GAP_FADE_SECONDS * self._live.sampling_rate), block.shape[1])
-        rising = (np.arange(length, dtype=np.float32) + 0.5) / max(length, 1)
-        if self._in_gap and length:
-            block[:, :length] *= rising
-        self._in_gap = block.shape[1] < frames
-        if self._in_gap and length:
-            block[:, -length:] *= rising[::-1]
+        short = block.shape[1] < frames
+        if self._in_gap or short:
+            length = min(round(GAP_FADE_SECONDS * self._live.sampling_rate), block.shape[1])
+            if self._in_gap:
+                block[:, :length] *= rising(length)
+            if short:
+                block[:, block.shape[1] - length :] *= rising(length)[::-1]
+        self._in_gap = short
         return block
 
     def start(self) -> None:
@@ -304,7 +310,7 @@ class LiveSession:
             return output[:, :0]
         if self._cut is not None:
             fade = min(self._cut.shape[1], length)
-            shares = (np.arange(fade, dtype=np.float32) + 0.5) / fade
+            shares = rising(fade)
             faded = shares * output[:, :fade] + (1 - shares) * self._cut[:, :fade]
             output, self._cut = np.concatenate([faded, output[:, fade:]], axis=1), None
         return output

@@ -59,8 +59,7 @@ def measure(pipeline, setting: Preset, pairs: list[Pair], dereverb: float = 0.0)
 def measure_all(pipeline, settings: list[Preset], pairs: list[Pair], partial: Path | None) -> list[dict]:
     """Rows of all settings; those that `partial` holds already are not measured again."""
     rows = stored_rows(partial)
-    if any([file["id"] for file in row["files"]] != [pair.id for pair in pairs] for row in rows):
-        raise ValueError(f"{partial} holds scores of other files; delete it to begin anew")
+    check_files(rows, pairs, f"{partial} holds scores of other files; delete it to begin anew")
     done = {setting_of(row) for row in rows}
     if len(done) < len(settings):
         measure(pipeline, settings[0], pairs[:2])  # warm-up
@@ -73,6 +72,16 @@ def measure_all(pipeline, settings: list[Preset], pairs: list[Pair], partial: Pa
         if partial:
             append_row(partial, row)
     return rows
+
+
+def check_files(rows: list[dict], pairs: list[Pair], message: str) -> None:
+    """Refuse rows of other files than these pairs.
+
+    Raises:
+        ValueError: with `message`.
+    """
+    if any([file["id"] for file in row["files"]] != [pair.id for pair in pairs] for row in rows):
+        raise ValueError(message)
 
 
 def read_rows(path: str) -> list[dict]:
@@ -251,15 +260,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", help="path of the report without extension")
     parser.add_argument("--report-only", action="store_true", help="write the report anew from OUTPUT.json")
     options = parser.parse_args(arguments)
+    if options.report_only and not options.output:
+        parser.error("--report-only needs --output")
 
     try:
         pairs = load_pairs(options.pairs, options.limit, split=options.split)
         partial = Path(options.output + ".partial.jsonl") if options.output else None
-        speaking = {
-            Path(path).stem: json.loads(Path(path).read_text(encoding="utf-8")) for path in options.presets or []
-        }
+        speaking = {Path(path).stem: read_rows(path) for path in options.presets or []}
         if options.report_only:
-            rows = json.loads(Path(f"{options.output}.json").read_text(encoding="utf-8"))
+            rows = read_rows(f"{options.output}.json")
+            check_files(rows, pairs, f"{options.output}.json holds scores of other files; give its --pairs and --limit")
         else:
             pipeline = SpeechEnhancementPipeline.from_pretrained(options.model)
             pipeline.set_progress_bar_config(disable=True)
@@ -275,7 +285,8 @@ def main(arguments: list[str] | None = None) -> None:
     if partial:
         noisy = mean_score([pesq(pair.noisy, pair.clean) for pair in pairs])
         draw(rows, presets, {"untouched noisy": noisy}, Path(options.output + ".png"))
-        partial.unlink(missing_ok=True)
+        if not options.report_only:
+            partial.unlink()
     if presets != PRESETS:
         print(f"the package's presets are others than these figures speak for: {presets}", file=sys.stderr)
 

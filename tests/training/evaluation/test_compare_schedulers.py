@@ -107,8 +107,19 @@ def test_presets_can_come_from_a_report_of_more_pairs(corpus, tiny_folder, tmp_p
     assert "| ddim, 1 step, 3 estimates | balanced | 3 |" in (text := (tmp_path / "r.md").read_text())
     assert "| PESQ over DDIM, 1 step, presets |" in text
     assert "| +0.100 [+0.100, +0.100] |" in text
+    (tmp_path / "r.partial.jsonl").write_text("of a run in progress")
     main([*options, "--report-only"])
     assert "| +0.100 [+0.100, +0.100] |" in (tmp_path / "r.md").read_text()
+    assert (tmp_path / "r.partial.jsonl").read_text() == "of a run in progress"
+    (tmp_path / "other.json").write_text(json.dumps([row(ONE, 1, [1.0])]))
+    for wrong, message in {
+        str(tmp_path / "other"): "other.json holds scores of other files",
+        "": "needs --output",
+    }.items():
+        with pytest.raises(SystemExit):
+            main([*options, "--report-only", "--output", wrong])
+        assert message in capsys.readouterr().err
+    (tmp_path / "r.partial.jsonl").unlink()
     with pytest.raises(SystemExit) as error:
         main([*options[:-1], str(tmp_path / "none.json")])
     assert error.value.code == 2
