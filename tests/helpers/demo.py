@@ -109,7 +109,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def wait_for(condition, seconds: float = 20.0):
+def wait_for(condition, seconds: float = 60.0):
     """Poll until `condition()` is true; returns its value."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

@@ -193,21 +193,19 @@ def server_rests(server) -> bool:
 def test_after_a_refusal_the_page_is_ready_again(page):
     """Also for one that comes before our own function runs; the status says what was wrong."""
     page.get_by_role("button", name="Advanced").click()
-    page.get_by_label("Seed").first.fill("1.5")
-    page.keyboard.press("Tab")
     enhance = page.get_by_role("button", name="Enhance", exact=True)
 
-    def refused() -> bool:  # a busy browser takes some time before it sends the new number
+    def refused(seed: str, why: str) -> bool:  # a busy browser may click before it has sent the new number
+        page.get_by_label("Seed").first.fill(seed)
+        page.keyboard.press("Tab")
         enhance.click()
-        return "Seed must be a whole number of at least 0, got 1.5." in status(page, "error")
+        return why in status(page, "error")
 
-    wait_for(refused)
+    wait_for(lambda: refused("1.5", "Seed must be a whole number of at least 0, got 1.5."))
     assert page.locator("#status").get_by_text("Error", exact=True).is_hidden()
     wait_for(enhance.is_enabled)
     assert page.locator("#cancel").is_disabled()
-    page.get_by_label("Seed").first.fill("2")
-    enhance.click()
-    wait_for(lambda: "There is no recording yet" in status(page, "error"))
+    wait_for(lambda: refused("2", "There is no recording yet"))
 
 
 def test_presets_fill_the_advanced_settings_and_tell_their_seconds(page, tmp_path):
