@@ -73,12 +73,24 @@ class Handlers:
 
     @frees_memory
     def show_enhanced(
-        self, path, model, scheduler, steps, estimates, seed, limit_db, mix, preview, client, request: gr.Request
+        self,
+        path,
+        model,
+        scheduler,
+        steps,
+        estimates,
+        seed,
+        limit_db,
+        mix,
+        dereverb,
+        preview,
+        client,
+        request: gr.Request,
     ):
         """Return the values of status, player, facts and download."""
         try:
             with self.stoppable(request) as stop_file, self.new_folder(request) as folder:
-                settings = self.settings(scheduler, steps, estimates, seed, limit_db, mix)
+                settings = self.settings(scheduler, steps, estimates, seed, limit_db, mix, dereverb)
                 check = stop_check(stop_file)
                 recording = open_upload(path, self.limits, check)
                 source, start = Path(path), 0.0
@@ -128,13 +140,24 @@ class Handlers:
 
     @frees_memory
     def enhance(
-        self, audio, scheduler, num_inference_steps, num_estimates, seed, attenuation_limit_db, mix, request: gr.Request
+        self,
+        audio,
+        scheduler,
+        num_inference_steps,
+        num_estimates,
+        seed,
+        attenuation_limit_db,
+        mix,
+        dereverb,
+        request: gr.Request,
     ):
         """Answer a call of the API with `(enhanced file, facts)`. Raises `gr.Error` with a sentence if it cannot be
         served."""
         try:
             with self.stoppable(request) as stop_file, self.new_folder(request) as folder:
-                settings = self.settings(scheduler, num_inference_steps, num_estimates, seed, attenuation_limit_db, mix)
+                settings = self.settings(
+                    scheduler, num_inference_steps, num_estimates, seed, attenuation_limit_db, mix, dereverb
+                )
                 check = stop_check(stop_file)
                 recording = open_upload(audio, self.limits, check)
                 run = self.run_checked(recording, None, settings, stop_file)
@@ -257,9 +280,9 @@ class Handlers:
             time.sleep(min(age, 60))
             delete_old_files(self.folder, age)
 
-    def settings(self, scheduler, steps, estimates, seed, limit_db, mix) -> Settings:
+    def settings(self, scheduler, steps, estimates, seed, limit_db, mix, dereverb) -> Settings:
         limit = None if limit_db is None or limit_db >= NO_LIMIT_DB else limit_db
-        settings = Settings(scheduler, _whole(steps), _whole(estimates), _whole(seed), limit, mix)
+        settings = Settings(scheduler, _whole(steps), _whole(estimates), _whole(seed), limit, mix, dereverb)
         settings.check(self.limits)
         return settings
 

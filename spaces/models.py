@@ -44,6 +44,11 @@ class Models:
         """Names of the models that a visitor may choose for a recording."""
         return [name for name in self.sources if name != LIVE]
 
+    @property
+    def first_has_dereverb(self) -> bool:
+        """Whether the first model can remove reverberation."""
+        return self.loaded[FIRST].pipeline.config.with_dereverb
+
     def get(self, name: str | None) -> Enhancer:
         """Return the model called `name`; `None` means the first model.
 

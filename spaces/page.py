@@ -140,6 +140,15 @@ def enhance_controls(handlers: Handlers, limits: Limits, audio: gr.Audio, demo: 
             info=f"turn nothing down by more than this; {NO_LIMIT_DB} is no limit",
         )
         mix = gr.Slider(0, 1, 1, step=0.05, label="Wet/dry", info="1 is all enhanced, 0 the original")
+        dereverb = gr.Slider(
+            0,
+            1,
+            0,
+            step=0.05,
+            label="Less reverberation",
+            info="share of the room's late sound to take away",
+            visible=handlers.models.first_has_dereverb,
+        )
     speeds = gr.Textbox(handlers.speeds(), visible=False)
 
     values = {name: astuple(item) for name, item in PRESETS.items()}
@@ -152,7 +161,13 @@ def enhance_controls(handlers: Handlers, limits: Limits, audio: gr.Audio, demo: 
     label = f"(...values) => window.speechPage.presets({json.dumps(costs)}, ...values)"
     seen = [audio.change, speeds.change, model.change, demo.load]
     gr.on(seen, None, [audio, speeds, model], [preset, preview], js=label, api_visibility="private")
-    return [model, scheduler, steps, estimates, seed, limit, mix, preview], (status, download, start, cancel, speeds)
+    return [model, scheduler, steps, estimates, seed, limit, mix, dereverb, preview], (
+        status,
+        download,
+        start,
+        cancel,
+        speeds,
+    )
 
 
 def program_interface(handlers: Handlers, inputs: list) -> None:

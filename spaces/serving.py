@@ -224,6 +224,7 @@ class Enhancer:
                 generator=Generator().manual_seed(settings.seed),
                 attenuation_limit_db=settings.attenuation_limit_db,
                 mix=settings.mix,
+                dereverb=settings.dereverb,
                 window_batch_size=WINDOW_BATCH_SIZE,
                 callback_on_step_end=after_step,
                 callback_on_step_end_tensor_inputs=[],

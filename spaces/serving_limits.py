@@ -82,6 +82,7 @@ class Settings:
     seed: int = 0
     attenuation_limit_db: float | None = None
     mix: float = 1.0
+    dereverb: float = 0.0
 
     def check(self, limits: Limits) -> None:
         """Raise [`RequestError`] for settings that the server does not accept."""
@@ -95,8 +96,10 @@ class Settings:
         for name, (value, lowest, highest) in ranges.items():
             if type(value) is not int or not lowest <= value <= highest:
                 raise RequestError(f"{name} must be a whole number from {lowest} to {highest}, got {_shown(value)}.")
-        if type(self.mix) not in (int, float) or not 0 <= self.mix <= 1:
-            raise RequestError(f"The wet/dry mix must be between 0 and 1, got {_shown(self.mix)}.")
+        shares = {"The wet/dry mix": self.mix, "The share of reverberation to remove": self.dereverb}
+        for name, value in shares.items():
+            if type(value) not in (int, float) or not 0 <= value <= 1:
+                raise RequestError(f"{name} must be between 0 and 1, got {_shown(value)}.")
         limit = self.attenuation_limit_db
         if limit is not None and (type(limit) not in (int, float) or not 0 <= limit <= 1000):
             raise RequestError(f"The attenuation limit must be from 0 to 1000 dB, got {_shown(limit)}.")

@@ -117,8 +117,8 @@ def about(limits: Limits, model: str | None, code_url: str | None) -> str:
 each band is speech. Everything else is turned down. The sound that you hear is always that of your recording, only
 quieter in places; nothing is generated.</p>{DIAGRAM}
 <p>The network is a diffusion model: it starts from random noise and removes it, guided by your recording. One run gives
-one estimate. <em>Fast</em> takes one; <em>Balanced</em> and <em>Best</em> average several, which costs as many times
-the computing.</p> <h2>What it does not do</h2>
+one estimate. <em>Fast</em> takes one; <em>Balanced</em> averages three, which costs three times the computing.</p>
+<h2>What it does not do</h2>
 <ul><li>Other voices are mostly kept. Reverberation and clipping stay.</li>
 <li>Words that noise has drowned get lost. Keep the original where a lost word does harm.</li>
 <li>Music counts as noise.</li></ul>
@@ -140,6 +140,6 @@ def snippets() -> str:
     parts.append(
         "<p>Further arguments and their defaults: <code>scheduler</code> ddim, <code>num_inference_steps</code> 1, "
         "<code>num_estimates</code> 3, <code>seed</code> 0, <code>attenuation_limit_db</code> 60 (no limit), "
-        "<code>mix</code> 1.</p>"
+        "<code>mix</code> 1, <code>dereverb</code> 0.</p>"
     )
     return f'<article class="about">{"".join(parts)}</article>'

@@ -131,6 +131,13 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
         help="share of the enhanced signal (default: 1)",
     )
     parser.add_argument(
+        "--dereverb",
+        type=number(float, 0, 1),
+        default=0.0,
+        metavar="0..1",
+        help="share of the late sound of the room to take away, with a model that was trained for it (default: 0)",
+    )
+    parser.add_argument(
         "--independent-channels",
         action="store_true",
         help="enhance each channel by itself, for channels with different talkers (default: one gain for all)",
@@ -151,6 +158,7 @@ def pipeline_choice(options: argparse.Namespace, device: str | None = None) -> P
         options.mix,
         options.independent_channels,
         options.backend,
+        options.dereverb,
     )
 
 

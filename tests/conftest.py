@@ -86,6 +86,16 @@ def tiny_model(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def dial_model(tmp_path_factory) -> Path:
+    """A folder with a tiny pipeline that has a dial for reverberation."""
+    folder = tmp_path_factory.mktemp("dial")
+    torch.manual_seed(0)
+    unet = ConditionalUNet2DModel(**TINY_UNET | {"in_channels": 160}).eval()
+    SpeechEnhancementPipeline(unet, training_scheduler(), **TINY_LAYOUT, with_dereverb=True).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
 def oracle_pipeline() -> SpeechEnhancementPipeline:
     """A pipeline around [`OracleUNet`]; with its `share` of 1 it must give every recording back."""

@@ -197,8 +197,8 @@ class PipelineChoice:
         device: Name of the device; `None` for a GPU if there is one.
         preset: Name of one of [`PRESETS`]; the next three arguments replace parts of it.
         scheduler: Name of one of [`SCHEDULERS`].
-        num_inference_steps, num_estimates, seed, attenuation_limit_db, mix, independent_channels: Settings as for
-            [`SpeechEnhancementPipeline`].
+        num_inference_steps, num_estimates, seed, attenuation_limit_db, mix, independent_channels, dereverb: Settings as
+            for [`SpeechEnhancementPipeline`].
         backend: Name of the library that runs the network, one of [`BACKENDS`].
     """
 
@@ -213,6 +213,7 @@ class PipelineChoice:
     mix: float = 1.0
     independent_channels: bool = False
     backend: str = "torch"
+    dereverb: float = 0.0
 
     def generator(self):
         """Return a new generator with the seed."""
@@ -224,7 +225,8 @@ class PipelineChoice:
         """Return the pipeline with its scheduler, and the settings of a request.
 
         Raises:
-            UserError: if there is no such model or device, or if ONNX Runtime is asked for but not installed.
+            UserError: if there is no such model or device, if ONNX Runtime is asked for but not installed, or if the
+                model was not trained to remove reverberation and shall do so.
         """
         from ..models.schedulers import make_scheduler, preset_settings
 
@@ -232,6 +234,8 @@ class PipelineChoice:
         if on_onnx and self.device not in (None, "cpu"):
             raise UserError(f"--backend onnx computes on the CPU, not on the device {self.device!r}: give --device cpu")
         pipeline = load_pipeline(self.model, "cpu" if on_onnx else self.device)
+        if self.dereverb > 0 and not pipeline.config.with_dereverb:
+            raise UserError(f"--dereverb {self.dereverb:g}: this model was not trained to remove reverberation")
         if on_onnx:
             use_onnx(pipeline)
         config = pipeline.scheduler.config
@@ -240,8 +244,8 @@ class PipelineChoice:
             pipeline.scheduler = make_scheduler(self.scheduler, config)
         chosen = {"num_inference_steps": self.num_inference_steps, "num_estimates": self.num_estimates}
         settings |= {name: value for name, value in chosen.items() if value is not None}
-        limits = {"attenuation_limit_db": self.attenuation_limit_db, "mix": self.mix}
-        return pipeline, settings | limits | {"independent_channels": self.independent_channels}
+        settings |= {"attenuation_limit_db": self.attenuation_limit_db, "mix": self.mix, "dereverb": self.dereverb}
+        return pipeline, settings | {"independent_channels": self.independent_channels}
 
 
 def load_pipeline(model: str | None = None, device: str | None = None):

@@ -83,7 +83,16 @@ TEXTS = (
     "{}",
 )
 NUMBERS = (0, 1, -1, 2, 16, 50, 51, 60, 1.5, 1e300, -0.0, 10**30, 2**32, float("nan"), float("inf"))
-PARAMETERS = ("audio", "scheduler", "num_inference_steps", "num_estimates", "seed", "attenuation_limit_db", "mix")
+PARAMETERS = (
+    "audio",
+    "scheduler",
+    "num_inference_steps",
+    "num_estimates",
+    "seed",
+    "attenuation_limit_db",
+    "mix",
+    "dereverb",
+)
 FIELDS = (
     "data",
     "fn_index",

@@ -16,12 +16,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
+import torch
 from conftest import ROOT, noise
 from processes import Process
 from processes import run as run_process
 from sound_files import make
 
-from speech_enhance import cli
+from speech_enhance import SpeechEnhancementPipeline, cli
 
 
 def run(*arguments, **options):
@@ -131,6 +132,21 @@ def test_options_reach_the_pipeline(tmp_path, tiny_model, capsys):
     original = soundfile.read(source, dtype="int16")[0]
     np.testing.assert_array_equal(output("--mix", 0)[0], original)
     np.testing.assert_allclose(output("--attenuation-limit", 0)[0], original, atol=1)
+
+
+def test_the_dial_for_reverberation_reaches_the_pipeline(tmp_path, dial_model, capsys):
+    source = write(tmp_path / "in.wav")
+    outputs = []
+    for dial in (0, 0.5, 1):
+        path = tmp_path / f"{dial}.wav"
+        assert cli.main([str(source), str(path), "--model", str(dial_model), "--dereverb", str(dial)]) == 0
+        outputs.append(soundfile.read(path)[0])
+    recording = soundfile.read(source, dtype="float32")
+    pipeline = SpeechEnhancementPipeline.from_pretrained(dial_model)
+    expected = pipeline(*recording, preset="balanced", dereverb=0.5, generator=torch.Generator().manual_seed(0)).audios
+    np.testing.assert_allclose(outputs[1], expected, atol=1e-4)
+    assert np.abs(outputs[0] - outputs[1]).max() > 1e-3
+    assert np.abs(outputs[2] - outputs[1]).max() > 1e-3
 
 
 def test_what_is_lost_on_the_way_is_said(tmp_path, tiny_model, call):
@@ -321,6 +337,8 @@ def test_wrong_input_gets_one_line_and_exit_code_2(tmp_path, call, kind):
         (["--preset", "turbo"], "invalid choice: 'turbo'"),
         (["--mix", "1.5"], "from 0 to 1"),
         (["--mix", "nan"], "from 0 to 1"),
+        (["--dereverb", "1.5"], "from 0 to 1"),
+        (["--dereverb", "0.5"], "--dereverb 0.5: this model was not trained to remove reverberation"),
         (["--attenuation-limit", "-3"], "from 0 to 1000"),
         (["--seed", "-1"], "whole number"),
         (["--device", "abacus"], "cannot use the device 'abacus'"),

@@ -105,6 +105,7 @@ def test_only_one_function_is_offered(client):
         "seed",
         "attenuation_limit_db",
         "mix",
+        "dereverb",
     ]
     assert [item["label"] for item in named["/enhance"]["returns"]] == ["enhanced", "facts"]
 

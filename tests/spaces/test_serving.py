@@ -48,6 +48,7 @@ def test_limits_come_from_the_environment():
         ({"mix": 2}, "mix.*2"),
         ({"mix": None}, "mix.*None"),
         ({"mix": float("nan")}, "mix.*nan"),
+        ({"dereverb": 1.5}, "reverberation.*1.5"),
         ({"attenuation_limit_db": -1}, "attenuation limit.*-1"),
     ],
 )
@@ -184,6 +185,19 @@ def test_settings_are_those_of_the_pipeline(enhancer):
     np.testing.assert_allclose(run.audio, expected, atol=1e-4)  # windows come in other batches
     assert run.evaluations == 5 * 2
     assert run.seconds > 0
+
+
+def test_the_dial_for_reverberation_is_for_models_that_have_it(enhancer, dial_model, tiny_model):
+    from models import Models
+
+    audio = noise(20000, channels=1)
+    with pytest.raises(RequestError, match="not trained to remove reverberation"):
+        enhancer.enhance(audio, 16000, Settings(dereverb=1.0))
+    assert not Models(str(tiny_model)).first_has_dereverb
+    models = Models(str(dial_model))
+    assert models.first_has_dereverb
+    runs = [models.get(None).enhance(audio, 16000, Settings(dereverb=dial)) for dial in (0.0, 1.0)]
+    assert np.abs(runs[0].audio - runs[1].audio).max() > 1e-3
 
 
 @pytest.mark.parametrize(
