@@ -35,7 +35,7 @@ LIMITS = {
     "MAX_TOTAL_MB": "1500",
     "STOP_UNHEARD_AFTER_SECONDS": "1",
 }
-GOOD = ["ddim", 1, 1, 0, 60, 1]
+GOOD = ["ddim", 1, 1, 0, 60, 1, 0]
 CALLED = (
     "call/enhance",
     "call/enhance",

@@ -17,7 +17,7 @@ from conftest import flac, noise
 from demo import call, send, serve, start_call, upload, wait_for
 
 pytestmark = pytest.mark.slow
-GOOD = ["ddim", 1, 1, 0, 60, 1]
+GOOD = ["ddim", 1, 1, 0, 60, 1, 0]
 FILE = {"_type": "gradio.FileData"}
 
 
@@ -255,7 +255,7 @@ def test_a_number_out_of_its_range_is_refused_by_name(server):
         data = [good, *GOOD]
         data[index] = value
         assert call(server, data)[1].get("error") == sentence
-    assert call(server, [good, "ddim", 1.0, 1.0, 3.0, 59.5, 0.5])[0] == "complete"
+    assert call(server, [good, "ddim", 1.0, 1.0, 3.0, 59.5, 0.5, 0])[0] == "complete"
 
 
 def test_wrong_calls_are_refused_in_one_line(server):
@@ -427,10 +427,10 @@ def wav(audio: np.ndarray) -> bytes:
 
 def test_work_without_end_is_refused(server):
     recording = upload(server, flac(noise(16000 * 10)), visitor="192.0.2.30")
-    event, answer = call(server, [recording, "ddim", 50, 16, 0, 60, 1], "192.0.2.30")
+    event, answer = call(server, [recording, "ddim", 50, 16, 0, 60, 1, 0], "192.0.2.30")
     assert event == "error"
     assert answer["error"].startswith("10 s of sound, 800 times through the network, is too much for this page")
-    event, answer = call(server, [recording, "heun", 50, 1, 0, 60, 1], "192.0.2.30")
+    event, answer = call(server, [recording, "heun", 50, 1, 0, 60, 1, 0], "192.0.2.30")
     assert "99 times" in answer["error"], "twice in every step"
     compare = [recording, None, [], ["ddim", "heun"], [8, 16], [1], 0, ""]
     answer = join(server, functions(server, 8)[-1], compare, "much")
@@ -439,7 +439,7 @@ def test_work_without_end_is_refused(server):
 
 def long_call(server, visitor: str):
     """A call that computes for seconds."""
-    return [upload(server, flac(noise(16000 * 2)), visitor=visitor), "ddim", 40, 1, 0, 60, 1]
+    return [upload(server, flac(noise(16000 * 2)), visitor=visitor), "ddim", 40, 1, 0, 60, 1, 0]
 
 
 def test_nothing_is_computed_for_nobody(server):

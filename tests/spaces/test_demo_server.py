@@ -175,7 +175,7 @@ def test_no_file_of_the_server_can_be_read(server, path):
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(f"{server.url}/gradio_api/file={path}")
     assert caught.value.code in (403, 404)
-    body = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, "ddim", 1, 1, 0, 60, 1]}
+    body = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, "ddim", 1, 1, 0, 60, 1, 0]}
     event = httpx.post(f"{server.url}/gradio_api/call/enhance", json=body).json()["event_id"]
     answer = httpx.get(f"{server.url}/gradio_api/call/enhance/{event}", timeout=60).text
     assert "event: error" in answer
@@ -197,7 +197,7 @@ def test_no_address_is_fetched(server):
         own = f"http://127.0.0.1:{internal.server_port}/secret.wav"
         for address in (own, "https://huggingface.co/user/model/resolve/main/secret.wav"):
             file = {"path": address, "meta": {"_type": "gradio.FileData"}}
-            for data in ([file, "ddim", 1, 1, 0, 60, 1], [None, file, 1, 1, 0, 60, 1]):
+            for data in ([file, "ddim", 1, 1, 0, 60, 1, 0], [None, file, 1, 1, 0, 60, 1, 0]):
                 event = httpx.post(f"{server.url}/gradio_api/call/enhance", json={"data": data}).json()["event_id"]
                 answer = httpx.get(f"{server.url}/gradio_api/call/enhance/{event}", timeout=60).text
                 assert ("Addresses are not fetched here" if data[0] else "must be one of ddim") in answer
