@@ -223,7 +223,7 @@ WRONG = [
 def test_wrong_values_are_refused_in_one_line(server):
     good = upload(server, flac(noise(800)))
     refused = 0
-    for index in range(7):
+    for index in range(8):
         for value in WRONG:
             data = [good, *GOOD]
             data[index] = value
@@ -235,9 +235,9 @@ def test_wrong_values_are_refused_in_one_line(server):
                 assert "\n" not in answer["error"]
                 assert answer["error"].rstrip().endswith("."), answer
                 assert str(server.files) not in answer["error"]
-    assert refused > 140
+    assert refused > 160
     for data in ([], [good], [good, *GOOD, 1]):
-        assert "7 arguments" in call(server, data)[1]["error"]
+        assert "8 arguments" in call(server, data)[1]["error"]
 
 
 def test_a_number_out_of_its_range_is_refused_by_name(server):
@@ -251,6 +251,7 @@ def test_a_number_out_of_its_range_is_refused_by_name(server):
         (4, 1.5, "Seed must be a whole number of at least 0, got 1.5."),
         (5, 61, "Attenuation limit (dB) must be a number from 0 to 60, got 61."),
         (6, -0.1, "Wet/dry must be a number from 0 to 1, got -0.1."),
+        (7, 2, "Less reverberation must be a number from 0 to 1, got 2."),
     ]:
         data = [good, *GOOD]
         data[index] = value
@@ -311,7 +312,7 @@ def join(server, index: int, data: list, session: str) -> str:
 def test_wrong_values_from_the_page(server):
     """Functions that programs are not shown can be called all the same."""
     good = upload(server, flac(noise(800)))
-    compare, show = functions(server, 8)[-1], functions(server, 10)[-1]
+    compare, show = functions(server, 8)[0], functions(server, 11)[-1]
     none = [good, None, []]  # no preset
     for index, data in [
         (compare, [*none, "ddim", [1], [1], 0, ""]),
@@ -433,7 +434,7 @@ def test_work_without_end_is_refused(server):
     event, answer = call(server, [recording, "heun", 50, 1, 0, 60, 1, 0], "192.0.2.30")
     assert "99 times" in answer["error"], "twice in every step"
     compare = [recording, None, [], ["ddim", "heun"], [8, 16], [1], 0, ""]
-    answer = join(server, functions(server, 8)[-1], compare, "much")
+    answer = join(server, functions(server, 8)[0], compare, "much")
     assert "is too much for this page" in answer
 
 
