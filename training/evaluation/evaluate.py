@@ -93,6 +93,9 @@ def chosen_systems(options: argparse.Namespace) -> dict[str, Callable[[], System
         systems[f"ours, {options.scheduler}, {counted(steps, 'step')}"] = partial(
             diffusion, options.model, options.scheduler, **settings
         )
+    settings = asdict(PRESETS[main_preset(options.presets)])
+    for dial in options.dereverb:
+        systems[f"ours, dereverb {dial:g}"] = partial(diffusion, options.model, **settings, dereverb=dial)
     systems |= {live_name(steps): partial(LiveSystem, options.model, steps) for steps in options.live}
     if options.vocoder:
         for name, from_true_mel in {"ours, through the vocoder": False, "true mel, through the vocoder": True}.items():
@@ -144,13 +147,21 @@ def parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpars
     parser.add_argument("--scheduler", choices=SCHEDULERS, default="ddim", help="for --steps")
     parser.add_argument("--steps", type=int, nargs="*", default=[])
     parser.add_argument(
+        "--dereverb",
+        type=float,
+        nargs="*",
+        default=[],
+        metavar="DIAL",
+        help="also with the dial for reverberation at these values, and the preset that other models run with",
+    )
+    parser.add_argument(
         "--live", type=int, nargs="*", default=[], metavar="STEPS", help="live, in blocks of 16 ms, with these steps"
     )
     parser.add_argument(
         "--systems",
         nargs="*",
         choices=SYSTEMS,
-        help="existing approaches; by default all but spectral_subtraction for --pairs",
+        help="existing approaches; by default all but spectral_subtraction and wpe for --pairs",
     )
     parser.add_argument(
         "--other-model",

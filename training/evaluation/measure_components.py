@@ -10,7 +10,9 @@ each talker's level in the output over that in the input, and the steps of the o
 Pairs with a column `reverberant` give the level of the early part of the speech (`clean`) and of its late part in the
 output, also over that in the input. `components.py` defines these levels.
 
-Writes OUTPUT.json (every file) and OUTPUT.md (means), and prints the latter.
+With `--dereverb 0 0.5 1` a model that has the dial for reverberation is measured at each of these values.
+
+Writes OUTPUT.json (every file, by value of the dial) and OUTPUT.md (means), and prints the latter.
 """
 
 import argparse
@@ -78,29 +80,43 @@ def measures(pairs: list[Pair]) -> tuple[Callable[[Pair, np.ndarray], dict], str
     raise ValueError("the pairs have neither columns talker_1 and talker_2 nor a column reverberant")
 
 
-def markdown(rows: list[dict], group: str, headings: dict[str, str], data: str) -> str:
-    """Means of all files and of every group, with their intervals."""
+def markdown(results: dict[str, list[dict]], group: str, headings: dict[str, str], data: str) -> str:
+    """For each value of the dial, means of all files and of every group, with their intervals."""
     lines = [f"# {data}", "", "Means over files, with the 95 % interval of a bootstrap over files.", ""]
-    cells = []
-    for name in ["all", *sorted({row[group] for row in rows})]:
-        chosen = [row for row in rows if name in ("all", row[group])]
-        means = [bootstrap_mean([row[measure] for row in chosen]) for measure in headings]
-        cells.append([f"{name} ({len(chosen)} files)", *(with_interval(mean, ".1f") for mean in means)])
-    lines += table([group.replace("_", " "), *headings.values()], cells)
-    return "\n".join(lines) + "\n"
+    for dial, rows in results.items():
+        if len(results) > 1:
+            lines += [f"## With the dial for reverberation at {dial}", ""]
+        cells = []
+        for name in ["all", *sorted({row[group] for row in rows})]:
+            chosen = [row for row in rows if name in ("all", row[group])]
+            means = [bootstrap_mean([row[measure] for row in chosen]) for measure in headings]
+            cells.append([f"{name} ({len(chosen)} files)", *(with_interval(mean, ".1f") for mean in means)])
+        lines += [*table([group.replace("_", " "), *headings.values()], cells), ""]
+    return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
+    parser.add_argument(
+        "--dereverb", type=float, nargs="+", default=[0.0], metavar="DIAL", help="values of the dial (default: 0)"
+    )
     options = parser.parse_args(arguments)
     pairs, system, title = load_measured(parser, options)
     try:
         row, group, headings = measures(pairs)
     except ValueError as error:
         parser.error(f"{options.pairs}: {error}")
-    rows = [{"id": pair.id} | row(pair, output) for pair, output in zip(pairs, system(pairs), strict=True)]
-    write_report(options.output, rows, markdown(rows, group, headings, title))
+    results = {}
+    for dial in options.dereverb:
+        try:
+            outputs = system(pairs, dereverb=dial)
+        except ValueError as error:
+            parser.error(str(error))
+        results[f"{dial:g}"] = [
+            {"id": pair.id} | row(pair, output) for pair, output in zip(pairs, outputs, strict=True)
+        ]
+    write_report(options.output, results, markdown(results, group, headings, title))
 
 
 if __name__ == "__main__":

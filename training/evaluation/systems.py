@@ -29,6 +29,7 @@ LIVE_BLOCK = 256
 """Samples of a block of live sound: 16 ms."""
 RNNOISE_RATE, RNNOISE_DELAY = 48000, 960
 """RNNoise runs at 48 kHz and answers two frames of 10 ms late."""
+WPE_WINDOW, WPE_HOP = 512, 128
 WEBRTC_FRAME, WEBRTC_DELAY, WEBRTC_LEVEL = 160, 96, 3
 """WebRTC runs in frames of 10 ms and answers 6 ms late. Its level is the third of four, "high"."""
 
@@ -106,6 +107,21 @@ def webrtc(pairs: list[Pair]) -> list[np.ndarray]:
     return outputs
 
 
+def wpe(pairs: list[Pair]) -> list[np.ndarray]:
+    """Weighted prediction error (Nakatani et al., IEEE Trans. ASLP 18(7), 2010) by the package `nara_wpe`. It takes
+    away late reverberation and no noise. Windows of 32 ms begin every 8 ms; taps, delay and iterations are its
+    defaults."""
+    from nara_wpe.utils import istft, stft
+    from nara_wpe.wpe import wpe as predict_and_subtract
+
+    outputs = []
+    for pair in pairs:
+        spectrum = stft(_dithered(pair.noisy), WPE_WINDOW, WPE_HOP)  # (frames, bins)
+        dry = predict_and_subtract(spectrum.T[:, None])[:, 0].T
+        outputs.append(istft(dry, WPE_WINDOW, WPE_HOP)[: len(pair.noisy)].astype(np.float32))
+    return outputs
+
+
 def true_mel(pairs: list[Pair]) -> list[np.ndarray]:
     """The ceiling of the method: the reconstruction with the true clean mel in place of a generated one."""
     import torch
@@ -121,14 +137,15 @@ def true_mel(pairs: list[Pair]) -> list[np.ndarray]:
     return outputs
 
 
-def diffusion(model: str, scheduler: str, **settings: Any) -> System:
-    """A system of ours: a checkpoint with a scheduler and settings of the call, seed 0, no mix, no limit."""
+def diffusion(model: str, scheduler: str, **settings: Any) -> Callable[..., list[np.ndarray]]:
+    """A system of ours: a checkpoint with a scheduler and settings of the call, seed 0, no mix, no limit. It takes
+    further settings as keywords."""
     from speech_enhance import SpeechEnhancementPipeline, make_scheduler
 
     pipeline = SpeechEnhancementPipeline.from_pretrained(model)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler = make_scheduler(scheduler, pipeline.scheduler.config)
-    return lambda pairs: pipeline([pair.noisy for pair in pairs], SAMPLING_RATE, **settings).audios
+    return lambda pairs, **more: pipeline([pair.noisy for pair in pairs], SAMPLING_RATE, **settings, **more).audios
 
 
 class LiveSystem:
@@ -180,9 +197,11 @@ def add_arguments(parser: argparse.ArgumentParser, limit: int | None = None) -> 
     parser.add_argument("--steps", type=int, default=1, help="inference steps (default: %(default)s)")
 
 
-def load_measured(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tuple[list[Pair], System, str]:
-    """The pairs and the system that [`add_arguments`]' options name, and a title of both; what cannot be loaded ends
-    the script."""
+def load_measured(
+    parser: argparse.ArgumentParser, options: argparse.Namespace
+) -> tuple[list[Pair], Callable[..., list[np.ndarray]], str]:
+    """The pairs and the system (see [`diffusion`]) that [`add_arguments`]' options name, and a title of both; what
+    cannot be loaded ends the script."""
     try:
         pairs = validation.load_pairs(options.pairs, options.limit)
         system = diffusion(options.model, options.scheduler, num_inference_steps=options.steps, num_estimates=1)
@@ -260,6 +279,7 @@ PACKAGES = {
     "log_mmse": ("logmmse", "logmmse"),
     "rnnoise": ("pyrnnoise", "pyrnnoise"),
     "webrtc": ("webrtc_noise_gain", "webrtc-noise-gain"),
+    "wpe": ("nara_wpe", "nara-wpe"),
 }
 """Module and name on PyPI of the packages that the functions above import."""
 MAKERS: dict[str, Callable[[int], System]] = {
@@ -272,12 +292,13 @@ MAKERS: dict[str, Callable[[int], System]] = {
     "nsnet2": NsNet2,
     "dtln": Dtln,
     "deepfilternet3": lambda num_threads: DeepFilterNet3(),
+    "wpe": lambda num_threads: wpe,
     "true_mel": lambda num_threads: true_mel,
 }
 SYSTEMS: dict[str, System] = {name: partial(_run, name) for name in MAKERS}
 """The systems that need no checkpoint, by name; each call loads the system. See [`make_system`]."""
-DEFAULT_SYSTEMS = tuple(name for name in SYSTEMS if name != "spectral_subtraction")
-"""Systems that a report shows unless others are named."""
+DEFAULT_SYSTEMS = tuple(name for name in SYSTEMS if name not in ("spectral_subtraction", "wpe"))
+"""Systems that a report shows unless others are named. `wpe` is for rooms."""
 LATENCY_MS: dict[str, float] = {
     "untouched": 0,
     "spectral_subtraction": 32,
@@ -293,7 +314,7 @@ LATENCY_MS: dict[str, float] = {
 Spectral subtraction: windows of 512 samples. Log-MMSE: windows of 20 ms, half overlapped. RNNoise: 20 ms late in frames
 of 10 ms, measured. WebRTC: 6 ms late in frames of 10 ms, measured. NSNet2: windows of 20 ms. DTLN: windows of 32 ms
 (its paper, section 2.3). DeepFilterNet3: windows of 20 ms and 20 ms of look-ahead (its paper, arXiv:2305.08227).
-noisereduce learns from the whole recording and is not here, nor is the true mel.
+noisereduce and WPE learn from the whole recording and are not here, nor is the true mel.
 """
 
 

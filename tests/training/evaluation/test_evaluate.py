@@ -121,6 +121,14 @@ def test_every_system_goes_through_the_same_code(paired_folders, tiny_pipeline, 
 
 
 @pytest.mark.slow
+def test_the_dial_for_reverberation_beside_the_model_without_it(paired_folders, dial_model, tmp_path):
+    options = ["--pairs", str(paired_folders), "--systems", "--presets", "fast", "--dereverb", "0", "1"]
+    main([*options, "--model", str(dial_model), "--output", str(tmp_path / "report")])
+    results = json.loads((tmp_path / "report.json").read_text())
+    assert results["ours, dereverb 0"] == results["ours, fast"] != results["ours, dereverb 1"]
+
+
+@pytest.mark.slow
 def test_a_system_whose_package_is_missing_gets_a_row_that_says_so(paired_folders, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pyrnnoise", None)
     report = tmp_path / "report"

@@ -8,6 +8,7 @@ import soundfile
 from conftest import noise
 
 from speech_enhance.metrics.reference import si_sdr
+from training.evaluation.components import component_levels_db
 from training.evaluation.systems import DEFAULT_SYSTEMS, LATENCY_MS, PACKAGES, SYSTEMS, make_system, stored
 from training.validation import Pair
 
@@ -59,7 +60,7 @@ def test_silence_and_short_recordings_keep_their_length(name, num_samples):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(SYSTEMS) - {"untouched", "true_mel"}))
+@pytest.mark.parametrize("name", sorted(set(SYSTEMS) - {"untouched", "true_mel", "wpe"}))
 def test_suppressors_suppress_steady_noise(name, speech):
     """Half a second of noise, then noisy speech: the noise before it goes down, the same each time."""
     clean = np.concatenate([np.zeros(16000, np.float32), speech])
@@ -68,6 +69,19 @@ def test_suppressors_suppress_steady_noise(name, speech):
     (output,) = system([pair])
     assert np.square(output[8000:15000]).mean() < 0.7 * np.square(pair.noisy[8000:15000]).mean()
     np.testing.assert_array_equal(system([pair])[0], output)
+
+
+def test_wpe_takes_the_late_part_of_a_room(speech):
+    response = noise(6400, seed=3) * 10 ** (-3 * np.arange(6400) / 6400)
+    response[0] = 3
+    early, late = (
+        np.convolve(speech, part)[: len(speech)].astype(np.float32)
+        for part in (response[:800], np.r_[np.zeros(800), response[800:]])
+    )
+    (output,) = known("wpe")([Pair("a", early + late, early, {})])
+    changes = component_levels_db(output, [early, late])
+    assert changes[0] > -0.6
+    assert changes[1] < -1
 
 
 @pytest.mark.slow
@@ -89,8 +103,8 @@ def test_the_number_of_threads_changes_nothing_but_speed(name, speech):
 
 
 def test_every_system_that_needs_no_whole_recording_has_a_latency():
-    assert set(SYSTEMS) - set(LATENCY_MS) == {"spectral_gating", "true_mel"}
-    assert set(SYSTEMS) - set(DEFAULT_SYSTEMS) == {"spectral_subtraction"}
+    assert set(SYSTEMS) - set(LATENCY_MS) == {"spectral_gating", "true_mel", "wpe"}
+    assert set(SYSTEMS) - set(DEFAULT_SYSTEMS) == {"spectral_subtraction", "wpe"}
 
 
 @pytest.mark.parametrize("name", [*PACKAGES, "deepfilternet3"])

@@ -169,13 +169,20 @@ def test_measures_of_talkers_and_rooms(sources, tmp_path):
 
 
 @pytest.mark.slow
-def test_report(sources, tiny_model, tmp_path):
+def test_report(sources, tiny_model, dial_model, tmp_path, capsys):
     made(sources, "talkers", tmp_path, "--number", "2")
     pairs, output = str(tmp_path / "talkers.parquet"), str(tmp_path / "r")
     measure_components(["--pairs", pairs, "--model", str(tiny_model), "--output", output, "--steps", "2"])
     assert "| with noise (1 files) |" in (tmp_path / "r.md").read_text()
     with pytest.raises(SystemExit):
         measure_components(["--pairs", sources[1].replace("speech", "nothing"), "--model", str(tiny_model)])
+    made(sources, "rooms", tmp_path, "--number", "2")
+    rooms = ["--pairs", str(tmp_path / "rooms.parquet"), "--output", output, "--dereverb", "0", "0.5"]
+    measure_components([*rooms, "--model", str(dial_model)])
+    assert "## With the dial for reverberation at 0.5" in (tmp_path / "r.md").read_text()
+    with pytest.raises(SystemExit):
+        measure_components([*rooms, "--model", str(tiny_model)])
+    assert "not trained to remove reverberation" in capsys.readouterr().err
 
 
 def test_words_have_every_clean_utterance_at_every_ratio(sources, tmp_path, capsys):
