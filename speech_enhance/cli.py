@@ -6,7 +6,7 @@ import math
 import sys
 from pathlib import Path
 
-from .jobs.file import BACKENDS, PipelineChoice, UserError
+from .jobs.file import BACKENDS, PRECISIONS, PipelineChoice, UserError
 from .jobs.runs import run
 from .jobs.standard_streams import run_command
 from .models.schedulers import PRESETS, SCHEDULERS
@@ -124,6 +124,13 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)",
     )
     parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="number format of the network: bfloat16 is faster on GPUs and on CPUs with AMX or AVX-512 BF16, and "
+        "changes the result by rounding (default: %(default)s)",
+    )
+    parser.add_argument(
         "--mix",
         type=number(float, 0, 1),
         default=1.0,
@@ -159,6 +166,7 @@ def pipeline_choice(options: argparse.Namespace, device: str | None = None) -> P
         options.independent_channels,
         options.backend,
         options.dereverb,
+        options.precision,
     )
 
 

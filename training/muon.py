@@ -5,7 +5,7 @@ from collections import defaultdict
 import torch
 from torch import nn
 
-from training.precision import is_bfloat16_fast
+from speech_enhance.models.precision import is_bfloat16_fast
 
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 _NOT_HIDDEN = ("conv_in.", "conv_out.", "time_embedding.", "time_emb_proj.")

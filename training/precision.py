@@ -1,17 +1,10 @@
-"""The number formats in which this machine is fast."""
+"""The precision in which this machine trains."""
 
 import warnings
 
 import torch
 
-
-def is_bfloat16_fast(device: torch.device | str) -> bool:
-    """Whether `device` multiplies in bfloat16, as GPUs and CPUs with AMX or AVX-512 BF16 do. Other CPUs emulate it and
-    are ten times slower than in float32."""
-    if torch.device(device).type != "cpu":
-        return True
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
+from speech_enhance.models.precision import is_bfloat16_fast
 
 
 def usable_precision(mixed_precision: str) -> str:

@@ -186,6 +186,7 @@ def draw_picture(before: Strip, after: Strip, path: Path) -> None:
 
 
 BACKENDS = ("torch", "onnx")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,7 @@ class PipelineChoice:
         num_inference_steps, num_estimates, seed, attenuation_limit_db, mix, independent_channels, dereverb: Settings as
             for [`SpeechEnhancementPipeline`].
         backend: Name of the library that runs the network, one of [`BACKENDS`].
+        precision: Number format of the network, one of [`PRECISIONS`].
     """
 
     model: str | None = None
@@ -214,6 +216,7 @@ class PipelineChoice:
     independent_channels: bool = False
     backend: str = "torch"
     dereverb: float = 0.0
+    precision: str = "float32"
 
     def generator(self):
         """Return a new generator with the seed."""
@@ -225,19 +228,24 @@ class PipelineChoice:
         """Return the pipeline with its scheduler, and the settings of a request.
 
         Raises:
-            UserError: if there is no such model or device, if ONNX Runtime is asked for but not installed, or if the
-                model was not trained to remove reverberation and shall do so.
+            UserError: if there is no such model or device, if ONNX Runtime is asked for but not installed, if the
+                device is slow in this precision, or if the model was not trained to remove reverberation and shall do
+                so.
         """
         from ..models.schedulers import make_scheduler, preset_settings
 
         on_onnx = self.backend == "onnx"
         if on_onnx and self.device not in (None, "cpu"):
             raise UserError(f"--backend onnx computes on the CPU, not on the device {self.device!r}: give --device cpu")
+        if on_onnx and self.precision != "float32":
+            raise UserError(f"--backend onnx computes in float32, not in {self.precision}")
         pipeline = load_pipeline(self.model, "cpu" if on_onnx else self.device)
         if self.dereverb > 0 and not pipeline.config.with_dereverb:
             raise UserError(f"--dereverb {self.dereverb:g}: this model was not trained to remove reverberation")
         if on_onnx:
             use_onnx(pipeline)
+        if self.precision == "bfloat16":
+            use_bfloat16(pipeline)
         config = pipeline.scheduler.config
         pipeline.scheduler, settings = preset_settings(self.preset, config)
         if self.scheduler:
@@ -322,6 +330,21 @@ def use_onnx(pipeline) -> None:
         pipeline.unet = OnnxUNet(pipeline.unet, config.window_frames, num_bands=config.num_mel_bins)
     except ImportError as error:
         raise UserError("--backend onnx needs ONNX Runtime: pip install onnx onnxruntime") from error
+
+
+def use_bfloat16(pipeline) -> None:
+    """Have the network compute in bfloat16.
+
+    Raises:
+        UserError: if the pipeline's device is slow in it.
+    """
+    import torch
+
+    from ..models.precision import is_bfloat16_fast
+
+    if not is_bfloat16_fast(pipeline.device):
+        raise UserError("--precision bfloat16: this CPU has neither AMX nor AVX-512 BF16, and is faster in float32")
+    pipeline.unet.to(dtype=torch.bfloat16, memory_format=torch.channels_last)  # PyTorch is faster in this layout
 
 
 def first_line(error: BaseException) -> str:

@@ -149,6 +149,24 @@ def test_the_dial_for_reverberation_reaches_the_pipeline(tmp_path, dial_model, c
     assert np.abs(outputs[2] - outputs[1]).max() > 1e-3
 
 
+def test_bfloat16_where_it_is_fast(tmp_path, tiny_model, capsys, monkeypatch):
+    source, outputs = write(tmp_path / "in.wav"), {}
+    for precision in ("float32", "bfloat16"):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+        arguments = [str(source), str(tmp_path / f"{precision}.wav"), "--model", str(tiny_model), "--device", "cpu"]
+        assert cli.main([*arguments, "--precision", precision]) == 0
+        outputs[precision] = soundfile.read(arguments[1])[0]
+    difference = np.abs(outputs["float32"] - outputs["bfloat16"]).max()
+    assert 0 < difference < 0.02 * np.abs(outputs["float32"]).max()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    path = tmp_path / "none.wav"
+    assert cli.main([str(source), str(path), *arguments[2:], "--precision", "bfloat16"]) == 2
+    assert "this CPU has neither AMX nor AVX-512 BF16" in capsys.readouterr().err
+    assert cli.main([str(source), str(path), *arguments[2:], "--precision", "bfloat16", "--backend", "onnx"]) == 2
+    assert "--backend onnx computes in float32" in capsys.readouterr().err
+    assert not path.exists()
+
+
 def test_what_is_lost_on_the_way_is_said(tmp_path, tiny_model, call):
     with soundfile.SoundFile(tmp_path / "in.wav", "w", 16000, 1, "FLOAT") as file:
         file.title, file.artist = "Grüße", "Ada"

@@ -3,8 +3,9 @@ import warnings
 import pytest
 import torch
 
+from speech_enhance.models.precision import is_bfloat16_fast
 from training.muon import orthogonalize
-from training.precision import is_bfloat16_fast, usable_precision
+from training.precision import usable_precision
 
 
 @pytest.fixture(params=[{}, {"avx512_bf16": True}, {"amx_bf16": True}], ids=["plain", "avx512", "amx"])

@@ -27,15 +27,21 @@ LENGTHS = (10, 60, 600, 3600)
 BATCH_SIZES = (1, 2, 4, 8, 16)
 
 
-def real_time_factors(model: str, runs: int, backend: str) -> dict[str, dict]:
-    """Seconds of computing per second of 16 kHz audio for every preset, the network run by `torch` or `onnx`."""
+WAYS = {"torch": "real-time factor", "onnx": "with ONNX Runtime", "bfloat16": "in bfloat16"}
+"""Ways to compute the network, and their headings. A machine that is slow in bfloat16 leaves that out."""
+
+
+def real_time_factors(model: str, runs: int, way: str) -> dict[str, dict]:
+    """Seconds of computing per second of 16 kHz audio for every preset, the network computed in one of [`WAYS`]."""
     from speech_enhance import PRESETS, SpeechEnhancementPipeline, preset_settings
-    from speech_enhance.jobs.file import use_onnx
+    from speech_enhance.jobs.file import use_bfloat16, use_onnx
 
     pipeline = SpeechEnhancementPipeline.from_pretrained(model)
     pipeline.set_progress_bar_config(disable=True)
-    if backend == "onnx":
+    if way == "onnx":
         use_onnx(pipeline)
+    elif way == "bfloat16":
+        use_bfloat16(pipeline)
     config = pipeline.scheduler.config
     audio = test_signal(16000)
     results = {}
@@ -129,13 +135,16 @@ def main(arguments: list[str] | None = None) -> None:
 
     import torch
 
+    from speech_enhance.models.precision import is_bfloat16_fast
+
     instructions = torch.backends.cpu.get_cpu_capability()
+    ways = [way for way in WAYS if way != "bfloat16" or is_bfloat16_fast("cpu")]
+    if "bfloat16" in ways:
+        instructions += " with fast bfloat16"
     results = {
         "machine": f"{platform.machine()}, {instructions}, {os.cpu_count()} cores, torch {torch.__version__}, "
         f"{torch.get_num_threads()} threads",
-        "real_time_factor": {
-            backend: real_time_factors(options.model, options.runs, backend) for backend in ("torch", "onnx")
-        },
+        "real_time_factor": {way: real_time_factors(options.model, options.runs, way) for way in ways},
     }
     if not options.presets_only:
         by_length, by_batch = factors_of_length_and_batch(options.model)
@@ -155,16 +164,12 @@ def markdown(results: dict) -> str:
         f"# Benchmark ({results['machine']})",
         "",
     ]
-    rows = []
-    for name, row in results["real_time_factor"]["torch"].items():
+    rows, factors = [], results["real_time_factor"]
+    for name, row in factors["torch"].items():
         setting = [row[key] for key in ("scheduler", "num_inference_steps", "num_estimates")]
-        factors = [
-            f"{item[key]:.3f}"
-            for item in (row, results["real_time_factor"]["onnx"][name])
-            for key in ("real_time_factor", "slowest")
-        ]
-        rows.append([name, *setting, *factors])
-    measured = ["real-time factor", "slowest run", "with ONNX Runtime", "slowest run"]
+        cells = [f"{factors[way][name][key]:.3f}" for way in factors for key in ("real_time_factor", "slowest")]
+        rows.append([name, *setting, *cells])
+    measured = [heading for way in factors for heading in (WAYS[way], "slowest run")]
     lines += table(["preset", "scheduler", "steps", "estimates", *measured], rows)
     headings = {
         "real_time_factor_by_seconds": "seconds of audio",

@@ -3,17 +3,19 @@ import json
 import numpy as np
 import pytest
 
+from speech_enhance.models.precision import is_bfloat16_fast
 from training.evaluation import benchmark
 from training.evaluation.benchmark import main, markdown, peak_memory_mb
 
 
 @pytest.mark.slow
-def test_every_preset_by_both_backends(tiny_pipeline, tmp_path, monkeypatch):
+def test_every_preset_in_every_way(tiny_pipeline, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(benchmark, "SECONDS", 6.0)
     tiny_pipeline.save_pretrained(tmp_path / "model")
     main(["--model", str(tmp_path / "model"), "--runs", "1", "--presets-only", "--output", str(tmp_path / "r")])
     results = json.loads((tmp_path / "r.json").read_text())
+    assert set(results["real_time_factor"]) == {"torch", "onnx"} | ({"bfloat16"} if is_bfloat16_fast("cpu") else set())
     for rows in results["real_time_factor"].values():
         assert list(rows) == ["fast", "balanced"]
         assert all(0 < row["real_time_factor"] <= row["slowest"] for row in rows.values())
