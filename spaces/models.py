@@ -15,7 +15,7 @@ from speech_enhance.live.command import own_model
 if TYPE_CHECKING:
     from speech_enhance.live.enhancer import LiveEnhancer
 
-FIRST, LARGE, LIVE = "standard", "large", "live"
+FIRST, LARGE, ROOMS, LIVE = "standard", "large", "rooms", "live"
 MEASURED_SECONDS = 6.0  # seconds of sound, a few windows of the network
 
 
@@ -26,13 +26,15 @@ class Models:
     Args:
         model: Folder or Hub id of the first model, `None` for the bundled one.
         large: Folder or Hub id of the large model, `None` if there is none.
+        rooms: Folder or Hub id of a model with a dial for reverberation, `None` if there is none.
 
     Raises:
         UserError: if the first model cannot be loaded.
     """
 
-    def __init__(self, model: str | None, large: str | None = None):
-        self.sources = {FIRST: model} | ({LARGE: large} if large else {})
+    def __init__(self, model: str | None, large: str | None = None, rooms: str | None = None):
+        self.sources: dict[str, str | None] = {FIRST: model}
+        self.sources |= {name: source for name, source in ((LARGE, large), (ROOMS, rooms)) if source}
         if model is None:
             self.sources[LIVE] = str(LIVE_CHECKPOINT)
         self.loaded = {FIRST: Enhancer(model)}
@@ -45,9 +47,10 @@ class Models:
         return [name for name in self.sources if name != LIVE]
 
     @property
-    def first_has_dereverb(self) -> bool:
-        """Whether the first model can remove reverberation."""
-        return self.loaded[FIRST].pipeline.config.with_dereverb
+    def with_dereverb(self) -> list[str]:
+        """Names of the models that can remove reverberation."""
+        first = [FIRST] if self.loaded[FIRST].pipeline.config.with_dereverb else []
+        return first + [ROOMS] * (ROOMS in self.sources)
 
     def get(self, name: str | None) -> Enhancer:
         """Return the model called `name`; `None` means the first model.

@@ -88,6 +88,12 @@ window.speechPage = (() => {
     return [{ __type__: "update", choices }, { __type__: "update", visible: seconds > LONG }];
   }
 
+  // The dial for reverberation: shown for the models `known`, and 0 for any other.
+  function dial(known, model) {
+    const has = known.includes(model);
+    return has ? { __type__: "update", visible: true } : { __type__: "update", visible: false, value: 0 };
+  }
+
   // The sentence with which Gradio reports an error in a corner, as the message of a status.
   async function refusal() {
     let toast = null;
@@ -136,5 +142,5 @@ window.speechPage = (() => {
         code.textContent = code.textContent.replace("SERVER", location.origin + location.pathname.replace(/\/$/, ""));
   }).observe(document.documentElement, { childList: true, subtree: true });
 
-  return { presets, refusal, client };
+  return { presets, dial, refusal, client };
 })();

@@ -125,7 +125,7 @@ def enhance_controls(handlers: Handlers, limits: Limits, audio: gr.Audio, demo: 
             models,
             value=FIRST,
             label="Model",
-            info="the large one is better and slower",
+            info="the large one is better and slower; rooms removes reverberation, and keeps two who speak at once",
             visible=len(models) > 1,
             elem_id="model",
         )
@@ -147,9 +147,12 @@ def enhance_controls(handlers: Handlers, limits: Limits, audio: gr.Audio, demo: 
             step=0.05,
             label="Less reverberation",
             info="share of the room's late sound to take away",
-            visible=handlers.models.first_has_dereverb,
+            visible=FIRST in handlers.models.with_dereverb,
+            elem_id="dereverb",
         )
     speeds = gr.Textbox(handlers.speeds(), visible=False)
+    dial = f"(name) => window.speechPage.dial({json.dumps(handlers.models.with_dereverb)}, name)"
+    model.change(None, model, dereverb, js=dial, api_visibility="private")
 
     values = {name: astuple(item) for name, item in PRESETS.items()}
     fill = f"(name) => ({json.dumps(values)})[name]"

@@ -68,7 +68,7 @@ def run(first: str, *rest: str) -> None:
     else:
         sys.argv = [first, *rest]
         sys.path.insert(0, str(Path(first).resolve().parent))
-        runpy.run_path(first, run_name="__main__")
+        runpy.run_path(os.path.abspath(first), run_name="__main__")  # as Python names a script in `__file__`
 
 
 if __name__ == "__main__":

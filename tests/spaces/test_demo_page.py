@@ -208,6 +208,27 @@ def test_after_a_refusal_the_page_is_ready_again(page):
     wait_for(lambda: refused("2", "There is no recording yet"))
 
 
+def test_the_dial_for_reverberation_comes_with_its_model(page):
+    page.get_by_role("button", name="Advanced").click()
+    models, dial = page.locator("#model"), page.locator("#dereverb")
+    value = page.get_by_label("number input for Less reverberation")
+    assert dial.is_hidden()
+    models.get_by_role("radio", name="rooms").check()
+    dial.wait_for()
+    value.fill("0.5")
+    page.keyboard.press("Tab")
+    models.get_by_role("radio", name="standard").check()
+    wait_for(dial.is_hidden)
+    models.get_by_role("radio", name="rooms").check()
+    dial.wait_for()
+    assert value.input_value() == "0", "what another model lacks is not kept"
+    value.fill("1")
+    page.keyboard.press("Tab")
+    page.get_by_role("button", name="telephone").click()
+    assert "s of audio" in status(page, "done")
+    screenshot(page, "dereverb")
+
+
 def test_presets_fill_the_advanced_settings_and_tell_their_seconds(page, tmp_path):
     page.get_by_role("button", name="Advanced").click()
     estimates = page.get_by_label("number input for Estimates")
