@@ -16,6 +16,7 @@ import pytest
 import soundfile
 from conftest import ROOT, noise
 from demo import browse, screenshot, serve, visit, wait_for
+from fuzz_api import PARAMETERS
 
 from speech_enhance import SpeechEnhancementPipeline
 
@@ -97,16 +98,7 @@ def test_only_one_function_is_offered(client):
     named = client.view_api(return_format="dict")["named_endpoints"]
     assert list(named) == ["/enhance"]
     parameters = [item["parameter_name"] for item in named["/enhance"]["parameters"]]
-    assert parameters == [
-        "audio",
-        "scheduler",
-        "num_inference_steps",
-        "num_estimates",
-        "seed",
-        "attenuation_limit_db",
-        "mix",
-        "dereverb",
-    ]
+    assert parameters == list(PARAMETERS)
     assert [item["label"] for item in named["/enhance"]["returns"]] == ["enhanced", "facts"]
 
 
