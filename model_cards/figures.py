@@ -19,6 +19,7 @@ LABELS = {
     "rnnoise": "RNNoise",
     "deepfilternet3": "DeepFilterNet3",
     "webrtc": "WebRTC noise suppression",
+    "wpe": "WPE, which removes no noise",
     "base": "the bundled checkpoint, `base`",
     CEILING: "ceiling of the method: the true clean mel",
 }
