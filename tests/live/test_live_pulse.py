@@ -23,8 +23,12 @@ pytestmark = [
 
 @pytest.fixture
 def pulse(tmp_path_factory):
-    """The environment of a PulseAudio of our own. Where it does not start, the test is skipped."""
-    pytest.importorskip("sounddevice")
+    """The environment of a PulseAudio of our own. Where it does not start, or PortAudio is missing, the test is
+    skipped."""
+    try:
+        import sounddevice  # noqa: F401 - an OSError without the library PortAudio
+    except (ImportError, OSError) as error:
+        pytest.skip(f"needs sounddevice and libportaudio2: {error}")
     try:
         with sound_card(tmp_path_factory.mktemp("pulse"), RATE) as environment:
             yield environment
