@@ -164,13 +164,8 @@ def enhance_controls(handlers: Handlers, limits: Limits, audio: gr.Audio, demo: 
     label = f"(...values) => window.speechPage.presets({json.dumps(costs)}, ...values)"
     seen = [audio.change, speeds.change, model.change, demo.load]
     gr.on(seen, None, [audio, speeds, model], [preset, preview], js=label, api_visibility="private")
-    return [model, scheduler, steps, estimates, seed, limit, mix, dereverb, preview], (
-        status,
-        download,
-        start,
-        cancel,
-        speeds,
-    )
+    chosen = [model, scheduler, steps, estimates, seed, limit, mix, dereverb, preview]
+    return chosen, (status, download, start, cancel, speeds)
 
 
 def program_interface(handlers: Handlers, inputs: list) -> None:

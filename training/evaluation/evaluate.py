@@ -88,14 +88,13 @@ def chosen_systems(options: argparse.Namespace) -> dict[str, Callable[[], System
     systems |= {name: partial(stored, folder) for name, folder in options.system}
     settings = asdict(PRESETS[main_preset(options.presets)])
     systems |= {name: partial(diffusion, model, **settings) for name, model in options.other_model}
+    for dial in options.dereverb:
+        systems[f"ours, dereverb {dial:g}"] = partial(diffusion, options.model, **settings, dereverb=dial)
     for steps in options.steps:
         settings = {"num_inference_steps": steps, "num_estimates": 1}
         systems[f"ours, {options.scheduler}, {counted(steps, 'step')}"] = partial(
             diffusion, options.model, options.scheduler, **settings
         )
-    settings = asdict(PRESETS[main_preset(options.presets)])
-    for dial in options.dereverb:
-        systems[f"ours, dereverb {dial:g}"] = partial(diffusion, options.model, **settings, dereverb=dial)
     systems |= {live_name(steps): partial(LiveSystem, options.model, steps) for steps in options.live}
     if options.vocoder:
         for name, from_true_mel in {"ours, through the vocoder": False, "true mel, through the vocoder": True}.items():
