@@ -241,7 +241,10 @@ class PipelineChoice:
             raise UserError(f"--backend onnx computes in float32, not in {self.precision}")
         pipeline = load_pipeline(self.model, "cpu" if on_onnx else self.device)
         if self.dereverb > 0 and not pipeline.config.with_dereverb:
-            raise UserError(f"--dereverb {self.dereverb:g}: this model was not trained to remove reverberation")
+            raise UserError(
+                f"--dereverb {self.dereverb:g}: this model was not trained to remove reverberation; checkpoints/rooms of "
+                "the code's repository was"
+            )
         if on_onnx:
             use_onnx(pipeline)
         if self.precision == "bfloat16":
