@@ -5,9 +5,12 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+import scipy.fft
 import soxr
 
 from .channels import gsm, mp3, opus, telephone
+
+_SHAPE_POINTS = 2049  # of a smooth spectral shape, with straight lines between them
 
 
 def chance(rng: np.random.Generator, share: float) -> bool:
@@ -57,11 +60,12 @@ def shift_pitch(audio: np.ndarray, sampling_rate: int, semitones: float) -> np.n
 
 def equalize(audio: np.ndarray, rng: np.random.Generator, deviation_db: float) -> np.ndarray:
     """A random smooth spectral shape, such as that of a microphone, a distance or a room."""
-    spectrum = np.fft.rfft(audio)
+    spectrum = scipy.fft.rfft(audio)
     knots = np.linspace(0, 1, 7)
-    shape_db = np.interp(np.sqrt(np.linspace(0, 1, len(spectrum))), knots, rng.normal(0, deviation_db, len(knots)))
-    gain = np.float32(10) ** (shape_db / 20).astype(np.float32)  # single precision halves the time
-    return np.fft.irfft(spectrum * gain, len(audio)).astype(np.float32, copy=False)
+    places = np.linspace(0, 1, _SHAPE_POINTS)
+    shape_db = np.interp(np.sqrt(places), knots, rng.normal(0, deviation_db, len(knots)))
+    spectrum *= np.interp(np.linspace(0, 1, len(spectrum)), places, 10 ** (shape_db / 20)).astype(np.float32)
+    return scipy.fft.irfft(spectrum, len(audio), overwrite_x=True)
 
 
 def synthetic_tail(sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
@@ -73,7 +77,7 @@ def synthetic_tail(sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
     tail[: int(0.002 * sampling_rate)] = 0
     tail *= 10 ** (-rng.uniform(3, 15) / 20) / np.sqrt(np.sum(tail**2))
     tail[0] = 1
-    return tail
+    return tail.astype(np.float32)
 
 
 def direct_path_first(response: np.ndarray) -> np.ndarray:

@@ -167,8 +167,10 @@ def dereverberated(response: np.ndarray, sampling_rate: int, dial: float) -> np.
 
 
 def reverberate(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """`audio` as heard through an impulse response that begins with its direct path, cut to the length of `audio`."""
-    return fftconvolve(audio, response)[: len(audio)].astype(np.float32)
+    """`audio (samples,)` as heard through an impulse response that begins with its direct path, cut to the length of
+    `audio`. Several responses `(…, taps)` give as many results `(…, samples)`."""
+    heard = fftconvolve(np.expand_dims(audio, tuple(range(response.ndim - 1))), response, axes=-1)
+    return heard[..., : len(audio)].astype(np.float32, copy=False)
 
 
 def _from_direct_path(response: np.ndarray) -> np.ndarray:

@@ -152,10 +152,11 @@ def speech_track(
     if rng.random() >= config.reverb_share:
         return SpeechTrack(track, track)
     response, noise_response = _room(config, speech.sampling_rate, rng, rooms)
-    heard = target = reverberate(track, response)
+    responses = [response]
     if dereverb > 0:
-        target = reverberate(track, dereverberated(response, speech.sampling_rate, dereverb))
-    return SpeechTrack(heard, target, noise_response)
+        responses.append(dereverberated(response, speech.sampling_rate, dereverb))
+    heard, *wanted = reverberate(track, np.stack(responses))
+    return SpeechTrack(heard, wanted[0] if wanted else heard, noise_response)
 
 
 def _talker(speech: SourceMix, config: MixingConfig, num_samples: int, rng: np.random.Generator) -> np.ndarray:
@@ -257,7 +258,7 @@ def noise_track(
             part = _recorded_noise(noise, config, num_samples, rng)
         if rng.random() < config.equalize_share:
             part = equalize(part, rng, deviation_db=5.0)
-        part = level * part / max(np.sqrt(np.mean(part**2)), 1e-5)
+        part *= np.float32(level / max(np.sqrt(np.mean(part**2)), 1e-5))
         if level < 1 and chance(rng, config.noise_gate_share):
             part = part * presence(num_samples, rate, rng)
         track += part

@@ -99,7 +99,7 @@ class AudioSource:
             return self._decode(index)
         if index not in self._decoded:
             self._decoded[index] = np.round(self._decode(index).clip(-1, 32767 / 32768) * 32768).astype(np.int16)
-        return self._decoded[index].astype(np.float32) / 32768
+        return np.multiply(self._decoded[index], np.float32(1 / 32768), dtype=np.float32)
 
     def preload(self) -> None:
         """Decode all recordings now, on all cores, so that processes that fork later share them."""
@@ -111,8 +111,7 @@ class AudioSource:
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """A recording at random, by the weights of the configuration."""
-        index = np.searchsorted(self._cumulative, rng.random() * self._cumulative[-1], side="right")
-        return self[int(min(index, len(self) - 1))]
+        return self[_draw(self._cumulative, rng)]
 
     def _decode(self, index: int) -> np.ndarray:
         return decode_row(self._audio[index], self.columns, self.sampling_rate, f"{self.config.path}, row {index}")
@@ -181,8 +180,7 @@ class SourceMix:
         self.sources = [
             (StreamingSource if config.streaming else AudioSource)(config, sampling_rate, columns) for config in configs
         ]
-        weights = np.asarray([config.weight for config in configs], dtype=float)
-        self._probabilities = weights / weights.sum()
+        self._cumulative = np.cumsum([config.weight for config in configs], dtype=float)
         for source in self.sources:
             if preload and isinstance(source, AudioSource):
                 source.preload()
@@ -194,7 +192,13 @@ class SourceMix:
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """A recording at random."""
-        return self.sources[rng.choice(len(self.sources), p=self._probabilities)].draw(rng)
+        return self.sources[_draw(self._cumulative, rng)].draw(rng)
+
+
+def _draw(cumulative: np.ndarray, rng: np.random.Generator) -> int:
+    """An index at random, by weights whose cumulative sums are given."""
+    index = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
+    return int(min(index, len(cumulative) - 1))
 
 
 def _none_left(config: SourceConfig) -> str:

@@ -1,11 +1,12 @@
 """Noises that are computed. Every function returns float32 `(samples,)` at any level, drawn from `rng` alone."""
 
 import numpy as np
+import scipy.fft
 
 from .augment import add_at
 from .filters import butterworth_loss
 
-WAVETABLE = 2048
+WAVETABLE = 2048  # a power of two
 
 
 def coloured_hum_or_clicks(num_samples: int, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
@@ -13,9 +14,10 @@ def coloured_hum_or_clicks(num_samples: int, sampling_rate: int, rng: np.random.
     kind = rng.random()
     time = np.arange(num_samples, dtype=np.float32) / sampling_rate
     if kind < 0.7:
-        spectrum = np.fft.rfft(rng.standard_normal(num_samples, dtype=np.float32))
-        frequency = np.maximum(np.fft.rfftfreq(num_samples, 1 / sampling_rate), 30)
-        track = np.fft.irfft(spectrum * frequency ** -rng.uniform(0, 1.2), num_samples).astype(np.float32)
+        spectrum = scipy.fft.rfft(rng.standard_normal(num_samples, dtype=np.float32))
+        frequency = np.maximum(np.fft.rfftfreq(num_samples, 1 / sampling_rate), 30).astype(np.float32)
+        spectrum *= frequency ** np.float32(-rng.uniform(0, 1.2))
+        track = scipy.fft.irfft(spectrum, num_samples, overwrite_x=True)
         if rng.random() < 0.4:
             depth, speed, phase = rng.uniform(0.2, 0.9), rng.uniform(0.2, 4), rng.uniform(0, 2 * np.pi)
             track *= 1 + depth * np.sin(2 * np.pi * speed * time + phase)
@@ -143,7 +145,7 @@ def _tone(frequency: np.ndarray, sampling_rate: int, partials: np.ndarray) -> np
     spectrum[1 : len(partials) + 1] = partials
     period = np.fft.irfft(-1j * spectrum, WAVETABLE).astype(np.float32) * WAVETABLE / 2
     phase = np.cumsum(frequency / sampling_rate, dtype=np.float64)
-    return period[(phase * WAVETABLE).astype(np.int64) % WAVETABLE]
+    return period[(phase * WAVETABLE).astype(np.int64) & (WAVETABLE - 1)]
 
 
 def _drums(num_samples: int, sampling_rate: int, beat: int, rng: np.random.Generator) -> np.ndarray:
@@ -163,8 +165,9 @@ def _filtered_noise(
     """White noise between `low` and `high` Hz, with slopes of 12 × `order` dB an octave, at RMS 1."""
     frequency = np.maximum(np.fft.rfftfreq(num_samples, 1 / sampling_rate), 1)
     response = 1 / butterworth_loss(frequency, low, high, order)
-    spectrum = np.fft.rfft(rng.standard_normal(num_samples, dtype=np.float32))
-    track = np.fft.irfft(spectrum * response.astype(np.float32), num_samples).astype(np.float32)
+    spectrum = scipy.fft.rfft(rng.standard_normal(num_samples, dtype=np.float32))
+    spectrum *= response.astype(np.float32)
+    track = scipy.fft.irfft(spectrum, num_samples, overwrite_x=True)
     return track / np.sqrt(np.mean(track**2))
 
 

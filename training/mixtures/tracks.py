@@ -63,11 +63,12 @@ class TrackDataset(MixtureDataset):
         background = noise_track(self.speech, self.noise, config, num_samples, rng, self.rooms)
         background_rms = float(np.sqrt(np.mean(background**2)))  # before its level changes over time
         background = over_time(background, config, rate, rng)
-        item = _as_integers("speech", speech.heard, active_rms(speech.heard))
+        speech_rms = active_rms(speech.heard)
+        item = _as_integers("speech", speech.heard, speech_rms)
         item |= _as_integers("noise", background, background_rms)
         if has_own_target(config):
             target = without_rumble(speech.target, config, rate)
-            item |= _as_integers("target", target, active_rms(speech.heard)) | {"dereverb": np.float32(dereverb)}
+            item |= _as_integers("target", target, speech_rms) | {"dereverb": np.float32(dereverb)}
         return item
 
 
