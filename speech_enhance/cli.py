@@ -127,8 +127,8 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=PRECISIONS,
         default="float32",
-        help="number format of the network: bfloat16 is faster on GPUs and on CPUs with AMX or AVX-512 BF16, and "
-        "changes the result by rounding (default: %(default)s)",
+        help="number format of the network: bfloat16 is faster on GPUs and on CPUs with AMX or AVX-512 BF16, int8 (by "
+        "ONNX Runtime) on other CPUs; both change the result by rounding (default: %(default)s)",
     )
     parser.add_argument(
         "--mix",

@@ -186,7 +186,7 @@ def draw_picture(before: Strip, after: Strip, path: Path) -> None:
 
 
 BACKENDS = ("torch", "onnx")
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "int8")
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ class PipelineChoice:
         num_inference_steps, num_estimates, seed, attenuation_limit_db, mix, independent_channels, dereverb: Settings as
             for [`SpeechEnhancementPipeline`].
         backend: Name of the library that runs the network, one of [`BACKENDS`].
-        precision: Number format of the network, one of [`PRECISIONS`].
+        precision: Number format of the network, one of [`PRECISIONS`]. ONNX Runtime runs one in `int8`.
     """
 
     model: str | None = None
@@ -229,26 +229,26 @@ class PipelineChoice:
 
         Raises:
             UserError: if there is no such model or device, if ONNX Runtime is asked for but not installed, if the
-                device is slow in this precision, or if the model was not trained to remove reverberation and shall do
-                so.
+                device is slow in this precision or the model not made for it, or if the model was not trained to remove
+                reverberation and shall do so.
         """
         from ..models.schedulers import make_scheduler, preset_settings
 
-        on_onnx = self.backend == "onnx"
+        on_onnx = self.backend == "onnx" or self.precision == "int8"
         if on_onnx and self.device not in (None, "cpu"):
-            raise UserError(f"--backend onnx computes on the CPU, not on the device {self.device!r}: give --device cpu")
-        if on_onnx and self.precision != "float32":
-            raise UserError(f"--backend onnx computes in float32, not in {self.precision}")
+            asked = "--precision int8" if self.precision == "int8" else "--backend onnx"
+            raise UserError(f"{asked} computes on the CPU, not on the device {self.device!r}: give --device cpu")
+        if on_onnx and self.precision == "bfloat16":
+            raise UserError("--backend onnx computes in float32 or int8, not in bfloat16")
         pipeline = load_pipeline(self.model, "cpu" if on_onnx else self.device)
         if self.dereverb > 0 and not pipeline.config.with_dereverb:
             raise UserError(
                 f"--dereverb {self.dereverb:g}: this model was not trained to remove reverberation; "
                 "checkpoints/rooms of the code's repository was"
             )
-        if on_onnx:
+        if self.backend == "onnx" and self.precision == "float32":
             use_onnx(pipeline)
-        if self.precision == "bfloat16":
-            use_bfloat16(pipeline)
+        use_precision(pipeline, self.precision)
         config = pipeline.scheduler.config
         pipeline.scheduler, settings = preset_settings(self.preset, config)
         if self.scheduler:
@@ -320,27 +320,40 @@ def check_on_hub(name: str) -> None:
     raise UserError(f"{name}: no such folder, {why}")
 
 
-def use_onnx(pipeline) -> None:
-    """Have ONNX Runtime run the network. The export takes some seconds.
+def use_onnx(pipeline, precision: str = "float32") -> None:
+    """Have ONNX Runtime run the network, in float32 or int8. The export takes some seconds.
 
     Raises:
-        UserError: if ONNX Runtime is not installed.
+        UserError: if ONNX Runtime is not installed, or if the model has no ranges for int8.
     """
     from ..models.onnx_unet import OnnxUNet
 
     config = pipeline.config
     try:
-        pipeline.unet = OnnxUNet(pipeline.unet, config.window_frames, num_bands=config.num_mel_bins)
+        pipeline.unet = OnnxUNet(
+            pipeline.unet, config.window_frames, num_bands=config.num_mel_bins, precision=precision
+        )
     except ImportError as error:
-        raise UserError("--backend onnx needs ONNX Runtime: pip install onnx onnxruntime") from error
+        asked = "--precision int8" if precision == "int8" else "--backend onnx"
+        raise UserError(f"{asked} needs ONNX Runtime: pip install onnx onnxruntime") from error
+    except ValueError as error:
+        raise UserError(f"--precision {precision}: {error}") from error
 
 
-def use_bfloat16(pipeline) -> None:
-    """Have the network compute in bfloat16.
+def use_precision(pipeline, precision: str) -> None:
+    """Have the network compute in `precision`, one of [`PRECISIONS`].
 
     Raises:
-        UserError: if the pipeline's device is slow in it.
+        UserError: if the pipeline's device is slow in it, if it needs ONNX Runtime and that is not installed, or if the
+            model has no ranges for int8.
     """
+    if precision == "bfloat16":
+        _use_bfloat16(pipeline)
+    elif precision == "int8":
+        use_onnx(pipeline, precision)
+
+
+def _use_bfloat16(pipeline) -> None:
     import torch
 
     from ..models.precision import is_bfloat16_fast

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..mel.spectrogram import mel_filters
 from ..mel.vocoding import VOCODERS, check_vocoder_config
+from ..models.int8 import INT8_RANGES, check_int8_ranges
 from ..models.limits import check_network_sizes, check_schedule, check_settings
 from ..models.networks import NETWORKS, network_class
 from ..models.removed_settings import without_removed
@@ -221,6 +222,7 @@ def _check_network(config: dict, kind: str, parameters: Parameters, path: Path) 
         if not isinstance(record, dict) or record.keys() - parameters.keys():
             raise ValueError(f"`{RECORD}` must be settings of a pipeline, got {_short(record)}")
         check_settings(record, parameters)
+        check_int8_ranges(config.get(INT8_RANGES) or {})
 
 
 def _check_scheduler(config: dict, kind: str, path: Path) -> None:
@@ -286,7 +288,7 @@ def _check_written(config: dict, path: Path) -> None:
 
 
 def _own(config: dict) -> dict:
-    return {name: value for name, value in config.items() if name not in (*WRITTEN_BY_DIFFUSERS, RECORD)}
+    return {name: value for name, value in config.items() if name not in (*WRITTEN_BY_DIFFUSERS, RECORD, INT8_RANGES)}
 
 
 def _short(value) -> str:

@@ -1,4 +1,4 @@
-"""The bundled checkpoint and the large one: whole, small enough, and good on the synthetic samples."""
+"""The bundled checkpoint and the others of the repository: whole, small enough, and good on the synthetic samples."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,12 @@ from conftest import ROOT, noise, quiet
 
 from speech_enhance import DEFAULT_CHECKPOINT, PRESETS, SpeechEnhancementPipeline, preset_settings
 from speech_enhance.metrics.reference import estoi, pesq, si_sdr
+from training.evaluation.components import component_levels_db
+from training.mixtures.channels import dereverberated, reverberate
+from training.mixtures.rooms import simulate_room
 
 LARGE_CHECKPOINT = ROOT / "checkpoints" / "large"
+ROOMS_CHECKPOINT = ROOT / "checkpoints" / "rooms"
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +25,9 @@ def large():
     return quiet(SpeechEnhancementPipeline.from_pretrained(LARGE_CHECKPOINT))
 
 
-@pytest.mark.parametrize(("folder", "megabytes"), [(DEFAULT_CHECKPOINT, 20), (LARGE_CHECKPOINT, 80)])
+@pytest.mark.parametrize(
+    ("folder", "megabytes"), [(DEFAULT_CHECKPOINT, 20), (LARGE_CHECKPOINT, 80), (ROOMS_CHECKPOINT, 20)]
+)
 def test_weights_are_small_finite_safetensors(folder, megabytes):
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < megabytes * 10**6
@@ -58,6 +64,20 @@ def test_the_large_one_is_better_than_the_bundled_one(pipeline, large, sample_pa
     bundled, better = (model(noisy, 16000, 1, num_estimates=1).audios for model in (pipeline, large))
     assert pesq(better, clean) > pesq(bundled, clean)
     assert estoi(better, clean) > estoi(bundled, clean)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reverberation_time", [0.4, 0.8, 1.2])
+def test_the_dial_leaves_ever_less_of_the_late_sound_of_a_room(sample_pair, reverberation_time):
+    noisy, clean = sample_pair
+    pipeline = quiet(SpeechEnhancementPipeline.from_pretrained(ROOMS_CHECKPOINT))
+    _, response, _ = simulate_room(np.random.default_rng(0), 16000, reverberation_time, 2.0)
+    reverberant, early = reverberate(clean, np.stack([response, dereverberated(response, 16000, 1.0)]))
+    mixture = reverberant + 0.3 * (noisy - clean)
+    enhanced = [pipeline(mixture, 16000, 1, dereverb=dial).audios for dial in (0, 0.25, 0.5, 0.75, 1)]
+    late_db = [component_levels_db(audio, [early, reverberant - early])[1] for audio in enhanced]
+    assert (np.diff(late_db) < 0).all(), late_db
+    assert late_db[-1] < late_db[0] - 2
 
 
 @pytest.mark.slow

@@ -27,21 +27,26 @@ LENGTHS = (10, 60, 600, 3600)
 BATCH_SIZES = (1, 2, 4, 8, 16)
 
 
-WAYS = {"torch": "real-time factor", "onnx": "with ONNX Runtime", "bfloat16": "in bfloat16"}
-"""Ways to compute the network, and their headings. A machine that is slow in bfloat16 leaves that out."""
+WAYS = {
+    "torch": "real-time factor",
+    "onnx": "with ONNX Runtime",
+    "bfloat16": "in bfloat16",
+    "int8": "in int8, with ONNX Runtime",
+}
+"""Ways to compute the network, and their headings."""
 
 
 def real_time_factors(model: str, runs: int, way: str) -> dict[str, dict]:
     """Seconds of computing per second of 16 kHz audio for every preset, the network computed in one of [`WAYS`]."""
     from speech_enhance import PRESETS, SpeechEnhancementPipeline, preset_settings
-    from speech_enhance.jobs.file import use_bfloat16, use_onnx
+    from speech_enhance.jobs.file import use_onnx, use_precision
 
     pipeline = SpeechEnhancementPipeline.from_pretrained(model)
     pipeline.set_progress_bar_config(disable=True)
     if way == "onnx":
         use_onnx(pipeline)
-    elif way == "bfloat16":
-        use_bfloat16(pipeline)
+    elif way != "torch":
+        use_precision(pipeline, way)
     config = pipeline.scheduler.config
     audio = test_signal(16000)
     results = {}
@@ -60,6 +65,18 @@ def real_time_factors(model: str, runs: int, way: str) -> dict[str, dict]:
             "slowest": max(times),
         }
     return results
+
+
+def possible_ways(model: str) -> list[str]:
+    """Those of [`WAYS`] that are of use here. A machine that is slow in bfloat16 leaves that out, and a checkpoint
+    without ranges leaves out int8."""
+    from speech_enhance import SpeechEnhancementPipeline
+    from speech_enhance.models.int8 import INT8_RANGES
+    from speech_enhance.models.precision import is_bfloat16_fast
+
+    has_ranges = INT8_RANGES in SpeechEnhancementPipeline.from_pretrained(model).unet.config
+    possible = {"bfloat16": is_bfloat16_fast("cpu"), "int8": has_ranges}
+    return [way for way in WAYS if possible.get(way, True)]
 
 
 def factors_of_length_and_batch(model: str) -> tuple[dict[int, float], dict[int, float]]:
@@ -135,10 +152,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     import torch
 
-    from speech_enhance.models.precision import is_bfloat16_fast
-
     instructions = torch.backends.cpu.get_cpu_capability()
-    ways = [way for way in WAYS if way != "bfloat16" or is_bfloat16_fast("cpu")]
+    ways = possible_ways(options.model)
     if "bfloat16" in ways:
         instructions += " with fast bfloat16"
     results = {

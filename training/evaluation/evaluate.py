@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from speech_enhance.jobs.file import PRECISIONS, UserError
 from speech_enhance.metrics import reference as metrics
 from speech_enhance.wording import counted
 from training.evaluation.judges import JUDGES, Judge, JudgeOptions
@@ -88,6 +89,8 @@ def chosen_systems(options: argparse.Namespace) -> dict[str, Callable[[], System
     systems |= {name: partial(stored, folder) for name, folder in options.system}
     settings = asdict(PRESETS[main_preset(options.presets)])
     systems |= {name: partial(diffusion, model, **settings) for name, model in options.other_model}
+    for precision in options.precision:
+        systems[f"ours, {precision}"] = partial(diffusion, options.model, precision=precision, **settings)
     for dial in options.dereverb:
         systems[f"ours, dereverb {dial:g}"] = partial(diffusion, options.model, **settings, dereverb=dial)
     for steps in options.steps:
@@ -154,6 +157,13 @@ def parse(arguments: list[str] | None) -> tuple[argparse.ArgumentParser, argpars
         help="also with the dial for reverberation at these values, and the preset that other models run with",
     )
     parser.add_argument(
+        "--precision",
+        nargs="*",
+        choices=PRECISIONS,
+        default=[],
+        help="also with the network in these number formats, and the preset that other models run with",
+    )
+    parser.add_argument(
         "--live", type=int, nargs="*", default=[], metavar="STEPS", help="live, in blocks of 16 ms, with these steps"
     )
     parser.add_argument(
@@ -218,7 +228,7 @@ def main(arguments: list[str] | None = None) -> None:
             if options.save:
                 save_outputs(Path(options.save) / name.replace("/", "-"), outputs, pairs)
             results[name] = score(outputs, pairs, judges)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, UserError) as error:
         parser.error(str(error))
     available = [name for name, rows in results.items() if rows]
     if not available:

@@ -1,12 +1,13 @@
-"""What a checkpoint leaves of two talkers at once, and of the late reverberation of a room.
+"""What a checkpoint leaves of talkers who speak at once, and of the late reverberation of a room.
 
     python -m training.evaluation.measure_components --pairs runs/pairs-talkers.parquet \\
         --output training/results/pairs-talkers
     python -m training.evaluation.measure_components --pairs runs/pairs-rooms.parquet \\
         --output training/results/pairs-rooms
 
-Pairs with columns `talker_1` and `talker_2` give two measures from `overlap_start` to `overlap_end`, where both speak:
-each talker's level in the output over that in the input, and the steps of the output's level that the reference lacks.
+Pairs with columns `talker_1`, `talker_2` and so on give two measures from `overlap_start` to `overlap_end`, where all
+speak: each talker's level in the output over that in the input, and the steps of the output's level that the reference
+lacks.
 Pairs with a column `reverberant` give the level of the early part of the speech (`clean`) and of its late part in the
 output, also over that in the input. `components.py` defines these levels.
 
@@ -30,22 +31,27 @@ from training.validation import Pair
 
 
 def talkers_row(pair: Pair, output: np.ndarray) -> dict:
-    """Measures of a pair of two talkers; `softer` is the one whose own level in the overlap is lower."""
-    tracks = [decode(pair.info[name], SAMPLING_RATE) for name in ("talker_1", "talker_2")]
+    """Measures of a pair of talkers, sorted by their own level in the overlap."""
+    tracks = [decode(pair.info[name], SAMPLING_RATE) for name in talker_columns(pair)]
     part = slice(*(round(pair.info[name] * SAMPLING_RATE) for name in ("overlap_start", "overlap_end")))
     tracks = [track[part] for track in tracks]
     before, after = (component_levels_db(audio[part], tracks) for audio in (pair.noisy, output))
     changes = np.subtract(after, before)
-    softer = int(np.argmin([np.square(track).sum() for track in tracks]))
+    by_level = changes[np.argsort([np.square(track).sum() for track in tracks])]
     steps = gain_steps_db(output, pair.clean)
     return {
         "noise": "without noise" if pair.info["snr_db"] is None else "with noise",
-        "louder_db": float(changes[1 - softer]),
-        "softer_db": float(changes[softer]),
+        "louder_db": float(by_level[-1]),
+        "softer_db": float(by_level[0]),
         "lowest_db": float(changes.min()),
         "steps_percent": float(100 * (steps > STEP_DB).mean()),
         "largest_step_db": float(steps.max()),
     }
+
+
+def talker_columns(pair: Pair) -> list[str]:
+    """Names of the columns that hold a single talker."""
+    return [name for name in pair.info if name.startswith("talker_") and name != "talker_ratio_db"]
 
 
 def rooms_row(pair: Pair, output: np.ndarray) -> dict:
@@ -58,9 +64,9 @@ def rooms_row(pair: Pair, output: np.ndarray) -> dict:
 
 
 TALKERS = {
-    "louder_db": "louder talker (dB)",
-    "softer_db": "softer talker (dB)",
-    "lowest_db": "lowest of both (dB)",
+    "louder_db": "loudest talker (dB)",
+    "softer_db": "softest talker (dB)",
+    "lowest_db": "lowest of them (dB)",
     "steps_percent": f"frames that step by more than {STEP_DB:g} dB (%)",
     "largest_step_db": "largest step (dB)",
 }
@@ -73,7 +79,7 @@ def measures(pairs: list[Pair]) -> tuple[Callable[[Pair, np.ndarray], dict], str
     Raises:
         ValueError: if the pairs hold neither two talkers nor a room.
     """
-    if {"talker_1", "talker_2"} <= pairs[0].info.keys():
+    if len(talker_columns(pairs[0])) > 1:
         return talkers_row, "noise", TALKERS
     if "reverberant" in pairs[0].info:
         return rooms_row, "reverberation_time", ROOMS

@@ -137,13 +137,21 @@ def true_mel(pairs: list[Pair]) -> list[np.ndarray]:
     return outputs
 
 
-def diffusion(model: str, scheduler: str, **settings: Any) -> Callable[..., list[np.ndarray]]:
-    """A system of ours: a checkpoint with a scheduler and settings of the call, seed 0, no mix, no limit. It takes
-    further settings as keywords."""
+def diffusion(
+    model: str, scheduler: str, precision: str = "float32", **settings: Any
+) -> Callable[..., list[np.ndarray]]:
+    """A system of ours: a checkpoint with a scheduler and settings of the call, seed 0, no mix, no limit. Its network
+    computes in float32, bfloat16 or int8. It takes further settings as keywords.
+
+    Raises:
+        UserError: if the checkpoint or the machine cannot compute in this precision.
+    """
     from speech_enhance import SpeechEnhancementPipeline, make_scheduler
+    from speech_enhance.jobs.file import use_precision
 
     pipeline = SpeechEnhancementPipeline.from_pretrained(model)
     pipeline.set_progress_bar_config(disable=True)
+    use_precision(pipeline, precision)
     pipeline.scheduler = make_scheduler(scheduler, pipeline.scheduler.config)
     return lambda pairs, **more: pipeline([pair.noisy for pair in pairs], SAMPLING_RATE, **settings, **more).audios
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-import scipy.fft
 import soxr
 
 from .channels import gsm, mp3, opus, telephone
+from .filters import inverse_real_fft, real_fft
 
 _SHAPE_POINTS = 2049  # of a smooth spectral shape, with straight lines between them
 
@@ -60,12 +60,12 @@ def shift_pitch(audio: np.ndarray, sampling_rate: int, semitones: float) -> np.n
 
 def equalize(audio: np.ndarray, rng: np.random.Generator, deviation_db: float) -> np.ndarray:
     """A random smooth spectral shape, such as that of a microphone, a distance or a room."""
-    spectrum = scipy.fft.rfft(audio)
+    spectrum = real_fft(audio)
     knots = np.linspace(0, 1, 7)
     places = np.linspace(0, 1, _SHAPE_POINTS)
     shape_db = np.interp(np.sqrt(places), knots, rng.normal(0, deviation_db, len(knots)))
     spectrum *= np.interp(np.linspace(0, 1, len(spectrum)), places, 10 ** (shape_db / 20)).astype(np.float32)
-    return scipy.fft.irfft(spectrum, len(audio), overwrite_x=True)
+    return inverse_real_fft(spectrum, len(audio))
 
 
 def synthetic_tail(sampling_rate: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Band-pass, high-pass and low-pass filters. Each is a factor on every frequency, so it has no delay."""
 
 import numpy as np
+import scipy.fft
 import torch
 
 
@@ -39,3 +40,13 @@ def brick_wall(audio: np.ndarray, sampling_rate: int, low: float, high: float) -
     spectrum = np.fft.rfft(audio)
     frequency = np.fft.rfftfreq(len(audio), 1 / sampling_rate)
     return np.fft.irfft(np.where((frequency >= low) & (frequency < high), spectrum, 0), len(audio))
+
+
+def real_fft(audio: np.ndarray) -> np.ndarray:
+    """Spectrum of real `audio (samples,)`, in its precision. In single precision SciPy takes half the time of NumPy."""
+    return np.asarray(scipy.fft.rfft(audio))
+
+
+def inverse_real_fft(spectrum: np.ndarray, num_samples: int) -> np.ndarray:
+    """Inverse of [`real_fft`]. It may overwrite `spectrum`."""
+    return np.asarray(scipy.fft.irfft(spectrum, num_samples, overwrite_x=True))

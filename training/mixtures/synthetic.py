@@ -1,10 +1,9 @@
 """Noises that are computed. Every function returns float32 `(samples,)` at any level, drawn from `rng` alone."""
 
 import numpy as np
-import scipy.fft
 
 from .augment import add_at
-from .filters import butterworth_loss
+from .filters import butterworth_loss, inverse_real_fft, real_fft
 
 WAVETABLE = 2048  # a power of two
 
@@ -14,10 +13,10 @@ def coloured_hum_or_clicks(num_samples: int, sampling_rate: int, rng: np.random.
     kind = rng.random()
     time = np.arange(num_samples, dtype=np.float32) / sampling_rate
     if kind < 0.7:
-        spectrum = scipy.fft.rfft(rng.standard_normal(num_samples, dtype=np.float32))
+        spectrum = real_fft(rng.standard_normal(num_samples, dtype=np.float32))
         frequency = np.maximum(np.fft.rfftfreq(num_samples, 1 / sampling_rate), 30).astype(np.float32)
         spectrum *= frequency ** np.float32(-rng.uniform(0, 1.2))
-        track = scipy.fft.irfft(spectrum, num_samples, overwrite_x=True)
+        track = inverse_real_fft(spectrum, num_samples)
         if rng.random() < 0.4:
             depth, speed, phase = rng.uniform(0.2, 0.9), rng.uniform(0.2, 4), rng.uniform(0, 2 * np.pi)
             track *= 1 + depth * np.sin(2 * np.pi * speed * time + phase)
@@ -165,9 +164,9 @@ def _filtered_noise(
     """White noise between `low` and `high` Hz, with slopes of 12 × `order` dB an octave, at RMS 1."""
     frequency = np.maximum(np.fft.rfftfreq(num_samples, 1 / sampling_rate), 1)
     response = 1 / butterworth_loss(frequency, low, high, order)
-    spectrum = scipy.fft.rfft(rng.standard_normal(num_samples, dtype=np.float32))
+    spectrum = real_fft(rng.standard_normal(num_samples, dtype=np.float32))
     spectrum *= response.astype(np.float32)
-    track = scipy.fft.irfft(spectrum, num_samples, overwrite_x=True)
+    track = inverse_real_fft(spectrum, num_samples)
     return track / np.sqrt(np.mean(track**2))
 
 

@@ -2,6 +2,7 @@
 
     python -m training.pairs.make_pairs second --output runs/pairs-second.parquet
     python -m training.pairs.make_pairs talkers --output runs/pairs-talkers.parquet
+    python -m training.pairs.make_pairs three --output runs/pairs-three.parquet
     python -m training.pairs.make_pairs rooms --output runs/pairs-rooms.parquet
     python -m training.pairs.make_pairs words --output runs/pairs-words.parquet
 
@@ -10,6 +11,7 @@ and other recordings of noise. Correlation finds the recordings that `--exclude`
 between sets. The sets still share the talkers, the kinds of noise, and the voices of babble: an utterance that
 `pairs-valid` has only as one of several voices of a babble may occur.
 talkers: 40 pairs of two talkers who overlap, every second one with noise (see `talkers.py`).
+three: 40 pairs like those of `talkers`, but a third talker speaks where both do.
 rooms: 60 pairs in simulated rooms of 0.2 to 1.2 s (see `rooms.py`).
 words: every clean utterance whole, in a recorded noise, at each of the ratios of `pairs-valid` (see `words.py`).
 
@@ -33,8 +35,14 @@ from training.pairs.talkers import talker_rows
 from training.pairs.words import word_rows
 from training.validation import load_pairs
 
-NUMBERS = {"second": 100, "talkers": 40, "rooms": 60, "words": None}
-SEEDS = {"second": 1, "talkers": 0, "rooms": 0, "words": 0}  # `pairs-valid` has 0, whose draws `second` must not repeat
+NUMBERS = {"second": 100, "talkers": 40, "three": 40, "rooms": 60, "words": None}
+SEEDS = {
+    "second": 1,
+    "talkers": 0,
+    "three": 0,
+    "rooms": 0,
+    "words": 0,
+}  # `pairs-valid` has 0, whose draws `second` must not repeat
 BABBLE_SHARE = 1 / 6
 COMPARED_RATE = 4000  # rate at which recordings are compared, for speed
 
@@ -60,9 +68,19 @@ def second(options: argparse.Namespace) -> tuple[Iterator[dict], Features]:
 
 def talkers(options: argparse.Namespace) -> tuple[Iterator[dict], Features]:
     """Rows and columns of the set `talkers`."""
+    return _overlapping(options, at_once=2)
+
+
+def three(options: argparse.Namespace) -> tuple[Iterator[dict], Features]:
+    """Rows and columns of the set `three`."""
+    return _overlapping(options, at_once=3)
+
+
+def _overlapping(options: argparse.Namespace, at_once: int) -> tuple[Iterator[dict], Features]:
     numbers = ("talker_ratio_db", "overlap_start", "overlap_end")
-    features = pair_features(SAMPLING_RATE, audio=("talker_1", "talker_2"), numbers=numbers)
-    return talker_rows(open_speech(options), open_noise(options), options.number, options.seed), features
+    audio = tuple(f"talker_{one}" for one in range(1, at_once + 1))
+    features = pair_features(SAMPLING_RATE, audio=audio, numbers=numbers)
+    return talker_rows(open_speech(options), open_noise(options), options.number, options.seed, at_once), features
 
 
 def rooms(options: argparse.Namespace) -> tuple[Iterator[dict], Features]:
@@ -85,7 +103,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--number",
         type=int,
-        help="pairs (default: 100 of second, 40 of talkers, 60 of rooms, of words all that there are)",
+        help="pairs (default: 100 of second, 40 of talkers and of three, 60 of rooms, of words all that there are)",
     )
     parser.add_argument("--seed", type=int, help="of all draws (default: 1 for second, else 0)")
     parser.add_argument(
@@ -100,7 +118,9 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--number must be at least 1 and --seed at least 0, got {options.number} and {options.seed}")
     check_output(parser, options)
     try:
-        rows, features = {"second": second, "talkers": talkers, "rooms": rooms, "words": words}[options.set](options)
+        rows, features = {"second": second, "talkers": talkers, "three": three, "rooms": rooms, "words": words}[
+            options.set
+        ](options)
         count = write_set(options, rows, features)
     except (ValueError, OSError, DatasetsError, soundfile.SoundFileError) as error:
         parser.error(" ".join(str(error).split()))

@@ -2,7 +2,9 @@ import json
 
 import numpy as np
 import pytest
+from conftest import noise
 
+from speech_enhance.models.int8 import recording_int8_ranges
 from speech_enhance.models.precision import is_bfloat16_fast
 from training.evaluation import benchmark
 from training.evaluation.benchmark import main, markdown, peak_memory_mb
@@ -12,10 +14,13 @@ from training.evaluation.benchmark import main, markdown, peak_memory_mb
 def test_every_preset_in_every_way(tiny_pipeline, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(benchmark, "SECONDS", 6.0)
+    with recording_int8_ranges(tiny_pipeline.unet):
+        tiny_pipeline(noise(9000), 16000, 1)
     tiny_pipeline.save_pretrained(tmp_path / "model")
     main(["--model", str(tmp_path / "model"), "--runs", "1", "--presets-only", "--output", str(tmp_path / "r")])
     results = json.loads((tmp_path / "r.json").read_text())
-    assert set(results["real_time_factor"]) == {"torch", "onnx"} | ({"bfloat16"} if is_bfloat16_fast("cpu") else set())
+    expected = ["torch", "onnx", *(["bfloat16"] if is_bfloat16_fast("cpu") else []), "int8"]
+    assert list(results["real_time_factor"]) == expected
     for rows in results["real_time_factor"].values():
         assert list(rows) == ["fast", "balanced"]
         assert all(0 < row["real_time_factor"] <= row["slowest"] for row in rows.values())

@@ -6,6 +6,7 @@ import pytest
 import soundfile
 from conftest import noise
 
+from speech_enhance.models.int8 import recording_int8_ranges
 from training.evaluation.evaluate import main, markdown, noise_reduction_db, score, summarise
 from training.evaluation.reports import write_report
 from training.evaluation.systems import true_mel, untouched
@@ -126,6 +127,25 @@ def test_the_dial_for_reverberation_beside_the_model_without_it(paired_folders, 
     main([*options, "--model", str(dial_model), "--output", str(tmp_path / "report")])
     results = json.loads((tmp_path / "report.json").read_text())
     assert results["ours, dereverb 0"] == results["ours, fast"] != results["ours, dereverb 1"]
+
+
+@pytest.mark.slow
+def test_number_formats_beside_single_precision(paired_folders, tiny_pipeline, tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    options = ["--pairs", str(paired_folders), "--systems", "--presets", "fast", "--precision", "int8"]
+    options += ["--model", str(tmp_path / "model"), "--output", str(tmp_path / "report")]
+    tiny_pipeline.save_pretrained(tmp_path / "model")
+    with pytest.raises(SystemExit):
+        main(options)
+    assert "this checkpoint has no ranges for int8" in capsys.readouterr().err.splitlines()[-1]
+    with recording_int8_ranges(tiny_pipeline.unet):
+        tiny_pipeline(noise(16000), 16000, 1)
+    tiny_pipeline.save_pretrained(tmp_path / "model")
+    main(options)
+    results = json.loads((tmp_path / "report.json").read_text())
+    rounded, exact = (results[name]["summary"]["si_sdr"]["mean"] for name in ("ours, int8", "ours, fast"))
+    assert rounded != exact
+    assert rounded == pytest.approx(exact, abs=0.5)
 
 
 @pytest.mark.slow

@@ -122,6 +122,19 @@ def test_a_room_has_an_early_and_a_late_part(sources, tmp_path):
         assert not (np.abs(late[: first_sound + len(early_part(late, RATE)) - 20]) > 2e-4).any()
 
 
+def test_a_third_talker_speaks_where_both_do(sources, tmp_path):
+    for pair in made(sources, "three", tmp_path, "--number", "2"):
+        *_, third = tracks = [sound(pair, f"talker_{one}") for one in (1, 2, 3)]
+        np.testing.assert_allclose(sum(tracks), pair.clean, atol=3e-4)
+        start, end = (round(pair.info[name] * RATE) for name in ("overlap_start", "overlap_end"))
+        assert third[start:end].any()
+        assert not third[:start].any()
+        assert not third[end:].any()
+        assert sorted(pair.info["speaker_id"].split("+")) == ["a", "b", "c"]
+        row = measures([pair])[0](pair, 0.5 * pair.noisy)
+        assert [row[name] for name in ("louder_db", "softer_db", "lowest_db")] == pytest.approx([-6.02] * 3, abs=0.3)
+
+
 @pytest.mark.parametrize("name", ["talkers", "rooms"])
 def test_the_same_seed_gives_the_same_bytes(sources, tmp_path, name):
     number = {"talkers": "3", "rooms": "1"}[name]
