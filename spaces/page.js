@@ -88,6 +88,12 @@ window.speechPage = (() => {
     return [{ __type__: "update", choices }, { __type__: "update", visible: seconds > LONG }];
   }
 
+  // The name of the preset that consists of these `parts`, null if none does.
+  function presetOf(all, parts) {
+    const same = ([, own]) => own.every((value, place) => value === parts[place]);
+    return Object.entries(all).find(same)?.[0] ?? null;
+  }
+
   // The dial for reverberation: shown for the models `known`, and 0 for any other.
   function dial(known, model) {
     const has = known.includes(model);
@@ -142,5 +148,5 @@ window.speechPage = (() => {
         code.textContent = code.textContent.replace("SERVER", location.origin + location.pathname.replace(/\/$/, ""));
   }).observe(document.documentElement, { childList: true, subtree: true });
 
-  return { presets, dial, refusal, client };
+  return { presets, presetOf, dial, refusal, client };
 })();

@@ -156,7 +156,10 @@ def enhance_controls(handlers: Handlers, limits: Limits, audio: gr.Audio, demo: 
 
     values = {name: astuple(item) for name, item in PRESETS.items()}
     fill = f"(name) => ({json.dumps(values)})[name]"
-    preset.input(None, preset, [scheduler, steps, estimates], js=fill, api_visibility="private")
+    parts = [scheduler, steps, estimates]
+    preset.input(None, preset, parts, js=fill, api_visibility="private")
+    find = f"(...parts) => window.speechPage.presetOf({json.dumps(values)}, parts)"
+    gr.on([part.input for part in parts], None, parts, preset, js=find, api_visibility="private")
     costs = [
         [name, titles[name], PURPOSES[name], item.num_inference_steps * item.num_estimates]
         for name, item in PRESETS.items()

@@ -236,6 +236,11 @@ def test_presets_fill_the_advanced_settings_and_tell_their_seconds(page, tmp_pat
     for preset, number in (("Fast", "1"), ("Balanced", "3")):
         page.get_by_role("radio", name=preset).check()
         wait_for(lambda number=number: estimates.input_value() == number)
+    for number, marked in (("2", 0), ("1", 1)):  # what no preset has unmarks them
+        estimates.fill(number)
+        page.keyboard.press("Tab")
+        wait_for(lambda marked=marked: page.locator("#preset input:checked").count() == marked)
+    assert page.get_by_role("radio", name="Fast").is_checked()
     preset = page.locator("#preset")
     assert "for most" in preset.inner_text(), "there is no recording yet"
     soundfile.write(tmp_path / "minutes.wav", noise(8000 * 150), 8000)
