@@ -4,6 +4,7 @@ from conftest import TINY_UNET
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
 from speech_enhance.models.schedulers import training_scheduler
+from training.average import main
 from training.weights import condition_channels, start_from
 
 
@@ -71,3 +72,41 @@ def test_a_network_that_differs_otherwise_is_refused(changes, message, tmp_path)
     SpeechEnhancementPipeline(network(0, layers_per_block=2), training_scheduler()).save_pretrained(tmp_path / "other")
     with pytest.raises(ValueError, match=r"init_from: the network of .*other is not that of `unet`: " + message):
         start_from(network(0, **{"layers_per_block": 2} | changes), str(tmp_path / "other"), condition_channels({}))
+
+
+def test_a_mean_of_checkpoints_of_which_one_lacks_channels(tmp_path):
+    dial = {"with_dereverb": True}
+    earlier, later = network(0, in_channels=128), network(1, in_channels=160)
+    SpeechEnhancementPipeline(earlier, training_scheduler()).save_pretrained(tmp_path / "earlier")
+    SpeechEnhancementPipeline(later, training_scheduler(snr_shift_db=3.0), **dial).save_pretrained(tmp_path / "later")
+    folders = [f"{tmp_path / 'later'}=3", f"{tmp_path / 'earlier'}=1"]
+    main([str(tmp_path / "mean"), "--of", *folders, "--dial-gain", "2"])
+    mean = SpeechEnhancementPipeline.from_pretrained(tmp_path / "mean")
+    assert mean.config.with_dereverb
+    assert mean.scheduler.config.trained_betas == training_scheduler(snr_shift_db=3.0).config.trained_betas
+    found, one, two = (unet.state_dict() for unet in (mean.unet, later, earlier))
+    rounding = {"atol": 1e-3, "rtol": 1e-3}
+    for name in one.keys() - {"conv_in.weight"}:
+        torch.testing.assert_close(found[name], 0.75 * one[name] + 0.25 * two[name], **rounding)
+    seen = found["conv_in.weight"]
+    torch.testing.assert_close(
+        seen[:, :128], 0.75 * one["conv_in.weight"][:, :128] + 0.25 * two["conv_in.weight"], **rounding
+    )
+    torch.testing.assert_close(seen[:, 128:], 2 * 0.75 * one["conv_in.weight"][:, 128:], **rounding)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--of", "{folder}"], "expected FOLDER=WEIGHT"),
+        (["--of", "{folder}=0"], "weights must be above 0, got 0"),
+        (["--of", "{folder}=1", "--dial-gain", "2"], "has no dial for reverberation"),
+        (["--of", "{folder}=1", "{folder}/nowhere=1"], "nowhere"),
+    ],
+)
+def test_what_has_no_mean(tiny_model, tmp_path, capsys, arguments, message):
+    with pytest.raises(SystemExit) as stop:
+        main([str(tmp_path / "mean"), *(argument.format(folder=tiny_model) for argument in arguments)])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "mean").exists()
