@@ -71,6 +71,9 @@ def test_sharing_a_model_works_as_written(hub, corpus, bare, tmp_path):
     (tmp_path / "my" / "data").mkdir(parents=True)
     shutil.copy(corpus / "pairs.parquet", tmp_path / "my" / "data" / "pairs-valid-0.parquet")
     tiny_model(tmp_path / "runs" / "own" / "pipeline")
+    own = (ROOT / "training" / "configs" / "own.yaml").read_text()
+    own = own.replace("my/speech", str(corpus / "speech")).replace("my/noise", str(corpus / "noise-*.parquet"))
+    (tmp_path / "own.yaml").write_text(own)
     text = (ROOT / "docs" / "publishing.md").read_text()
     commands = re.findall(
         r"^```\n(.*?)^```$", re.sub(r"^```python\n.*?^```$", "", text, flags=re.M | re.S), re.M | re.S
@@ -82,6 +85,7 @@ def test_sharing_a_model_works_as_written(hub, corpus, bare, tmp_path):
             line.replace("you/name", "user/shared")
             .replace("my/", f"{tmp_path}/my/")
             .replace("runs/", f"{tmp_path}/runs/")
+            .replace("training/configs/own.yaml", f"{tmp_path}/own.yaml")
         )
         words = shlex.split(line)
         if words[0] == "cp":
@@ -95,7 +99,8 @@ def test_sharing_a_model_works_as_written(hub, corpus, bare, tmp_path):
                 assert ("model", "user/shared") not in hub.repositories
         else:
             assert words[0] in ("pip", "hf")
-    assert ran == 4
+    assert ran == 5
+    assert "_int8_ranges" in (tmp_path / "runs" / "own" / "pipeline" / "unet" / "config.json").read_text()
     assert "my-pairs" in hub.repository("user/shared").files()["README.md"].content.decode()
     installed, remote = (
         block.replace("you/name", "user/shared") for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)

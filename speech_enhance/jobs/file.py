@@ -324,20 +324,20 @@ def use_onnx(pipeline, precision: str = "float32") -> None:
     """Have ONNX Runtime run the network, in float32 or int8. The export takes some seconds.
 
     Raises:
-        UserError: if ONNX Runtime is not installed, or if the model has no ranges for int8.
+        UserError: if ONNX Runtime is not installed, if the model's network is another one, or if it has no ranges for
+            int8.
     """
     from ..models.onnx_unet import OnnxUNet
 
-    config = pipeline.config
+    config, asked = pipeline.config, "--precision int8" if precision == "int8" else "--backend onnx"
     try:
         pipeline.unet = OnnxUNet(
             pipeline.unet, config.window_frames, num_bands=config.num_mel_bins, precision=precision
         )
     except ImportError as error:
-        asked = "--precision int8" if precision == "int8" else "--backend onnx"
         raise UserError(f"{asked} needs ONNX Runtime: pip install onnx onnxruntime") from error
     except ValueError as error:
-        raise UserError(f"--precision {precision}: {error}") from error
+        raise UserError(f"{asked}: {error}") from error
 
 
 def use_precision(pipeline, precision: str) -> None:
