@@ -236,7 +236,7 @@ class PipelineChoice:
 
         on_onnx = self.backend == "onnx" or self.precision == "int8"
         if on_onnx and self.device not in (None, "cpu"):
-            asked = "--precision int8" if self.precision == "int8" else "--backend onnx"
+            asked = _option_for_onnx(self.precision)
             raise UserError(f"{asked} computes on the CPU, not on the device {self.device!r}: give --device cpu")
         if on_onnx and self.precision == "bfloat16":
             raise UserError("--backend onnx computes in float32 or int8, not in bfloat16")
@@ -246,9 +246,10 @@ class PipelineChoice:
                 f"--dereverb {self.dereverb:g}: this model was not trained to remove reverberation; "
                 "checkpoints/rooms of the code's repository was"
             )
-        if self.backend == "onnx" and self.precision == "float32":
-            use_onnx(pipeline)
-        use_precision(pipeline, self.precision)
+        if on_onnx:
+            use_onnx(pipeline, self.precision)
+        else:
+            use_precision(pipeline, self.precision)
         config = pipeline.scheduler.config
         pipeline.scheduler, settings = preset_settings(self.preset, config)
         if self.scheduler:
@@ -329,7 +330,7 @@ def use_onnx(pipeline, precision: str = "float32") -> None:
     """
     from ..models.onnx_unet import OnnxUNet
 
-    config, asked = pipeline.config, "--precision int8" if precision == "int8" else "--backend onnx"
+    config, asked = pipeline.config, _option_for_onnx(precision)
     try:
         pipeline.unet = OnnxUNet(
             pipeline.unet, config.window_frames, num_bands=config.num_mel_bins, precision=precision
@@ -338,6 +339,10 @@ def use_onnx(pipeline, precision: str = "float32") -> None:
         raise UserError(f"{asked} needs ONNX Runtime: pip install onnx onnxruntime") from error
     except ValueError as error:
         raise UserError(f"{asked}: {error}") from error
+
+
+def _option_for_onnx(precision: str) -> str:
+    return "--precision int8" if precision == "int8" else "--backend onnx"
 
 
 def use_precision(pipeline, precision: str) -> None:

@@ -10,8 +10,6 @@ import soxr
 from .channels import gsm, mp3, opus, telephone
 from .filters import inverse_real_fft, real_fft
 
-_SHAPE_POINTS = 2049  # of a smooth spectral shape, with straight lines between them
-
 
 def chance(rng: np.random.Generator, share: float) -> bool:
     """True with probability `share`. A share of 0 draws nothing, so what is switched off changes no other draw."""
@@ -62,9 +60,8 @@ def equalize(audio: np.ndarray, rng: np.random.Generator, deviation_db: float) -
     """A random smooth spectral shape, such as that of a microphone, a distance or a room."""
     spectrum = real_fft(audio)
     knots = np.linspace(0, 1, 7)
-    places = np.linspace(0, 1, _SHAPE_POINTS)
-    shape_db = np.interp(np.sqrt(places), knots, rng.normal(0, deviation_db, len(knots)))
-    spectrum *= np.interp(np.linspace(0, 1, len(spectrum)), places, 10 ** (shape_db / 20)).astype(np.float32)
+    shape_db = np.interp(np.sqrt(np.linspace(0, 1, len(spectrum))), knots, rng.normal(0, deviation_db, len(knots)))
+    spectrum *= np.float32(10) ** (shape_db / 20).astype(np.float32)  # single precision halves the time
     return inverse_real_fft(spectrum, len(audio))
 
 
