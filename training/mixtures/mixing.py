@@ -145,10 +145,13 @@ def speech_track(
     rooms: SourceMix | None = None,
     dereverb: float = 0.0,
 ) -> SpeechTrack:
-    """One talker or two at once, in one room; `dereverb` is the dial of the target."""
+    """One to three talkers, two or three of them at once, in one room; `dereverb` is the dial of the target."""
     track = _talker(speech, config, num_samples, rng)
     if chance(rng, config.second_talker_share):
-        track = track + _second_talker(speech, config, track, rng)
+        more = _further_talker(speech, config, track, rng)
+        if chance(rng, config.third_talker_share):
+            more = more + _further_talker(speech, config, track, rng)
+        track = track + more
     if rng.random() >= config.reverb_share:
         return SpeechTrack(track, track)
     response, noise_response = _room(config, speech.sampling_rate, rng, rooms)
@@ -188,7 +191,7 @@ def _talker(speech: SourceMix, config: MixingConfig, num_samples: int, rng: np.r
     return track
 
 
-def _second_talker(speech: SourceMix, config: MixingConfig, first: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _further_talker(speech: SourceMix, config: MixingConfig, first: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Another talker over 30 to 100 % of the track, and silence elsewhere. The level is relative to that of `first`."""
     track = _talker(speech, config, len(first), rng)
     level = np.float32((active_rms(first) or 1.0) * 10 ** (rng.uniform(*config.second_talker_db) / 20))
@@ -196,9 +199,9 @@ def _second_talker(speech: SourceMix, config: MixingConfig, first: np.ndarray, r
     start = int(rng.integers(0, len(first) - length + 1))
     part = track[start : start + length] * (level / np.float32(max(active_rms(track), 1e-4)))
     fade_ends(part, speech.sampling_rate // 100)
-    second = np.zeros_like(first)
-    second[start : start + length] = part
-    return second
+    further = np.zeros_like(first)
+    further[start : start + length] = part
+    return further
 
 
 def _background(

@@ -398,6 +398,21 @@ def test_a_second_talker_is_part_of_the_target(tones, sounds):
     assert snr_db(*example(tones, sounds, **options, snr_db=(10.0, 10.0))) == pytest.approx(10, abs=0.1)
 
 
+def test_a_third_talker_joins_the_second_one(tones, sounds):
+    """The third talker changes nothing of the first two, is added to them, and belongs to the target."""
+    two = MixingConfig(**{**PLAIN, "speed_range": (1.0, 1.0)}, second_talker_share=1.0)
+    three = replace(two, third_talker_share=1.0)
+    heard = 0
+    for seed in range(8):
+        pair, trio = (speech_track(tones, config, 6 * RATE, np.random.default_rng(seed)) for config in (two, three))
+        assert trio.target is trio.heard
+        heard += np.abs(trio.heard - pair.heard).max() > 1e-3
+    assert heard >= 6  # else the stretch lies in a pause of the third talker
+    options = {"seconds": 3.0, "clean_share": 1.0}
+    alone, joined = (example(tones, sounds, **options, third_talker_share=share) for share in (0.0, 1.0))
+    np.testing.assert_array_equal(alone, joined)  # without a second talker there is no third
+
+
 def test_rumble_leaves_the_target_and_nothing_else_does(tmp_path, sounds):
     time = np.arange(4 * RATE) / RATE
     low, high = (0.2 * np.sin(2 * np.pi * frequency * time) for frequency in (20, 300))
