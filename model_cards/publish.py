@@ -38,7 +38,6 @@ OWN = {
     DEFAULT_CHECKPOINT: BASE_ABOUT,
     LIVE_CHECKPOINT: ROOT / "model_cards" / "live.yaml",
     ROOT / "checkpoints" / "large": ROOT / "model_cards" / "large.yaml",
-    ROOT / "checkpoints" / "rooms": ROOT / "model_cards" / "rooms.yaml",
     MEL_STAGE_CHECKPOINT: ROOT / "model_cards" / "mel_stage.yaml",
 }
 """Checkpoints of this repository, each with the facts for its card."""

@@ -1,7 +1,7 @@
 """The web demo: `python spaces/app.py`, then open the address it prints.
 
 Settings are environment variables: GRADIO_SERVER_NAME and GRADIO_SERVER_PORT; MODEL_ID, a pipeline folder or Hub id
-(default: the model in the package); LARGE_MODEL_ID and ROOMS_MODEL_ID, further ones to choose; CODE_URL, where the code
+(default: the model in the package); LARGE_MODEL_ID, a second one to choose; CODE_URL, where the code
 lives; ALLOWED_HOSTS, further names of the server with commas between; GRADIO_TEMP_DIR, a folder in which the demo makes
 its own; and the limits of `serving.Limits`.
 """
@@ -78,11 +78,11 @@ def theme() -> gr.themes.Base:
     )
 
 
-def further_model(name: str) -> str | None:
-    """Return the place of the model called `large` or `rooms`: the setting LARGE_MODEL_ID or ROOMS_MODEL_ID, else the
-    folder in the code's repository if it exists."""
-    beside = FOLDER.parent / "checkpoints" / name
-    return setting(f"{name.upper()}_MODEL_ID") or (str(beside) if (beside / "model_index.json").is_file() else None)
+def large_model() -> str | None:
+    """Return the place of the large model: the setting LARGE_MODEL_ID, else the folder in the code's repository if it
+    exists."""
+    beside = FOLDER.parent / "checkpoints" / "large"
+    return setting("LARGE_MODEL_ID") or (str(beside) if (beside / "model_index.json").is_file() else None)
 
 
 def own_hosts() -> set[str]:
@@ -101,7 +101,7 @@ def serve(folder: Path) -> None:
     try:
         limits = Limits.from_environment()
         disk = Disk(limits)
-        models = Models(model, further_model("large"), further_model("rooms"))
+        models = Models(model, large_model())
         handlers = Handlers(models, limits, folder, disk)
     except (ValueError, UserError) as error:
         sys.exit(f"app.py: error: {error}")

@@ -15,7 +15,7 @@ from speech_enhance.live.command import own_model
 if TYPE_CHECKING:
     from speech_enhance.live.enhancer import LiveEnhancer
 
-FIRST, LARGE, ROOMS, LIVE = "standard", "large", "rooms", "live"
+FIRST, LARGE, LIVE = "standard", "large", "live"
 MEASURED_SECONDS = 6.0  # seconds of sound, a few windows of the network
 
 
@@ -26,15 +26,15 @@ class Models:
     Args:
         model: Folder or Hub id of the first model, `None` for the bundled one.
         large: Folder or Hub id of the large model, `None` if there is none.
-        rooms: Folder or Hub id of a model with a dial for reverberation, `None` if there is none.
 
     Raises:
         UserError: if the first model cannot be loaded.
     """
 
-    def __init__(self, model: str | None, large: str | None = None, rooms: str | None = None):
+    def __init__(self, model: str | None, large: str | None = None):
         self.sources: dict[str, str | None] = {FIRST: model}
-        self.sources |= {name: source for name, source in ((LARGE, large), (ROOMS, rooms)) if source}
+        if large:
+            self.sources[LARGE] = large
         if model is None:
             self.sources[LIVE] = str(LIVE_CHECKPOINT)
         self.loaded = {FIRST: Enhancer(model)}
@@ -48,9 +48,8 @@ class Models:
 
     @property
     def with_dereverb(self) -> list[str]:
-        """Names of the models that can remove reverberation."""
-        first = [FIRST] if self.loaded[FIRST].pipeline.config.with_dereverb else []
-        return first + [ROOMS] * (ROOMS in self.sources)
+        """Names of the models that get a dial for reverberation: the first one, if it was trained for it."""
+        return [FIRST] if self.loaded[FIRST].pipeline.config.with_dereverb else []
 
     def get(self, name: str | None) -> Enhancer:
         """Return the model called `name`; `None` means the first model.

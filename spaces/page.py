@@ -125,7 +125,7 @@ def enhance_controls(handlers: Handlers, limits: Limits, audio: gr.Audio, demo: 
             models,
             value=FIRST,
             label="Model",
-            info="the large one is better and slower; rooms removes reverberation, and keeps two who speak at once",
+            info="the large one is better and slower",
             visible=len(models) > 1,
             elem_id="model",
         )

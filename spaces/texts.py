@@ -119,7 +119,7 @@ quieter in places; nothing is generated.</p>{DIAGRAM}
 <p>The network is a diffusion model: it starts from random noise and removes it, guided by your recording. One run gives
 one estimate. <em>Fast</em> takes one; <em>Balanced</em> averages three, which costs three times the computing.</p>
 <h2>What it does not do</h2>
-<ul><li>Other voices are mostly kept. Clipping stays, and so does reverberation, but for the model for rooms.</li>
+<ul><li>Other voices are mostly kept. Clipping stays, and so does reverberation unless you ask for less of it.</li>
 <li>Words that noise has drowned get lost. Keep the original where a lost word does harm.</li>
 <li>Music counts as noise.</li></ul>
 <h2>What it takes</h2>

@@ -142,8 +142,11 @@ def remove_abandoned(path: Path) -> None:
 
 def _mode(path: Path) -> int:
     """Return the permissions of the file at `path`, or those of a new file if there is none."""
-    if path.exists():
-        return path.stat().st_mode & 0o777
+    return path.stat().st_mode & 0o777 if path.exists() else new_file_mode()
+
+
+def new_file_mode() -> int:
+    """Return the permissions that a new file gets, by the process's mask."""
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from speech_enhance.pending_files import new_file_mode
+
 DISK_ERRORS = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS") if hasattr(errno, name)}
 
 
@@ -64,7 +66,7 @@ def only_run(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A place beside `path` for a file or folder. If the `with` block succeeds, it is renamed to `path`; otherwise it
-    is removed.
+    is removed. What is in it gets the usual permissions, since safetensors writes files that only their owner may read.
 
     Raises:
         RunError: if it cannot be written; what was at `path` stays.
@@ -73,6 +75,9 @@ def written_whole(path: Path) -> Iterator[Path]:
     _remove(partial)
     with write_errors(path, partial):
         yield partial
+        for file in [partial, *partial.rglob("*")]:
+            if file.is_file():
+                file.chmod(new_file_mode())
         if path.is_dir():
             _remove(path)
         partial.replace(path)

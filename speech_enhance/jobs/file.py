@@ -244,7 +244,7 @@ class PipelineChoice:
         if self.dereverb > 0 and not pipeline.config.with_dereverb:
             raise UserError(
                 f"--dereverb {self.dereverb:g}: this model was not trained to remove reverberation; "
-                "checkpoints/rooms of the code's repository was"
+                "the bundled one was"
             )
         if on_onnx:
             use_onnx(pipeline, self.precision)

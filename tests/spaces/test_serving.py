@@ -194,10 +194,9 @@ def test_the_dial_for_reverberation_is_for_models_that_have_it(enhancer, dial_mo
     with pytest.raises(RequestError, match="not trained to remove reverberation"):
         enhancer.enhance(audio, 16000, Settings(dereverb=1.0))
     assert Models(str(tiny_model)).with_dereverb == []
-    assert Models(str(dial_model)).with_dereverb == ["standard"]
-    models = Models(str(tiny_model), rooms=str(dial_model))
-    assert models.with_dereverb == ["rooms"]
-    runs = [models.get("rooms").enhance(audio, 16000, Settings(dereverb=dial)) for dial in (0.0, 1.0)]
+    models = Models(str(dial_model), large=str(tiny_model))
+    assert models.with_dereverb == ["standard"]
+    runs = [models.get(None).enhance(audio, 16000, Settings(dereverb=dial)) for dial in (0.0, 1.0)]
     assert np.abs(runs[0].audio - runs[1].audio).max() > 1e-3
 
 

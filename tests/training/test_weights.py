@@ -81,6 +81,9 @@ def test_a_mean_of_checkpoints_of_which_one_lacks_channels(tmp_path):
     SpeechEnhancementPipeline(later, training_scheduler(snr_shift_db=3.0), **dial).save_pretrained(tmp_path / "later")
     folders = [f"{tmp_path / 'later'}=3", f"{tmp_path / 'earlier'}=1"]
     main([str(tmp_path / "mean"), "--of", *folders, "--dial-gain", "2"])
+    (tmp_path / "plain").touch()
+    modes = {path.stat().st_mode for path in (tmp_path / "mean").rglob("*") if path.is_file()}
+    assert modes == {(tmp_path / "plain").stat().st_mode}, "as readable as any other file"
     mean = SpeechEnhancementPipeline.from_pretrained(tmp_path / "mean")
     assert mean.config.with_dereverb
     assert mean.scheduler.config.trained_betas == training_scheduler(snr_shift_db=3.0).config.trained_betas
