@@ -243,8 +243,7 @@ class PipelineChoice:
         pipeline = load_pipeline(self.model, "cpu" if on_onnx else self.device)
         if self.dereverb > 0 and not pipeline.config.with_dereverb:
             raise UserError(
-                f"--dereverb {self.dereverb:g}: this model was not trained to remove reverberation; "
-                "the bundled one was"
+                f"--dereverb {self.dereverb:g}: this model was not trained to remove reverberation; the bundled one was"
             )
         if on_onnx:
             use_onnx(pipeline, self.precision)

@@ -29,6 +29,9 @@ STEPS = (1, 2, 4, 8, 16, 30)
 AVERAGED = tuple(Preset("ddim", 1, num_estimates) for num_estimates in (2, 3, 4, 6, 12))
 FIRST = Preset("ddim", 1, 1)
 PRESET_EVALUATIONS = {"balanced": 4, "best": 16}
+LEAST_SI_SDR = -10.0
+"""Below this SI-SDR in dB an output holds other sound than the reference, such as another voice. PESQ, which aligns both
+before it compares them, is meaningless there: one such output had 2.36 where all similar ones had 1.07."""
 
 
 def measure(pipeline, setting: Preset, pairs: list[Pair], dereverb: float = 0.0) -> dict:
@@ -110,11 +113,17 @@ def mean(row: dict, name: str = "pesq") -> float:
     return mean_score(scores(row, name))
 
 
+def judged(rows: list[dict]) -> list[dict]:
+    """The rows without the files that PESQ cannot judge at some setting, see [`LEAST_SI_SDR`]."""
+    lost = {file["id"] for row in rows for file in row["files"] if file["si_sdr"] < LEAST_SI_SDR}
+    return [{**row, "files": [file for file in row["files"] if file["id"] not in lost]} for row in rows]
+
+
 def derive_presets(reports: Sequence[list[dict]]) -> dict[str, Preset]:
     """The presets that the rows of one or more sets justify.
 
     A setting gains over another one on a set if its PESQ is better, paired by file, with the whole 95 % interval above
-    0. `fast` is one step of DDIM: every scheduler's single step is the same estimate. `balanced` has at most 4
+    0; only [`judged`] files count. `fast` is one step of DDIM: every scheduler's single step is the same estimate. `balanced` has at most 4
     evaluations and gains over `fast` on every set. Of such settings it is the cheapest over which the best one gains on
     no set. `best` is found likewise above `balanced`, with at most 16 evaluations. A preset that gains nothing does
     not exist.
@@ -122,7 +131,7 @@ def derive_presets(reports: Sequence[list[dict]]) -> dict[str, Preset]:
     Args:
         reports: The rows of each set. Settings that some set lacks are left out.
     """
-    sets = [{setting_of(row): row for row in rows} for rows in reports]
+    sets = [{setting_of(row): row for row in judged(rows)} for rows in reports]
     settings = [setting for setting in sets[0] if all(setting in rows for rows in sets)]
 
     def evaluations(setting: Preset) -> int:
@@ -178,11 +187,20 @@ def markdown(rows: list[dict], presets: dict[str, Preset], title: str, speaking:
             cells.append([label(row), names.get(setting, ""), *cost, f"{mean(row):.3f}", *gains])
     over = [f"PESQ over DDIM, 1 step{f', {name}' if name else ''}" for name in speaking]
     lines += table(["setting", "preset", "evaluations", "real-time factor", "PESQ", *over], cells)
+    lines += [
+        "",
+        f"Gains are of files that have at least {LEAST_SI_SDR:g} dB of SI-SDR at every setting: {_numbers(speaking)}.",
+    ]
     return "\n".join(lines) + "\n"
 
 
+def _numbers(speaking: dict[str, list[dict]]) -> str:
+    numbers = [(len(judged(rows)[0]["files"]), len(rows[0]["files"]), name) for name, rows in speaking.items()]
+    return ", ".join(f"{left} of {all_of_them}{f' of {name}' if name else ''}" for left, all_of_them, name in numbers)
+
+
 def _gain(setting: Preset, rows: list[dict]) -> str:
-    by_setting = {setting_of(row): row for row in rows}
+    by_setting = {setting_of(row): row for row in judged(rows)}
     if setting not in by_setting:
         return "–"
     gain = bootstrap_gain(scores(by_setting[setting]), scores(by_setting[FIRST]))

@@ -9,7 +9,7 @@ from training.evaluation.compare_schedulers import derive_presets, main, pareto_
 
 
 def row(setting: Preset, evaluations: int, pesq: list[float]) -> dict:
-    files = [{"id": str(index), "pesq": value} for index, value in enumerate(pesq)]
+    files = [{"id": str(index), "pesq": value, "si_sdr": 12.0} for index, value in enumerate(pesq)]
     return {**vars(setting), "evaluations": evaluations, "files": files}
 
 
@@ -51,6 +51,16 @@ def test_a_preset_must_gain_on_every_set():
     assert derive_presets([cheaper, cheaper]) == {"fast": ONE, "balanced": two}
     worse = [*better, row(two, 2, [value + 0.05 for value in base])]
     assert derive_presets([cheaper, worse]) == {"fast": ONE, "balanced": FOUR}, "it is worse on the second"
+
+
+def test_files_that_pesq_cannot_judge_do_not_count():
+    base = list(1.5 + np.random.default_rng(0).random(20))
+    rows = [row(ONE, 1, base), row(FOUR, 4, [value + 0.02 for value in base])]
+    assert derive_presets([rows]) == {"fast": ONE, "balanced": FOUR}
+    rows[0]["files"][3]["pesq"] += 1.3
+    assert derive_presets([rows]) == {"fast": ONE}
+    rows[1]["files"][3]["si_sdr"] = -12.0
+    assert derive_presets([rows]) == {"fast": ONE, "balanced": FOUR}
 
 
 def test_the_pareto_front_leaves_out_what_costs_more_for_less():
