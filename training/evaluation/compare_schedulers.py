@@ -30,8 +30,8 @@ AVERAGED = tuple(Preset("ddim", 1, num_estimates) for num_estimates in (2, 3, 4,
 FIRST = Preset("ddim", 1, 1)
 PRESET_EVALUATIONS = {"balanced": 4, "best": 16}
 LEAST_SI_SDR = -10.0
-"""Below this SI-SDR in dB an output holds other sound than the reference, such as another voice. PESQ, which aligns both
-before it compares them, is meaningless there: one such output had 2.36 where all similar ones had 1.07."""
+"""Below this SI-SDR in dB an output holds other sound than the reference, such as another voice. PESQ, which aligns
+both before it compares them, is meaningless there: one such output had 2.36 where all similar ones had 1.07."""
 
 
 def measure(pipeline, setting: Preset, pairs: list[Pair], dereverb: float = 0.0) -> dict:
@@ -123,10 +123,10 @@ def derive_presets(reports: Sequence[list[dict]]) -> dict[str, Preset]:
     """The presets that the rows of one or more sets justify.
 
     A setting gains over another one on a set if its PESQ is better, paired by file, with the whole 95 % interval above
-    0; only [`judged`] files count. `fast` is one step of DDIM: every scheduler's single step is the same estimate. `balanced` has at most 4
-    evaluations and gains over `fast` on every set. Of such settings it is the cheapest over which the best one gains on
-    no set. `best` is found likewise above `balanced`, with at most 16 evaluations. A preset that gains nothing does
-    not exist.
+    0; only [`judged`] files count. `fast` is one step of DDIM: every scheduler's single step is the same estimate.
+    `balanced` has at most 4 evaluations and gains over `fast` on every set. Of such settings it is the cheapest over
+    which the best one gains on no set. `best` is found likewise above `balanced`, with at most 16 evaluations. A preset
+    that gains nothing does not exist.
 
     Args:
         reports: The rows of each set. Settings that some set lacks are left out.
@@ -187,10 +187,8 @@ def markdown(rows: list[dict], presets: dict[str, Preset], title: str, speaking:
             cells.append([label(row), names.get(setting, ""), *cost, f"{mean(row):.3f}", *gains])
     over = [f"PESQ over DDIM, 1 step{f', {name}' if name else ''}" for name in speaking]
     lines += table(["setting", "preset", "evaluations", "real-time factor", "PESQ", *over], cells)
-    lines += [
-        "",
-        f"Gains are of files that have at least {LEAST_SI_SDR:g} dB of SI-SDR at every setting: {_numbers(speaking)}.",
-    ]
+    counted_files = f"Gains are of files that have at least {LEAST_SI_SDR:g} dB of SI-SDR at every setting"
+    lines += ["", f"{counted_files}: {_numbers(speaking)}."]
     return "\n".join(lines) + "\n"
 
 
