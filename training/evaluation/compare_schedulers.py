@@ -60,7 +60,8 @@ def measure(pipeline, setting: Preset, pairs: list[Pair], dereverb: float = 0.0)
 
 
 def measure_all(pipeline, settings: list[Preset], pairs: list[Pair], partial: Path | None) -> list[dict]:
-    """Rows of all settings; those that `partial` holds already are not measured again."""
+    """Rows of all settings; those that `partial` holds already are not measured again, and those that the pipeline
+    refuses are left out."""
     rows = stored_rows(partial)
     check_files(rows, pairs, f"{partial} holds scores of other files; delete it to begin anew")
     done = {setting_of(row) for row in rows}
@@ -69,7 +70,11 @@ def measure_all(pipeline, settings: list[Preset], pairs: list[Pair], partial: Pa
     for setting in settings:
         if setting in done:
             continue
-        row = measure(pipeline, setting, pairs)
+        try:
+            row = measure(pipeline, setting, pairs)
+        except ValueError as error:  # Diffusers has schedulers that fail at some numbers of steps
+            print(f"… {label(asdict(setting))}: left out, {error}", file=sys.stderr)
+            continue
         print(f"… {label(row)}: {row['real_time_factor']:.3f} × real time", file=sys.stderr)
         rows.append(row)
         if partial:
