@@ -17,6 +17,8 @@ LABELS = {
     "spectral_subtraction": "spectral subtraction (pyroomacoustics)",
     "log_mmse": "log-MMSE",
     "rnnoise": "RNNoise",
+    "nsnet2": "NSNet2",
+    "dtln": "DTLN",
     "deepfilternet3": "DeepFilterNet3",
     "webrtc": "WebRTC noise suppression",
     "wpe": "WPE, which removes no noise",
