@@ -30,12 +30,10 @@ def test_air_stays_where_there_is_speech_and_hiss_goes_where_there_is_none(pipel
 
 @pytest.mark.slow
 def test_level_does_not_step_where_windows_meet(pipeline, sample_pair):
-    speech = border_steps_db(pipeline, np.tile(sample_pair[0], 3))
-    assert 0 < speech["borders"] < speech["inside"]
-    # What is left of noise alone is faint, and steady within a window: there a ratio would punish steadiness.
-    alone = border_steps_db(pipeline, 3 * noise(30 * 16000))
-    assert 0 < alone["borders"] < 2.2
-    assert 0 < alone["inside"] < 2.2
+    # A minute of noise has 25 borders. The twelve of half a minute are too few: the ratio wavers by a tenth.
+    for audio in (3 * noise(60 * 16000), np.tile(sample_pair[0], 3)):
+        steps = border_steps_db(pipeline, audio)
+        assert 0 < steps["borders"] < 1.3 * steps["inside"]
 
 
 def test_a_stepping_pipeline_would_be_noticed(oracle_pipeline):
