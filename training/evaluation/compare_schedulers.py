@@ -61,7 +61,11 @@ def measure(pipeline, setting: Preset, pairs: list[Pair], dereverb: float = 0.0)
 
 def measure_all(pipeline, settings: list[Preset], pairs: list[Pair], partial: Path | None) -> list[dict]:
     """Rows of all settings; those that `partial` holds already are not measured again, and those that the pipeline
-    refuses are left out."""
+    refuses are left out.
+
+    Raises:
+        ValueError: if the pipeline refuses the first setting, or if `partial` holds scores of other files.
+    """
     rows = stored_rows(partial)
     check_files(rows, pairs, f"{partial} holds scores of other files; delete it to begin anew")
     done = {setting_of(row) for row in rows}
@@ -73,6 +77,8 @@ def measure_all(pipeline, settings: list[Preset], pairs: list[Pair], partial: Pa
         try:
             row = measure(pipeline, setting, pairs)
         except ValueError as error:  # Diffusers has schedulers that fail at some numbers of steps
+            if setting == FIRST:  # every gain is measured against it
+                raise
             print(f"… {label(asdict(setting))}: left out, {error}", file=sys.stderr)
             continue
         print(f"… {label(row)}: {row['real_time_factor']:.3f} × real time", file=sys.stderr)
@@ -172,6 +178,7 @@ def pareto_front(rows: list[dict]) -> list[dict]:
 def markdown(rows: list[dict], presets: dict[str, Preset], title: str, speaking: dict[str, list[dict]]) -> str:
     """Tables scheduler × steps of every measure, then the averaged estimates, and what each gains over one step on the
     sets from which the presets are derived (`speaking`)."""
+    counted_rows = {name: judged(others) for name, others in speaking.items()}
     lines = [f"# {title}", ""]
     for name, measure in BASIC_MEASURES.items():
         lines += [f"## {measure.heading}", "", *_table(rows, lambda row, n=name, m=measure: f"{mean(row, n):{m.form}}")]
@@ -187,23 +194,22 @@ def markdown(rows: list[dict], presets: dict[str, Preset], title: str, speaking:
     for row in rows:
         setting = setting_of(row)
         if setting in names or setting.num_estimates > 1 or setting.scheduler == "ddim":
-            gains = [_gain(setting, others) for others in speaking.values()]
+            gains = [_gain(setting, others) for others in counted_rows.values()]
             cost = [row["evaluations"], f"{row['real_time_factor']:.3f}"]
             cells.append([label(row), names.get(setting, ""), *cost, f"{mean(row):.3f}", *gains])
     over = [f"PESQ over DDIM, 1 step{f', {name}' if name else ''}" for name in speaking]
     lines += table(["setting", "preset", "evaluations", "real-time factor", "PESQ", *over], cells)
-    counted_files = f"Gains are of files that have at least {LEAST_SI_SDR:g} dB of SI-SDR at every setting"
-    lines += ["", f"{counted_files}: {_numbers(speaking)}."]
+    numbers = [
+        f"{len(counted_rows[name][0]['files'])} of {len(others[0]['files'])}{f' of {name}' if name else ''}"
+        for name, others in speaking.items()
+    ]
+    rule = f"Gains are of files that have at least {LEAST_SI_SDR:g} dB of SI-SDR at every setting"
+    lines += ["", f"{rule}: {', '.join(numbers)}."]
     return "\n".join(lines) + "\n"
 
 
-def _numbers(speaking: dict[str, list[dict]]) -> str:
-    numbers = [(len(judged(rows)[0]["files"]), len(rows[0]["files"]), name) for name, rows in speaking.items()]
-    return ", ".join(f"{left} of {all_of_them}{f' of {name}' if name else ''}" for left, all_of_them, name in numbers)
-
-
 def _gain(setting: Preset, rows: list[dict]) -> str:
-    by_setting = {setting_of(row): row for row in judged(rows)}
+    by_setting = {setting_of(row): row for row in rows}
     if setting not in by_setting:
         return "–"
     gain = bootstrap_gain(scores(by_setting[setting]), scores(by_setting[FIRST]))

@@ -33,9 +33,10 @@ class MixingConfig:
             and the first 50 ms of the room. The others have an evenly drawn dial d: the target also has the later part
             of the room, times 1 - d.
         second_talker_share: Mixtures in which a second talker speaks at once with the first for a part of the time.
-            All of them belong to the target.
+            Both belong to the target.
         second_talker_db: Range of the level of the second talker over that of the first.
-        third_talker_share: Mixtures with a second talker that also have a third one, at a level from the same range.
+        third_talker_share: Mixtures with a second talker that also have a third one, whose level is drawn from the same
+            range. The third talker belongs to the target too.
         pitch_share: Speech with another pitch at the same pace.
         pitch_semitones: Range of the change of pitch.
         level_share: Mixtures whose utterances differ in level, like those of two talkers in turn.

@@ -3,6 +3,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT
 
 from speech_enhance.models.schedulers import PRESETS, Preset, training_scheduler
@@ -110,28 +111,27 @@ def test_the_script_measures_draws_and_goes_on_where_it_was(corpus, tiny_folder,
 def test_a_setting_that_the_pipeline_refuses_is_left_out(corpus, tiny_pipeline, tmp_path, capsys):
     tiny_pipeline.scheduler = training_scheduler(snr_shift_db=10.8)
     tiny_pipeline.save_pretrained(tmp_path / "model")
-    output = str(tmp_path / "report")
-    schedulers = ["--schedulers", "ddim", "kdpm2-ancestral", "--steps", "1", "2"]
-    main(
-        [
-            "--pairs",
-            str(corpus / "pairs.parquet"),
-            "--limit",
-            "1",
-            "--model",
-            str(tmp_path / "model"),
-            *schedulers,
-            "--output",
-            output,
-        ]
-    )
-    assert (
-        "kdpm2-ancestral, 2 steps: left out, this KDPM2AncestralDiscreteScheduler gives NaN" in capsys.readouterr().err
-    )
+    options = ["--pairs", str(corpus / "pairs.parquet"), "--limit", "1", "--model", str(tmp_path / "model")]
+    settings = ["--schedulers", "ddim", "kdpm2-ancestral", "--steps", "1", "2"]
+    main([*options, *settings, "--output", str(tmp_path / "report")])
+    refusal = "kdpm2-ancestral, 2 steps: left out, this KDPM2AncestralDiscreteScheduler gives NaN"
+    assert refusal in capsys.readouterr().err
     table = (tmp_path / "report.md").read_text()
     assert re.search(r"^\| kdpm2-ancestral \| \d\.\d\d \| – \|$", table, flags=re.MULTILINE)
 
 
+def test_a_model_that_fails_at_one_step_has_no_report(corpus, tiny_pipeline, tmp_path, capsys):
+    with torch.no_grad():
+        tiny_pipeline.unet.conv_out.weight.fill_(3e38)
+    tiny_pipeline.save_pretrained(tmp_path / "model")
+    options = ["--pairs", str(corpus / "pairs.parquet"), "--limit", "1", "--model", str(tmp_path / "model")]
+    with pytest.raises(SystemExit):
+        main([*options, "--schedulers", "ddim", "--steps", "1", "--output", str(tmp_path / "report")])
+    assert "the model gives NaN or infinite values" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "report.md").exists()
+
+
+@pytest.mark.slow
 def test_presets_can_come_from_a_report_of_more_pairs(corpus, tiny_folder, tmp_path, capsys):
     three = Preset("ddim", 1, 3)
     base = list(1.5 + np.random.default_rng(0).random(20))
