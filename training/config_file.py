@@ -96,4 +96,9 @@ def expect(condition: bool, where: str, expected: str, value) -> None:
         ValueError: unless `condition`; it names the place, what was expected there, and the value.
     """
     if not condition:
-        raise ValueError(f"{where}: expected {expected}, got {value!r}")
+        hint = (
+            "; put no, yes, on and off in quotes where a word is meant"
+            if expected == "str" and isinstance(value, bool)
+            else ""
+        )
+        raise ValueError(f"{where}: expected {expected}, got {value!r}{hint}")

@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from model_cards.publish import whole_config
-from training.config import read_yaml
+from training.config import load_config, read_yaml
 
 
 @pytest.fixture
@@ -39,3 +39,9 @@ def test_what_cannot_be_extended_is_refused(tmp_path, content, message):
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(ValueError, match=message):
         read_yaml(tmp_path / "a.yaml")
+
+
+def test_a_word_that_yaml_takes_for_false_is_named(tmp_path):
+    (tmp_path / "a.yaml").write_text("output_dir: runs/a\nmixed_precision: no\n")
+    with pytest.raises(ValueError, match="mixed_precision: expected str, got False; put no, yes, on and off in quotes"):
+        load_config(tmp_path / "a.yaml")
