@@ -1,5 +1,6 @@
 """Reads a recording once to find its length, level and offset, which must be known before it can be enhanced."""
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -82,12 +83,13 @@ def survey(
     frame = level_frame(config.sampling_rate)
     num_samples, num_channels, resampler = 0, None, None
     pending: SlidingBuffer[np.ndarray] = SlidingBuffer()
-    means, powers, sums = [], [], 0.0
+    # Small tensors that stay, between large ones that go, would leave a heap full of holes: 700 MB in an hour of stereo.
+    means, powers, sums = array("d"), array("d"), 0.0
 
     def measure(block: np.ndarray) -> None:
         samples = as_tensor(block).double()
-        means.append(frame_power(samples, frame))
-        powers.append(frame_power(samples.square(), frame))
+        means.extend(frame_power(samples, frame).T.flatten().tolist())
+        powers.extend(frame_power(samples.square(), frame).T.flatten().tolist())
 
     for block in open_blocks():
         check_block(block, num_channels)
@@ -106,7 +108,9 @@ def survey(
     num_model_samples = num_resampled(num_samples, sampling_rate, config.sampling_rate)
     pending.append(resampler.finish(num_model_samples))
     measure(pending.get(pending.start, num_model_samples))
-    mean, power = torch.cat(means, dim=-1), torch.cat(powers, dim=-1)
+    mean, power = (
+        torch.tensor(values, dtype=torch.float64).unflatten(0, (-1, num_channels)).T for values in (means, powers)
+    )
     offset = torch.from_numpy(sums / num_samples if remove_offset else np.zeros(num_channels))[:, None]
     power = (power - 2 * offset * mean + offset.square()).clamp(min=0)
     power = power if independent_channels else power.mean(dim=0, keepdim=True)
