@@ -1,7 +1,7 @@
 """Convolutions that compute in 8-bit integers, for ONNX Runtime on CPUs.
 
 What a convolution sees and gives is rounded to 256 even steps over a range that the checkpoint knows, and its weights
-to 256 steps for each output channel (static quantization, Jacob et al., arXiv:1712.05877). All else stays in float32.
+to 127 steps for each output channel (static quantization, Jacob et al., arXiv:1712.05877). All else stays in float32.
 """
 
 import copy
@@ -18,6 +18,10 @@ from .unet import ConditionalUNet2DModel
 INT8_RANGES = "_int8_ranges"
 """Entry of the network's configuration: for each convolution, the least and the largest value that it sees, and the
 least and the largest that it gives. Diffusers saves and loads private entries, and passes them to nobody."""
+
+MOST_WEIGHT = 63
+"""Largest weight in steps. CPUs without VNNI add two products of 8-bit integers in 16 bits: 2 · 255 · 63 fits in, and
+with 127 steps the sums would be cut off."""
 
 
 class Int8Conv2d(torch.nn.Module):
@@ -37,7 +41,7 @@ class Int8Conv2d(torch.nn.Module):
         self.convolution = convolution
         self.input_steps, self.output_steps = _steps(*ranges[:2]), _steps(*ranges[2:])
         weight = convolution.weight.detach()
-        self.register_buffer("weight_scale", weight.abs().amax(dim=(1, 2, 3)).clamp(min=1e-8) / 127)
+        self.register_buffer("weight_scale", weight.abs().amax(dim=(1, 2, 3)).clamp(min=1e-8) / MOST_WEIGHT)
         self.register_buffer("weight_zero", torch.zeros(len(weight), dtype=torch.int32))
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,8 @@ import torch
 from conftest import noise
 
 from speech_enhance import OnnxUNet, SpeechEnhancementPipeline
-from speech_enhance.models.int8 import INT8_RANGES, recording_int8_ranges, with_int8_convolutions
+from speech_enhance.models.int8 import INT8_RANGES, Int8Conv2d, recording_int8_ranges, with_int8_convolutions
+from speech_enhance.models.onnx_export import onnx_session
 
 
 @pytest.fixture
@@ -51,6 +52,18 @@ def test_onnx_runtime_computes_all_convolutions_in_integers(ranged, tmp_path, mo
     np.testing.assert_allclose(found, as_if, atol=0.01 * np.abs(expected).max())
 
 
+def test_sums_of_products_fit_on_every_cpu():
+    """Without VNNI two products are added in 16 bits, which cuts off what does not fit in."""
+    pytest.importorskip("onnx")
+    convolution = torch.nn.Conv2d(16, 16, 3, padding=1)
+    torch.nn.init.constant_(convolution.weight, 0.1)
+    values = torch.full((1, 16, 12, 12), 2.0)
+    layer = Int8Conv2d(convolution, [0.0, 2.0, 0.0, 30.0])
+    session = onnx_session(layer, {"values": values}, ["result"], {}, 1)
+    found = session.run(None, {"values": values.numpy()})[0]
+    np.testing.assert_allclose(found, layer(values).detach().numpy(), atol=30 / 255)
+
+
 def test_a_saved_pipeline_keeps_the_ranges(ranged, tmp_path):
     ranged.save_pretrained(tmp_path)
     loaded = SpeechEnhancementPipeline.from_pretrained(tmp_path)
@@ -74,8 +87,6 @@ def test_without_the_network_s_own_ranges_there_is_no_int8(ranged, tiny_unet):
 def test_a_convolution_rounds_to_the_steps_of_its_ranges():
     torch.manual_seed(0)
     convolution = torch.nn.Conv2d(2, 3, 1)
-    from speech_enhance.models.int8 import Int8Conv2d
-
     values = torch.linspace(-1, 3, 200).reshape(1, 2, 10, 10)
     exact = convolution(values)
     low, high = exact.min().item(), exact.max().item()
