@@ -2,7 +2,7 @@
 All that is drawn comes from `rng`. `mixing.py` applies them; `mixing_config.py` holds their shares."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import soxr
@@ -31,9 +31,15 @@ def fade_ends(part: np.ndarray, length: int) -> None:
         part[-length:] *= ramp[::-1]
 
 
+def rms(audio: np.ndarray) -> float:
+    """Root of the mean square of `(samples,)`."""
+    return float(np.sqrt(np.dot(audio, audio) / len(audio)))
+
+
 def active_rms(audio: np.ndarray) -> float:
     """RMS of the frames of 320 samples at or above the mean power; 0 for less than a frame."""
-    power = np.square(audio[: len(audio) // 320 * 320].reshape(-1, 320)).mean(axis=1)
+    frames = audio[: len(audio) // 320 * 320].reshape(-1, 320)
+    power = np.einsum("fs,fs->f", frames, frames) / 320  # without an array of all squares
     if not len(power):
         return 0.0
     threshold = min(power.mean(), power.max())  # the mean of equal frames may be rounded up past all of them
@@ -57,12 +63,21 @@ def shift_pitch(audio: np.ndarray, sampling_rate: int, semitones: float) -> np.n
 
 
 def equalize(audio: np.ndarray, rng: np.random.Generator, deviation_db: float) -> np.ndarray:
-    """A random smooth spectral shape, such as that of a microphone, a distance or a room."""
+    """A random smooth spectral shape, such as that of a microphone, a distance or a room. It is drawn at seven
+    frequencies and linear in decibels between them, over the root of the frequency."""
     spectrum = real_fft(audio)
-    knots = np.linspace(0, 1, 7)
-    shape_db = np.interp(np.sqrt(np.linspace(0, 1, len(spectrum))), knots, rng.normal(0, deviation_db, len(knots)))
-    spectrum *= np.float32(10) ** (shape_db / 20).astype(np.float32)  # single precision halves the time
+    shares = _shares_of_knots(len(spectrum), 7)
+    nepers = (rng.normal(0, deviation_db, shares.shape[1]) * (np.log(10) / 20)).astype(np.float32)
+    spectrum *= np.exp(shares @ nepers)
     return inverse_real_fft(spectrum, len(audio))
+
+
+@lru_cache(maxsize=2)  # tracks of a run have one length
+def _shares_of_knots(length: int, number: int) -> np.ndarray:
+    """Share of each of `number` even knots in the line between them, over the root of the frequency:
+    `(length, number)`, float32."""
+    position = np.sqrt(np.linspace(0, 1, length)) * (number - 1)
+    return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(number))).astype(np.float32)
 
 
 def synthetic_tail(sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
@@ -91,7 +106,8 @@ def slow_gain(num_samples: int, sampling_rate: int, rng: np.random.Generator, de
     """A gain that wanders between independent values every 0.3 to 2 s, within two deviations around 0 dB."""
     positions = np.cumsum(rng.uniform(0.3, 2, 2 + int(num_samples / sampling_rate / 0.3))) * sampling_rate
     values = rng.normal(0, deviation_db, len(positions)).clip(-2 * deviation_db, 2 * deviation_db)
-    return 10 ** (np.interp(np.arange(num_samples), positions, values) / 20).astype(np.float32)
+    nepers = np.interp(np.arange(num_samples), positions, values * (np.log(10) / 20))
+    return np.exp(nepers.astype(np.float32))
 
 
 def presence(num_samples: int, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:

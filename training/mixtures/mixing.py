@@ -23,6 +23,7 @@ from .augment import (
     fade_ends,
     presence,
     random_channel,
+    rms,
     shift_pitch,
     slow_gain,
     synthetic_tail,
@@ -176,10 +177,12 @@ def _talker(speech: SourceMix, config: MixingConfig, num_samples: int, rng: np.r
         utterance = speech.draw(rng)
         if len(utterance) > num_samples and position <= 0:
             utterance = utterance[rng.integers(0, len(utterance) - num_samples // 2) :]
-        utterance = change_speed(utterance[: 2 * num_samples], speed)
-        utterance = utterance / max(active_rms(utterance), 1e-4)
+        utterance = utterance[: 2 * num_samples]
+        level = 1 / max(active_rms(utterance), 1e-4)
         if unequal:
-            utterance = utterance * np.float32(10 ** (rng.uniform(*config.level_db) / 20))
+            level *= 10 ** (rng.uniform(*config.level_db) / 20)
+        heard = int((num_samples - position) * max(speed, 1)) + 16  # resampling sees a little beyond the end
+        utterance = change_speed(utterance[:heard], speed) * np.float32(level)
         add_at(track, utterance, position)
         position += len(utterance) + int(rng.exponential(0.35) * speech.sampling_rate)
         if rng.random() < 0.15:
@@ -261,7 +264,7 @@ def noise_track(
             part = _recorded_noise(noise, config, num_samples, rng)
         if rng.random() < config.equalize_share:
             part = equalize(part, rng, deviation_db=5.0)
-        part *= np.float32(level / max(np.sqrt(np.mean(part**2)), 1e-5))
+        part *= np.float32(level / max(rms(part), 1e-5))
         if level < 1 and chance(rng, config.noise_gate_share):
             part = part * presence(num_samples, rate, rng)
         track += part
@@ -313,7 +316,7 @@ def _room(
 def noise_scale(clean: np.ndarray, background: np.ndarray, snr_db: float) -> float:
     """Factor that puts `background` `snr_db` below the active level of `clean`."""
     speech_rms = active_rms(clean) or 1.0
-    return speech_rms / max(float(np.sqrt(np.mean(background**2))), 1e-6) * 10 ** (-snr_db / 20)
+    return speech_rms / max(rms(background), 1e-6) * 10 ** (-snr_db / 20)
 
 
 def _peak_of_one(clean: np.ndarray, noisy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .augment import add_at
+from .augment import add_at, rms
 from .filters import butterworth_loss, inverse_real_fft, real_fft
 
 WAVETABLE = 2048  # a power of two
@@ -167,7 +167,7 @@ def _filtered_noise(
     spectrum = real_fft(rng.standard_normal(num_samples, dtype=np.float32))
     spectrum *= response.astype(np.float32)
     track = inverse_real_fft(spectrum, num_samples)
-    return track / np.sqrt(np.mean(track**2))
+    return track / np.float32(rms(track))
 
 
 def _swell(

@@ -16,7 +16,7 @@ from speech_enhance.mel.spectrogram import MelConfig
 from speech_enhance.pipelines.windows import seeded_generator
 
 from ..bounds import COUNT, check_numbers
-from .augment import active_rms
+from .augment import active_rms, rms
 from .filters import low_pass_on_device
 from .mixing import MixtureDataset, draw_dereverb, noise_track, over_time, speech_track, without_rumble
 from .mixing_config import MixingConfig
@@ -61,7 +61,7 @@ class TrackDataset(MixtureDataset):
         dereverb = draw_dereverb(config, rng)
         speech = speech_track(self.speech, config, num_samples, rng, self.rooms, dereverb)
         background = noise_track(self.speech, self.noise, config, num_samples, rng, self.rooms)
-        background_rms = float(np.sqrt(np.mean(background**2)))  # before its level changes over time
+        background_rms = rms(background)  # before its level changes over time
         background = over_time(background, config, rate, rng)
         speech_rms = active_rms(speech.heard)
         item = _as_integers("speech", speech.heard, speech_rms)
@@ -77,10 +77,10 @@ def has_own_target(config: MixingConfig) -> bool:
     return config.dereverb_share > 0 or config.target_high_pass_hz is not None
 
 
-def _as_integers(name: str, track: np.ndarray, rms: float) -> dict:
-    peak = float(np.abs(track).max()) or 1.0
-    samples = np.round(track * (_FULL_SCALE / peak)).astype(np.int16)
-    return {name: samples, f"{name}_scale": np.float32(peak / _FULL_SCALE / max(rms, 1e-6))}
+def _as_integers(name: str, track: np.ndarray, level: float) -> dict:
+    peak = float(max(track.max(), -track.min())) or 1.0
+    samples = np.rint(track * np.float32(_FULL_SCALE / peak)).astype(np.int16)
+    return {name: samples, f"{name}_scale": np.float32(peak / _FULL_SCALE / max(level, 1e-6))}
 
 
 class PairedTracks:
