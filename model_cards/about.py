@@ -72,6 +72,7 @@ class About:
         training_config: Config file of the run, published with the model; its path is relative to the repository.
         hardware: Hardware that the model was trained on, which follows "on".
         steps, minutes: Number of optimiser steps, and the minutes they took.
+        windows: Number of training windows of all steps, where stages had batches of different sizes.
         training_notes: More about the recipe, Markdown.
         noise_notes: More about the noise, Markdown.
         use: More about the use, Markdown, after the examples that every card has.
@@ -101,6 +102,7 @@ class About:
     hardware: str | None = None
     steps: int | None = None
     minutes: float | None = None
+    windows: int | None = None
     training_notes: str = ""
     noise_notes: str = ""
     use: str = ""

@@ -178,11 +178,12 @@ def training_facts(about: About, folder: str | Path) -> dict:
         index = json.loads((Path(folder) / "model_index.json").read_text(encoding="utf-8"))
         seconds = index["window_frames"] * index["hop_length"] / index["sampling_rate"]
         windows = config.batch_size * config.gradient_accumulation_steps
+        all_windows = about.windows or (about.steps or 0) * windows
         facts |= {
             "command": f"accelerate launch training/train.py --config {_shown_path(about.training_config)}",
-            "windows": windows if about.steps else None,
+            "windows": windows if about.steps and not about.windows else None,
             "seconds": f"{seconds:.1f}",
-            "hours": f"{(about.steps or 0) * windows * seconds / 3600:.0f}",
+            "hours": f"{all_windows * seconds / 3600:.0f}",
             "optimizer": {"adamw": "AdamW", "muon": "Muon"}.get(config.optimizer, config.optimizer),
             "learning_rate": f"{config.learning_rate:g}",
             "ema_decay": f"{config.ema_decay:g}",

@@ -83,7 +83,7 @@ def survey(
     frame = level_frame(config.sampling_rate)
     num_samples, num_channels, resampler = 0, None, None
     pending: SlidingBuffer[np.ndarray] = SlidingBuffer()
-    # Small tensors that stay, between large ones that go, would leave a heap full of holes: 700 MB in an hour of stereo.
+    # Small tensors that stay between large ones that go leave a heap full of holes: 700 MB in an hour of stereo.
     means, powers, sums = array("d"), array("d"), 0.0
 
     def measure(block: np.ndarray) -> None:
