@@ -6,7 +6,7 @@ import torch
 from conftest import TINY_LAYOUT, TINY_UNET, OracleUNet, noise, quiet
 
 from speech_enhance import PRESETS, SCHEDULERS, SpeechEnhancementPipeline, make_scheduler, preset_settings
-from speech_enhance.models.schedulers import LAST_ALPHA_CUMPROD, training_scheduler, zero_snr_betas
+from speech_enhance.models.schedulers import LAST_ALPHA_CUMPROD, training_scheduler, try_scheduler, zero_snr_betas
 
 # Largest error of the recovered mel in units of the diffusion's sample. Three schedulers stop at the first noise level
 # of the schedule, σ = .01, instead of 0: what is left is the largest of 5,000 draws, about 4.4 σ.
@@ -137,3 +137,9 @@ def test_a_scheduler_not_made_from_the_models_config_is_refused(tiny_pipeline):
     tiny_pipeline.scheduler = DDIMScheduler()
     with pytest.raises(ValueError, match="from_config"):
         tiny_pipeline(noise(1000), 16000)
+
+
+def test_a_scheduler_that_gives_nan_is_refused():
+    config = {**training_scheduler().config, "trained_betas": [*zero_snr_betas()[:-1], 1.0]}  # no signal at the end
+    with pytest.raises(ValueError, match="this EulerDiscreteScheduler gives NaN or infinite values in 2 steps"):
+        try_scheduler(make_scheduler("euler", config), 2)
