@@ -177,13 +177,13 @@ def training_facts(about: About, folder: str | Path) -> dict:
         config = load_config(ROOT / about.training_config)
         index = json.loads((Path(folder) / "model_index.json").read_text(encoding="utf-8"))
         seconds = index["window_frames"] * index["hop_length"] / index["sampling_rate"]
-        windows = config.batch_size * config.gradient_accumulation_steps
-        all_windows = about.windows or (about.steps or 0) * windows
+        per_step = config.batch_size * config.gradient_accumulation_steps
+        windows = about.windows or (about.steps or 0) * per_step
         facts |= {
             "command": f"accelerate launch training/train.py --config {_shown_path(about.training_config)}",
-            "windows": windows if about.steps and not about.windows else None,
+            "windows": f"with {windows:,}" if about.windows else f"of {per_step}" if about.steps else None,
             "seconds": f"{seconds:.1f}",
-            "hours": f"{all_windows * seconds / 3600:.0f}",
+            "hours": f"{windows * seconds / 3600:.0f}",
             "optimizer": {"adamw": "AdamW", "muon": "Muon"}.get(config.optimizer, config.optimizer),
             "learning_rate": f"{config.learning_rate:g}",
             "ema_decay": f"{config.ema_decay:g}",

@@ -85,6 +85,8 @@ def _build(kind, value, where: str) -> typing.Any:
         finite = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
         expect(finite, where, "a number", value)
         return float(value)
+    if kind is str and isinstance(value, bool):
+        raise ValueError(f"{where}: expected str, got {value}; put no, yes, on and off in quotes where a word is meant")
     expect(isinstance(value, kind) and not (kind is int and isinstance(value, bool)), where, kind.__name__, value)
     return value
 
@@ -96,9 +98,4 @@ def expect(condition: bool, where: str, expected: str, value) -> None:
         ValueError: unless `condition`; it names the place, what was expected there, and the value.
     """
     if not condition:
-        hint = (
-            "; put no, yes, on and off in quotes where a word is meant"
-            if expected == "str" and isinstance(value, bool)
-            else ""
-        )
-        raise ValueError(f"{where}: expected {expected}, got {value!r}{hint}")
+        raise ValueError(f"{where}: expected {expected}, got {value!r}")

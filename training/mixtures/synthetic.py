@@ -167,7 +167,7 @@ def _filtered_noise(
     spectrum = real_fft(rng.standard_normal(num_samples, dtype=np.float32))
     spectrum *= response.astype(np.float32)
     track = inverse_real_fft(spectrum, num_samples)
-    return track / np.float32(rms(track))
+    return track / rms(track)
 
 
 def _swell(
