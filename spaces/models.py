@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,8 +49,19 @@ class Models:
 
     @property
     def with_dereverb(self) -> list[str]:
-        """Names of the models that get a dial for reverberation: the first one, if it was trained for it."""
-        return [FIRST] if self.loaded[FIRST].pipeline.config.with_dereverb else []
+        """Names of the models that get a dial for reverberation, since they were trained for it."""
+        return [name for name in self.choices if self._config(name).get("with_dereverb")]
+
+    def _config(self, name: str) -> Mapping:
+        """Settings of a model's pipeline, without loading its weights; none where they cannot be read."""
+        if name in self.loaded:
+            return self.loaded[name].pipeline.config
+        from speech_enhance import SpeechEnhancementPipeline
+
+        try:
+            return SpeechEnhancementPipeline.load_config(self.sources[name])
+        except OSError:  # choosing this model will say why
+            return {}
 
     def get(self, name: str | None) -> Enhancer:
         """Return the model called `name`; `None` means the first model.

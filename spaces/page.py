@@ -120,7 +120,7 @@ def enhance_controls(handlers: Handlers, limits: Limits, audio: gr.Audio, demo: 
     status = gr.HTML(message("hint", HINT), elem_id="status", **PLAIN)
     download = gr.DownloadButton("Download", visible=False, elem_id="download")
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
-        models = handlers.models.choices
+        models, with_dereverb = handlers.models.choices, handlers.models.with_dereverb
         model = gr.Radio(
             models,
             value=FIRST,
@@ -147,11 +147,11 @@ def enhance_controls(handlers: Handlers, limits: Limits, audio: gr.Audio, demo: 
             step=0.05,
             label="Less reverberation",
             info="share of the room's late sound to take away",
-            visible=FIRST in handlers.models.with_dereverb,
+            visible=FIRST in with_dereverb,
             elem_id="dereverb",
         )
     speeds = gr.Textbox(handlers.speeds(), visible=False)
-    dial = f"(name) => window.speechPage.dial({json.dumps(handlers.models.with_dereverb)}, name)"
+    dial = f"(name) => window.speechPage.dial({json.dumps(with_dereverb)}, name)"
     model.change(None, model, dereverb, js=dial, api_visibility="private")
 
     values = {name: astuple(item) for name, item in PRESETS.items()}

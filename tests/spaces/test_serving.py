@@ -187,7 +187,7 @@ def test_settings_are_those_of_the_pipeline(enhancer):
     assert run.seconds > 0
 
 
-def test_the_dial_for_reverberation_is_for_models_that_have_it(enhancer, dial_model, tiny_model):
+def test_the_dial_for_reverberation_is_for_models_that_have_it(enhancer, dial_model, tiny_model, tmp_path):
     from models import Models
 
     audio = noise(20000, channels=1)
@@ -196,6 +196,8 @@ def test_the_dial_for_reverberation_is_for_models_that_have_it(enhancer, dial_mo
     assert Models(str(tiny_model)).with_dereverb == []
     models = Models(str(dial_model), large=str(tiny_model))
     assert models.with_dereverb == ["standard"]
+    assert Models(str(tiny_model), large=str(dial_model)).with_dereverb == ["large"]
+    assert Models(str(tiny_model), large=str(tmp_path / "none")).with_dereverb == []
     runs = [models.get(None).enhance(audio, 16000, Settings(dereverb=dial)) for dial in (0.0, 1.0)]
     assert np.abs(runs[0].audio - runs[1].audio).max() > 1e-3
 
