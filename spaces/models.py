@@ -59,7 +59,7 @@ class Models:
         from speech_enhance import SpeechEnhancementPipeline
 
         try:
-            return SpeechEnhancementPipeline.load_config(self.sources[name])
+            return SpeechEnhancementPipeline.load_config(str(self.sources[name]))
         except OSError:  # choosing this model will say why
             return {}
 
