@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from serving import Enhancer, RequestError, Run, Settings
@@ -59,7 +59,7 @@ class Models:
         from speech_enhance import SpeechEnhancementPipeline
 
         try:
-            return SpeechEnhancementPipeline.load_config(str(self.sources[name]))
+            return cast(dict, SpeechEnhancementPipeline.load_config(str(self.sources[name])))
         except OSError:  # choosing this model will say why
             return {}
 
