@@ -14,6 +14,19 @@ def test_floor_finds_the_noise_under_the_speech():
     torch.testing.assert_close(floor[:, 1], mel[:, 1].clamp(max=0.2))
 
 
+def test_floor_is_the_percentile_of_the_frames_inside_the_recording():
+    mel = torch.rand(2, 3, 150, generator=torch.Generator().manual_seed(0))
+    floor = noise_floor(mel, SPAN, BLOCK)
+    for first in range(0, 150, BLOCK):
+        middle = first + BLOCK // 2
+        inside = mel[..., max(middle - SPAN // 2, 0) : middle + SPAN // 2]
+        means = torch.stack([part.mean(dim=-1) for part in inside.split(4, dim=-1)], dim=-1)
+        lowest = means.sort(dim=-1).values[..., int((means.shape[-1] - 1) * 0.1)]
+        torch.testing.assert_close(
+            floor[..., first : first + BLOCK], lowest[..., None].expand(2, 3, BLOCK)[..., : 150 - first]
+        )
+
+
 def test_floor_of_a_frame_depends_on_its_span_alone():
     generator = torch.Generator().manual_seed(0)
     mel = torch.rand(1, 4, 400, generator=generator)
