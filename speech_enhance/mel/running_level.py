@@ -26,6 +26,10 @@ WIDTH_DB = 8.0
 """Distance from the level at which a frame has its largest effect."""
 START_FRAMES = 100
 """Active frames whose median the level starts from."""
+LOUDEST_START_DB = 25.0
+"""Distance from the lower quartile of these frames beyond which a frame is no speech but a loud event, and left out."""
+LOUDEST_DB = 18.0
+"""Distance from the level beyond which a frame is made softer for the network."""
 LEAST_POWER = 1e-12
 
 
@@ -69,7 +73,8 @@ def _surrounding_mean(power: np.ndarray) -> np.ndarray:
 
 def _follow(decibels: np.ndarray, active: np.ndarray) -> np.ndarray:
     """The level in dB along time, from the median of the first active frames on."""
-    level = float(np.median(decibels[active][:START_FRAMES]))
+    first = decibels[active][:START_FRAMES]
+    level = float(np.median(first[first <= np.quantile(first, 0.25) + LOUDEST_START_DB]))
     track = np.empty(len(decibels))
     for place, (value, counts) in enumerate(zip(decibels.tolist(), active.tolist(), strict=True)):
         if counts:
@@ -78,11 +83,29 @@ def _follow(decibels: np.ndarray, active: np.ndarray) -> np.ndarray:
     return track
 
 
+def limited_level(level: torch.Tensor, power: torch.Tensor) -> torch.Tensor:
+    """A level by which no frame is more than `LOUDEST_DB` louder than speech.
+
+    Beside a sound that is far louder than anything in its training, the network turns speech down, too. So such a sound
+    gets a level of its own. The frame before it and the one after it get the same, since a window of the analysis may
+    hold a part of it.
+
+    Args:
+        level: RMS `(groups, frames)` of [`running_level`].
+        power: Mean square `(groups, frames)` of every frame.
+
+    Returns:
+        RMS `(groups, frames)`, at least `level`.
+    """
+    loudest = torch.nn.functional.max_pool1d(power.to(level), 3, stride=1, padding=1).sqrt()
+    return torch.maximum(level, loudest * 10 ** (-LOUDEST_DB / 20))
+
+
 def level_at_frames(level: torch.Tensor, first: int, last: int, hop_seconds: float) -> torch.Tensor:
     """The level `(groups, last - first)` at STFT frames, which lie `hop_seconds` apart from time 0 on.
 
     Args:
-        level: Level `(groups, frames)` of [`running_level`], or `(groups, 1)` for a level that is the same everywhere.
+        level: Level `(groups, frames)` for every 32 ms, or `(groups, 1)` for a level that is the same everywhere.
         first: First STFT frame.
         last: STFT frame after the last one.
         hop_seconds: Seconds between two STFT frames.

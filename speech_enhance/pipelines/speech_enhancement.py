@@ -102,8 +102,8 @@ class SpeechEnhancementPipeline(WindowSampler, DiffusionPipeline):
             of the clean sample, zero at the first step (Chen et al., "Analog Bits", arXiv:2208.04202).
         level_rule (`str`): Rule of the level: `"recording"` for one level of the whole recording (see
             [`active_level`]), `"running"` for one that follows the speech (see [`running_level`]).
-        remove_offset (`bool`): Whether the mean of each channel is subtracted before anything is measured. The output
-            keeps it.
+        remove_offset (`bool`): Whether the offset of each channel (see [`OffsetMeter`]) is subtracted before anything
+            is measured. The output keeps it.
     """
 
     model_cpu_offload_seq = "unet->vocoder"

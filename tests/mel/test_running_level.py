@@ -4,7 +4,7 @@ import torch
 from conftest import TINY_LAYOUT, TINY_UNET, OracleUNet, noise, quiet
 
 from speech_enhance import ConditionalUNet2DModel, SpeechEnhancementPipeline
-from speech_enhance.mel.running_level import level_at_frames, running_level
+from speech_enhance.mel.running_level import level_at_frames, limited_level, running_level
 from speech_enhance.mel.spectrogram import active_level, frame_power, level_frame
 from speech_enhance.models.schedulers import training_scheduler
 
@@ -64,6 +64,23 @@ def test_a_loud_event_before_a_short_recording_moves_it_little(sample_pair):
     assert np.abs(track[-len(plain) :] - plain).max() < 4
 
 
+def test_it_does_not_start_from_a_loud_event():
+    """Most active frames are the edge of an event, the others are speech that a noise nearly hides."""
+    power = torch.full((1, 300), 1.0).double()
+    power[:, :60] = 1e4
+    power[:, 200:206] = 4.0
+    alone, with_event = (20 * running_level(item).log10()[0] for item in (power[:, 60:], power))
+    assert (with_event[60:] - alone).abs().max() < 2
+
+
+def test_no_frame_is_far_louder_than_the_limited_level():
+    level = torch.tensor([[1.0, 1.0, 1.0, 1.0, 1.0, 1.0], [0.0] * 6])
+    power = torch.tensor([[1.0, 10.0, 1.0, 1.0, 1.0, 1e4], [0.0] * 6])
+    limited = 20 * limited_level(level, power).log10()
+    torch.testing.assert_close(limited[0], torch.tensor([0.0, 0.0, 0.0, 0.0, 22.0, 22.0]))
+    assert limited[1].isneginf().all()
+
+
 def test_silence_has_none():
     assert not running_level(torch.zeros(2, 30)).any()
     assert running_level(torch.ones(1, 1)).item() > 0
@@ -113,6 +130,27 @@ def test_an_offset_changes_nothing_but_itself(running_pipeline, sampling_rate):
     plain = running_pipeline(audio, sampling_rate, 1, 1).audios
     shifted = running_pipeline(audio + offset, sampling_rate, 1, 1).audios
     np.testing.assert_allclose(shifted - offset, plain, atol=1e-4)
+
+
+def test_a_loud_event_is_softer_for_the_network_and_as_loud_in_a_mel(running_pipeline, speech):
+    """The network sees an event of 60 dB 18 dB above the speech; a mel has all of it."""
+    event = 1000 * active_level(torch.from_numpy(speech)[None], 16000).item() / 0.1 * noise(32000)
+    audio = np.concatenate([speech[:64000], event, speech[64000:]])
+    seen = []
+
+    class Watch(OracleUNet):
+        def forward(self, sample, timestep, condition, **kwargs):
+            seen.append(condition[:, 0].max().item())
+            return super().forward(sample, timestep, condition, **kwargs)
+
+    running_pipeline.unet = Watch(**TINY_UNET)
+    one_level = quiet(SpeechEnhancementPipeline(Watch(**TINY_UNET), training_scheduler(), **TINY_LAYOUT))
+    mel = running_pipeline(audio, 16000, 1, 1, output_type="mel").mels
+    largest = max(seen)
+    assert largest < 1.2 * running_pipeline(speech, 16000, 1, 1, output_type="mel").mels.max()  # else a factor of 4
+    expected = one_level(audio, 16000, 1, 1, output_type="mel").mels
+    ratio, expected_ratio = (item[:, 550:700].mean() / item[:, 50:450].mean() for item in (mel, expected))
+    assert ratio == pytest.approx(expected_ratio.item(), rel=0.1)
 
 
 @pytest.mark.parametrize("sampling_rate", [16000, 44100])

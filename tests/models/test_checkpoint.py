@@ -80,6 +80,20 @@ def test_the_dial_leaves_ever_less_of_the_late_sound_of_a_room(name, sample_pair
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["pipeline", "large"])
+def test_speech_beside_a_loud_event_stays(name, sample_pair, request):
+    noisy, clean = sample_pair
+    event = 100 * np.sqrt(np.square(clean).mean()) / 0.1 * noise(32000)
+    factor = np.float32(0.9 / np.abs(event).max())
+    pipeline = request.getfixturevalue(name)
+    alone = pipeline(noisy, 16000, 1, num_estimates=1).audios
+    beside = pipeline(factor * np.concatenate([event, noisy]), 16000, 1, num_estimates=1).audios[32000:] / factor
+    after = slice(1600, None)  # the last windows of the analysis that hold the event are over
+    assert si_sdr(beside[after], clean[after]) > si_sdr(alone[after], clean[after]) - 0.4
+    assert np.square(beside[32000:40000]).sum() == pytest.approx(np.square(alone[32000:40000]).sum(), rel=0.05)
+
+
+@pytest.mark.slow
 def test_windows_join_without_a_step(pipeline, sample_pair):
     """Stationary noise in: no frame near a window's border is louder than the loudest elsewhere by more than 1 dB."""
     audio = noise(16000 * 12)

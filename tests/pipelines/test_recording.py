@@ -10,7 +10,7 @@ from conftest import noise
 from speech_enhance.audio.buffers import SlidingBuffer
 from speech_enhance.audio.resampling import RateRestorer, Resampler, num_resampled, resample
 from speech_enhance.mel.spectrogram import MelConfig, active_level, level_scale
-from speech_enhance.pipelines.survey import survey
+from speech_enhance.pipelines.survey import OffsetMeter, survey
 
 
 def in_blocks(audio: np.ndarray, longest: int, seed: int = 0):
@@ -54,7 +54,7 @@ import re
 from pathlib import Path
 import soundfile
 from speech_enhance.mel.spectrogram import MelConfig
-from speech_enhance.pipelines.survey import survey
+from speech_enhance.pipelines.survey import OffsetMeter, survey
 
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024
@@ -89,6 +89,25 @@ def test_survey_measures_what_the_whole_recording_shows(sampling_rate, independe
     groups = waveform[:, None] if independent else waveform[None]
     expected = level_scale(active_level(groups, 16000), config)
     torch.testing.assert_close(found.scale(0, 1, config)[:, 0], expected)
+
+
+@pytest.mark.parametrize("num_samples", [1, 99, 100, 150, 250, 1000, 1033])
+def test_offset_is_the_median_of_the_means_of_half_seconds(num_samples):
+    audio = noise(num_samples, channels=3) + np.float32([[1], [2], [-3]])
+    meter = OffsetMeter(200, 3)
+    for block in in_blocks(audio, 170)():
+        meter.push(block)
+    ends = [*range(100, num_samples - 99, 100), num_samples]
+    parts = [part.mean(axis=1) for part in np.split(audio.astype(np.float64), ends[:-1], axis=1)]
+    np.testing.assert_allclose(meter.offset(), np.median(parts, axis=0), atol=1e-7)
+
+
+def test_a_loud_event_gives_no_offset():
+    audio = 0.01 * noise(6 * 16000) + np.float32(0.02)
+    audio[8000:40000] += 0.3
+    meter = OffsetMeter(16000, 1)
+    meter.push(audio[None])
+    assert meter.offset() == pytest.approx(0.02, abs=1e-4)
 
 
 @pytest.mark.parametrize("num_samples", [1, 3000, 70001])
