@@ -28,7 +28,7 @@ START_FRAMES = 100
 """Active frames whose median the level starts from."""
 LOUDEST_START_DB = 25.0
 """Distance from the lower quartile of these frames beyond which a frame is no speech but a loud event, and left out."""
-LOUDEST_DB = 18.0
+LOUDEST_DB = 15.0
 """Distance from the level beyond which a frame is made softer for the network."""
 LEAST_POWER = 1e-12
 
