@@ -220,6 +220,7 @@ def markdown(rows: list[dict], plan: AblationPlan) -> str:
         ValueError: if the first variant, which all are compared with, is not among them.
     """
     first = next(iter(plan.variants))
+    rows = sorted(rows, key=lambda row: row["seed"])  # seeds may have run at the same time, and end in any order
     runs = {name: [row for row in rows if row["variant"] == name] for name in plan.variants}
     runs = {name: items for name, items in runs.items() if len(items) == len(plan.seeds)}
     if first not in runs:

@@ -119,6 +119,10 @@ def test_a_difference_counts_if_it_is_sure_for_every_seed():
     assert "| once | 1 | 1.975 (+0.100 [+0.200, +0.200]" in "\n".join(lines)
     assert "| twice | 4 | 2.075 (**+0.200** [+0.200, +0.200], [+0.200, +0.200])" in "\n".join(lines)
     assert "Not run yet: twice." in markdown(rows[:-1], plan)
+    loud = [value + 1 for value in values]
+    rows = [row("first", 0, values), row("first", 1, loud)]
+    rows += [row("once", 1, [value + 0.2 for value in loud]), row("once", 0, more)]  # the seeds ended in another order
+    assert "(**+0.200** [+0.200, +0.200], [+0.200, +0.200])" in markdown(rows, plan)
 
 
 @pytest.mark.slow
