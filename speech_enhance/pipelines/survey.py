@@ -130,7 +130,7 @@ def survey(
 
     for block in open_blocks():
         check_block(block, num_channels)
-        if resampler is None:
+        if resampler is None or meter is None:
             num_channels = len(block)
             resampler = Resampler(sampling_rate, config.sampling_rate, num_channels)
             meter = OffsetMeter(sampling_rate, num_channels)
