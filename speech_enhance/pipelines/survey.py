@@ -67,15 +67,15 @@ class OffsetMeter:
 
     Args:
         sampling_rate: Samples per second.
-        num_channels: Number of channels.
     """
 
-    def __init__(self, sampling_rate: int, num_channels: int):
-        self._length, self._num_channels, self._num_samples = -(-sampling_rate // 2), num_channels, 0
+    def __init__(self, sampling_rate: int):
+        self._length, self._num_channels, self._num_samples = -(-sampling_rate // 2), 0, 0
         self._sums = array("d")  # of each part, channel by channel
 
     def push(self, block: np.ndarray) -> None:
-        """Add the next samples `(channels, samples)`."""
+        """Add the next samples `(channels, samples)`, of as many channels as before."""
+        self._num_channels = len(block)
         begun = -self._num_samples % self._length  # samples that belong to a part that has begun
         starts = np.arange(begun, block.shape[1], self._length)
         if begun:
@@ -118,7 +118,7 @@ def survey(
         ValueError: if it is empty, has NaN or infinite samples, or blocks of different numbers of channels.
     """
     frame = level_frame(config.sampling_rate)
-    num_samples, num_channels, resampler, meter = 0, None, None, None
+    num_samples, num_channels, resampler, meter = 0, None, None, OffsetMeter(sampling_rate)
     pending: SlidingBuffer[np.ndarray] = SlidingBuffer()
     # Small tensors that stay between large ones that go leave a heap full of holes: 700 MB in an hour of stereo.
     means, powers = array("d"), array("d")
@@ -130,10 +130,9 @@ def survey(
 
     for block in open_blocks():
         check_block(block, num_channels)
-        if resampler is None or meter is None:
+        if resampler is None:
             num_channels = len(block)
             resampler = Resampler(sampling_rate, config.sampling_rate, num_channels)
-            meter = OffsetMeter(sampling_rate, num_channels)
         num_samples += block.shape[1]
         meter.push(block)
         pending.append(resampler.push(block))
@@ -141,7 +140,7 @@ def survey(
         if whole > pending.start:
             measure(pending.get(pending.start, whole))
             pending.forget(whole)
-    if resampler is None or meter is None or num_channels is None or num_samples == 0:
+    if resampler is None or num_channels is None or num_samples == 0:
         raise ValueError("the recording is empty")
     num_model_samples = num_resampled(num_samples, sampling_rate, config.sampling_rate)
     pending.append(resampler.finish(num_model_samples))

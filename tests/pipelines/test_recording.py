@@ -54,7 +54,7 @@ import re
 from pathlib import Path
 import soundfile
 from speech_enhance.mel.spectrogram import MelConfig
-from speech_enhance.pipelines.survey import OffsetMeter, survey
+from speech_enhance.pipelines.survey import survey
 
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024
@@ -94,7 +94,7 @@ def test_survey_measures_what_the_whole_recording_shows(sampling_rate, independe
 @pytest.mark.parametrize("num_samples", [1, 99, 100, 150, 250, 1000, 1033])
 def test_offset_is_the_median_of_the_means_of_half_seconds(num_samples):
     audio = noise(num_samples, channels=3) + np.float32([[1], [2], [-3]])
-    meter = OffsetMeter(200, 3)
+    meter = OffsetMeter(200)
     for block in in_blocks(audio, 170)():
         meter.push(block)
     ends = [*range(100, num_samples - 99, 100), num_samples]
@@ -105,7 +105,7 @@ def test_offset_is_the_median_of_the_means_of_half_seconds(num_samples):
 def test_a_loud_event_gives_no_offset():
     audio = 0.01 * noise(6 * 16000) + np.float32(0.02)
     audio[8000:40000] += 0.3
-    meter = OffsetMeter(16000, 1)
+    meter = OffsetMeter(16000)
     meter.push(audio[None])
     assert meter.offset() == pytest.approx(0.02, abs=1e-4)
 
