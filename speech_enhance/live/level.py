@@ -1,5 +1,6 @@
 """Level and offset of live sound: the rules of [`running_level`], applied only to the past."""
 
+import math
 import statistics
 from collections import deque
 
@@ -12,6 +13,7 @@ from ..mel.running_level import (
     DIP_FRAMES,
     DIP_RATIO,
     LEAST_POWER,
+    LOUDEST_START_DB,
     MAX_STEP_DB,
     REACH_FRAMES,
     START_FRAMES,
@@ -23,6 +25,10 @@ START_STEP_DB = 3.0
 """Largest change of the level by one of the first active frames, from which the level is found."""
 FREE_FRAMES = 10
 """Number of active frames that may raise the level at once. The very first may be the faint beginning of a word."""
+RECENT_FRAMES = 16
+"""Frames (half a second) that decide, in the beginning, whether what came before them was a loud event."""
+RECENT_ACTIVE = 4
+"""Active frames that decide the same for the active frames before them."""
 OFFSET_SECONDS = 2.0
 """Time constant of the mean that counts as the microphone's offset."""
 
@@ -36,6 +42,11 @@ class ForwardLevel:
     median so far by at most `START_STEP_DB`. After them the step is that of [`running_level`], at most `MAX_STEP_DB`.
     In pauses and steady noise the level stays. Before the first active frame it is [`level_of_power`] of the last 4
     s.
+
+    A loud event among the first active frames, such as a knock on the microphone, is forgotten. Frames that are more
+    than `LOUDEST_START_DB` above the mean of the last `RECENT_FRAMES` do not count in the mean that decides what is
+    active. Active frames that are so far above the loudest of the last `RECENT_ACTIVE` are dropped, and the level falls
+    at once. More than `FREE_FRAMES` active frames are no event but speech.
     """
 
     def __init__(self):
@@ -56,21 +67,27 @@ class ForwardLevel:
         self._power.append(power)
         self._smooth.append(statistics.median(list(self._power)[-LEVEL_MEDIAN_FRAMES:]))
         if self._is_active():
-            self._follow(10 * np.log10(self._smooth[-1]))
+            self._follow(_decibels(self._smooth[-1]))
         if self._level_db is None:
             return float(level_of_power(torch.tensor(self._power, dtype=torch.float64)))
         return float(10 ** (self._level_db / 20))
 
     def _is_active(self) -> bool:
-        value = self._smooth[-1]
-        least = min(list(self._smooth)[-DIP_FRAMES - 1 :])
-        mean = sum(self._smooth) / len(self._smooth)
+        smooth = list(self._smooth)
+        value, least = smooth[-1], min(smooth[-DIP_FRAMES - 1 :])
+        recent = sum(smooth[-RECENT_FRAMES:]) / len(smooth[-RECENT_FRAMES:])
+        loudest = 10 ** (self._loudest_db(_decibels(recent)) / 10)
+        counted = [power for power in smooth if power <= loudest]
+        mean = sum(counted) / len(counted)
         return value > LEAST_POWER and value >= ACTIVE_RATIO * mean and value >= DIP_RATIO * least
 
     def _follow(self, decibels: float) -> None:
         previous = self._level_db
         if previous is None or len(self._first) < START_FRAMES:
             self._first.append(decibels)
+            loudest_db = self._loudest_db(max(self._first[-RECENT_ACTIVE:]))
+            if max(self._first) > loudest_db:
+                self._first, previous = [value for value in self._first if value <= loudest_db], None
             free = len(self._first) <= FREE_FRAMES
             target = float(np.percentile(self._first, 75, method="higher") if free else np.median(self._first))
             previous = target if previous is None else previous
@@ -78,6 +95,16 @@ class ForwardLevel:
             self._level_db = previous + min(max(target - previous, -START_STEP_DB), most)
         else:
             self._level_db = previous + MAX_STEP_DB * min(max((decibels - previous) / WIDTH_DB, -1.0), 1.0)
+
+    def _loudest_db(self, recent_db: float) -> float:
+        """Power in dB above which what came before belongs to a loud event; infinite if it does not."""
+        loudest = recent_db + LOUDEST_START_DB
+        too_loud = sum(value > loudest for value in self._first)
+        return loudest if len(self._first) < START_FRAMES and too_loud <= FREE_FRAMES else np.inf
+
+
+def _decibels(power: float) -> float:
+    return 10 * math.log10(max(power, LEAST_POWER))
 
 
 class LiveLevel:

@@ -78,6 +78,24 @@ def test_a_cough_before_all_speech_is_forgotten_within_seconds(speech):
     assert np.abs(track[-len(speech) // 512 + round(6 * FRAMES_PER_SECOND) :] - level_db(speech)).max() < 4
 
 
+@pytest.mark.parametrize(("seconds", "louder_db"), [(0.3, 30), (2.0, 30), (2.0, 40)])
+def test_speech_right_after_a_loud_beginning_is_at_its_level_soon(speech, seconds, louder_db):
+    """The event is the first of all sound. One second after it the level has left it, two seconds later it is right."""
+    event = hiss(seconds, level_db(speech) + louder_db)
+    noisy = speech + hiss(len(speech) / 16000, level_db(speech) - 15, seed=1)
+    after = track_db(np.concatenate([event, noisy]))[-(-len(event) // 512) :] - level_db(noisy)
+    assert after[0] > louder_db - 3
+    assert np.abs(after[round(FRAMES_PER_SECOND) : round(3 * FRAMES_PER_SECOND)]).mean() < 8
+    assert np.abs(after[round(3 * FRAMES_PER_SECOND) :]).max() < 4
+
+
+def test_a_first_sentence_is_no_event(speech):
+    """After it comes a talker who is 30 dB softer, for the time of an answer."""
+    track = track_db(np.concatenate([speech[:64000], 10 ** (-30 / 20) * speech[:64000]]))
+    spoken, answered = 125, 250
+    assert track[answered - 1] > track[spoken] - 15
+
+
 def test_its_speed_is_bounded(speech):
     rng = np.random.default_rng(3)
     gains = np.repeat(10 ** rng.uniform(-2, 0, 46), 2 * len(speech) // 46 + 1)[: 2 * len(speech)].astype(np.float32)

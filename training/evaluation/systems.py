@@ -164,13 +164,16 @@ class LiveSystem:
         model: Pipeline folder or Hub id.
         num_inference_steps: Number of steps of the sampling.
         backend: `"onnx"` has ONNX Runtime run the network where it can, as the command does; `"torch"` never.
+        scheduler: Name of a scheduler, or `None` for the checkpoint's own.
     """
 
-    def __init__(self, model: str, num_inference_steps: int = 1, backend: str = "onnx"):
-        from speech_enhance import SpeechEnhancementPipeline
+    def __init__(self, model: str, num_inference_steps: int = 1, backend: str = "onnx", scheduler: str | None = None):
+        from speech_enhance import SpeechEnhancementPipeline, make_scheduler
         from speech_enhance.live.backend import prefer_onnx
 
         self._pipeline = SpeechEnhancementPipeline.from_pretrained(model)
+        if scheduler:
+            self._pipeline.scheduler = make_scheduler(scheduler, self._pipeline.scheduler.config)
         if backend == "onnx":
             prefer_onnx(self._pipeline)
         self._num_inference_steps = num_inference_steps
@@ -178,9 +181,9 @@ class LiveSystem:
         self.latency_ms = round(1000 * (latency + LIVE_BLOCK) / SAMPLING_RATE, 1)
         """Latency in milliseconds, with one block, which must arrive first."""
 
-    def __call__(self, pairs: list[Pair]) -> list[np.ndarray]:
-        steps = self._num_inference_steps
-        return [enhance_live(self._pipeline, pair.noisy, num_inference_steps=steps) for pair in pairs]
+    def __call__(self, pairs: list[Pair], **settings: Any) -> list[np.ndarray]:
+        settings["num_inference_steps"] = self._num_inference_steps
+        return [enhance_live(self._pipeline, pair.noisy, **settings) for pair in pairs]
 
 
 def enhance_live(
@@ -203,19 +206,25 @@ def add_arguments(parser: argparse.ArgumentParser, limit: int | None = None) -> 
     validation.add_arguments(parser, limit)
     parser.add_argument("--scheduler", choices=SCHEDULERS, default="ddim", help="default: %(default)s")
     parser.add_argument("--steps", type=int, default=1, help="inference steps (default: %(default)s)")
+    parser.add_argument("--live", action="store_true", help="as live sound in blocks of 16 ms")
 
 
 def load_measured(
     parser: argparse.ArgumentParser, options: argparse.Namespace
 ) -> tuple[list[Pair], Callable[..., list[np.ndarray]], str]:
-    """The pairs and the system (see [`diffusion`]) that [`add_arguments`]' options name, and a title of both; what
-    cannot be loaded ends the script."""
+    """The pairs and the system (see [`diffusion`] and [`LiveSystem`]) that [`add_arguments`]' options name, and a title
+    of both; what cannot be loaded ends the script."""
+    steps = options.steps
     try:
         pairs = validation.load_pairs(options.pairs, options.limit)
-        system = diffusion(options.model, options.scheduler, num_inference_steps=options.steps, num_estimates=1)
+        if options.live:
+            system = LiveSystem(options.model, steps, scheduler=options.scheduler)
+        else:
+            system = diffusion(options.model, options.scheduler, num_inference_steps=steps, num_estimates=1)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    return pairs, system, f"{options.pairs} ({len(pairs)} files), {options.scheduler}, {counted(options.steps, 'step')}"
+    way = ", live" if options.live else ""
+    return pairs, system, f"{options.pairs} ({len(pairs)} files), {options.scheduler}, {counted(steps, 'step')}{way}"
 
 
 def vocoded(model: str, vocoder: str, from_true_mel: bool = False) -> System:

@@ -47,6 +47,10 @@ def test_a_level_of_the_whole_file_is_seen(pair):
 
 
 @pytest.mark.slow
-def test_report(corpus, tiny_model, tmp_path):
-    main(["--pairs", str(corpus / "pairs.parquet"), "--model", str(tiny_model), "--output", str(tmp_path / "r")])
-    assert "| offset of .1 |" in (tmp_path / "r.md").read_text()
+@pytest.mark.parametrize(("options", "way"), [([], ""), (["--live"], ", live")])
+def test_report(corpus, tiny_model, tmp_path, options, way):
+    pairs, output = str(corpus / "pairs.parquet"), tmp_path / "r"
+    main(["--pairs", pairs, "--limit", "1", "--model", str(tiny_model), "--output", str(output), *options])
+    text = (tmp_path / "r.md").read_text()
+    assert "| offset of .1 |" in text
+    assert f" ddim, 1 step{way}\n" in text
