@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .optional_packages import onnx_session, package_file
+from ..optional_packages import onnx_session, package_file
 
 SAMPLING_RATE = 16000
 SEGMENT_SECONDS = 9.01

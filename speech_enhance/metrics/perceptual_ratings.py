@@ -8,7 +8,7 @@ import io
 
 import numpy as np
 
-from .optional_packages import import_package
+from ..optional_packages import import_package
 from .reference import checked_pair
 
 SAMPLING_RATE = 16000

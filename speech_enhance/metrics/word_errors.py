@@ -6,7 +6,7 @@ counts and not rates, so that the rate of many recordings is the sum of errors o
 
 import numpy as np
 
-from .optional_packages import import_package
+from ..optional_packages import import_package
 from .reference import read_mono
 
 SAMPLING_RATE = 16000

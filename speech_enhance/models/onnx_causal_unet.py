@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from diffusers.models.unets.unet_2d import UNet2DOutput
 
 from .causal_unet import CausalState, CausalUNet2DModel, Modulations
-from .onnx_export import onnx_session
+from .onnx_export import exported_session
 
 _EXAMPLE_FRAMES = 2
 
@@ -61,7 +61,7 @@ class OnnxCausalUNet:
         dynamic_axes["memory"] = {1: "batch"}
         self._modulations: Modulations = ()
         self._named: dict[str, np.ndarray] = {}
-        self._session = onnx_session(_Traced(self._unet), inputs, list(outputs), dynamic_axes, num_threads)
+        self._session = exported_session(_Traced(self._unet), inputs, list(outputs), dynamic_axes, num_threads)
 
     def __call__(
         self,

@@ -8,13 +8,15 @@ from typing import Any, cast
 
 import torch
 
+from ..optional_packages import import_package, onnx_session
+
 
 def onnx_installed() -> bool:
     """Whether the packages that a network needs for ONNX Runtime are installed: `onnx` and `onnxruntime`."""
     return all(importlib.util.find_spec(name) is not None for name in ("onnx", "onnxruntime"))
 
 
-def onnx_session(
+def exported_session(
     network: torch.nn.Module,
     inputs: dict[str, torch.Tensor],
     outputs: Sequence[str],
@@ -33,8 +35,8 @@ def onnx_session(
     Raises:
         ImportError: if `onnx` or `onnxruntime` is missing.
     """
-    import onnx  # noqa: F401 - without it, the export would fail only at its end, with another error
-    import onnxruntime
+    for package in ("onnx", "onnxruntime"):  # else the export would fail only at its end, with another error
+        import_package(package, package)
 
     buffer = io.BytesIO()
     with warnings.catch_warnings():
@@ -53,9 +55,4 @@ def onnx_session(
             output_names=list(outputs),
             dynamic_axes=dynamic_axes,
         )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = num_threads or torch.get_num_threads()
-    # Its threads would wait for the next run in a busy loop, and keep PyTorch's from the cores.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(buffer.getvalue(), options, providers=["CPUExecutionProvider"])
+    return onnx_session(buffer.getvalue(), num_threads or torch.get_num_threads())

@@ -6,7 +6,7 @@ import torch
 from diffusers.models.unets.unet_2d import UNet2DOutput
 
 from .int8 import with_int8_convolutions
-from .onnx_export import onnx_session
+from .onnx_export import exported_session
 from .unet import ConditionalUNet2DModel
 
 
@@ -63,7 +63,7 @@ class OnnxUNet:
         dynamic_axes = {name: {0: "batch"} for name in (*inputs, "prediction")}
         computed = with_int8_convolutions(unet) if precision == "int8" else unet.to("cpu", torch.float32)
         network = _Traced(computed)
-        self._session = onnx_session(network, inputs, ["prediction"], dynamic_axes, num_threads)
+        self._session = exported_session(network, inputs, ["prediction"], dynamic_axes, num_threads)
 
     def __call__(
         self,

@@ -5,7 +5,7 @@ from conftest import noise
 
 from speech_enhance import OnnxUNet, SpeechEnhancementPipeline
 from speech_enhance.models.int8 import INT8_RANGES, Int8Conv2d, recording_int8_ranges, with_int8_convolutions
-from speech_enhance.models.onnx_export import onnx_session
+from speech_enhance.models.onnx_export import exported_session
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_sums_of_products_fit_on_every_cpu():
     torch.nn.init.constant_(convolution.weight, 0.1)
     values = torch.full((1, 16, 12, 12), 2.0)
     layer = Int8Conv2d(convolution, [0.0, 2.0, 0.0, 30.0])
-    session = onnx_session(layer, {"values": values}, ["result"], {}, 1)
+    session = exported_session(layer, {"values": values}, ["result"], {}, 1)
     found = session.run(None, {"values": values.numpy()})[0]
     np.testing.assert_allclose(found, layer(values).detach().numpy(), atol=30 / 255)
 

@@ -16,7 +16,7 @@ import ctypes
 
 import numpy as np
 
-from speech_enhance.metrics.optional_packages import import_package, onnx_session, package_file
+from speech_enhance.optional_packages import import_package, onnx_session, package_file
 
 from ..validation import Pair
 

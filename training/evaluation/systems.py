@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from speech_enhance.audio.datasets import audio_extensions
-from speech_enhance.metrics.optional_packages import import_package
+from speech_enhance.optional_packages import import_package
 from speech_enhance.wording import counted
 from training import validation
 

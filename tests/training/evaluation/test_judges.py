@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from conftest import noise
 
-from speech_enhance.metrics.optional_packages import import_package, package_file
 from speech_enhance.metrics.perceptual_ratings import Visqol
 from speech_enhance.metrics.word_errors import Recogniser, WordErrorCounter, model_path
+from speech_enhance.optional_packages import import_package, package_file
 from training.evaluation.evaluate import chosen_judges, parse
 from training.evaluation.judges import JUDGES, JudgeOptions
 from training.validation import Pair

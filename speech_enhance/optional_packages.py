@@ -1,4 +1,4 @@
-"""Packages of other people's networks. If an import or a file of them is missing, the error names the command that
+"""Packages that are not always installed. If an import or a file of them is missing, the error names the command that
 installs it."""
 
 import importlib
@@ -42,8 +42,12 @@ def package_file(package: str, path: str, pip_options: str = "") -> Path:
     return file
 
 
-def onnx_session(path: str | os.PathLike, num_threads: int):
+def onnx_session(network: str | os.PathLike | bytes, num_threads: int):
     """Open a network in ONNX Runtime on the CPU.
+
+    Args:
+        network: Its file, or what such a file holds.
+        num_threads: Threads of ONNX Runtime.
 
     Raises:
         ImportError: if `onnxruntime` is missing.
@@ -51,8 +55,11 @@ def onnx_session(path: str | os.PathLike, num_threads: int):
     onnxruntime = import_package("onnxruntime", "onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
+    # Its threads would wait for the next run in a busy loop, and keep others, such as PyTorch's, from the cores.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    model = network if isinstance(network, bytes) else str(network)
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _missing(package: str, why: str = "", pip_options: str = "") -> ImportError:
