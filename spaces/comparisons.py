@@ -1,6 +1,8 @@
-"""Makes the settings that the page compares: presets, and all combinations of schedulers, steps and estimates."""
+"""Makes the settings that the page compares: presets, and all combinations of schedulers, steps and estimates, each at
+some values of the dial for reverberation."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from serving import Limits, RequestError, Settings
 
@@ -13,6 +15,7 @@ def comparisons(
     schedulers: Sequence[str] | None,
     steps: Sequence[int] | None,
     estimates: Sequence[int] | None,
+    dereverbs: Sequence[float] | None,
     seed: int,
     limits: Limits,
 ) -> dict[str, Settings]:
@@ -25,11 +28,14 @@ def comparisons(
     named: dict[str, Settings] = {}
     chosen = [*_presets(presets or [], seed), *_combinations(schedulers or [], steps or [], estimates or [], seed)]
     for name, settings in chosen:
-        if settings not in named.values():
-            named[name] = settings
+        for dereverb in sorted(dereverbs or [0]):
+            at_dial = replace(settings, dereverb=dereverb)
+            if at_dial not in named.values():
+                named[f"{name}, less reverberation {dereverb:g}" if dereverb else name] = at_dial
     if len(named) < 2:
         raise RequestError(
-            "Choose at least two settings that differ: two presets, or one and a scheduler with its steps."
+            "Choose at least two settings that differ: two presets, one and a scheduler with its steps, or two values "
+            "of less reverberation."
         )
     if len(named) > limits.max_comparisons:
         raise RequestError(

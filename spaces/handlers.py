@@ -112,11 +112,13 @@ class Handlers:
         return message("done", text), shown, table, button
 
     @frees_memory
-    def show_comparison(self, path, model, presets, schedulers, steps, estimates, seed, client, request: gr.Request):
+    def show_comparison(
+        self, path, model, presets, schedulers, steps, estimates, dereverbs, seed, client, request: gr.Request
+    ):
         """Return the values of status, player and table."""
         try:
             with self.stoppable(request) as stop_file, self.new_folder(request) as folder:
-                all_settings = comparisons(presets, schedulers, steps, estimates, _whole(seed), self.limits)
+                all_settings = comparisons(presets, schedulers, steps, estimates, dereverbs, _whole(seed), self.limits)
                 check = stop_check(stop_file)
                 recording = open_upload(path, self.limits, check)
                 rate = recording.sampling_rate

@@ -94,10 +94,10 @@ window.speechPage = (() => {
     return Object.entries(all).find(same)?.[0] ?? null;
   }
 
-  // The dial for reverberation: shown for the models `known`, and 0 for any other.
-  function dial(known, model) {
+  // The dial for reverberation: shown for the models `known`, and `off` for any other.
+  function dial(known, model, off) {
     const has = known.includes(model);
-    return has ? { __type__: "update", visible: true } : { __type__: "update", visible: false, value: 0 };
+    return has ? { __type__: "update", visible: true } : { __type__: "update", visible: false, value: off };
   }
 
   // The sentence with which Gradio reports an error in a corner, as the message of a status.

@@ -26,6 +26,7 @@ EXAMPLES = {
 PLAIN: dict[str, Any] = {"apply_default_css": False}  # only page.css styles HTML components
 STEPS = [1, 2, 4, 8, 16]
 ESTIMATES = [1, 3, 6, 12]
+DEREVERBS = [0, 0.25, 0.5, 0.75, 1]
 PURPOSES = {"fast": "quickest", "balanced": "for most"}  # shown until there is a recording
 DEFAULT = "balanced"
 HINT = "Take an example, or upload or record speech and press Enhance."
@@ -120,7 +121,7 @@ def enhance_controls(handlers: Handlers, limits: Limits, audio: gr.Audio, demo: 
     status = gr.HTML(message("hint", HINT), elem_id="status", **PLAIN)
     download = gr.DownloadButton("Download", visible=False, elem_id="download")
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
-        models, with_dereverb = handlers.models.choices, handlers.models.with_dereverb
+        models = handlers.models.choices
         model = gr.Radio(
             models,
             value=FIRST,
@@ -147,12 +148,11 @@ def enhance_controls(handlers: Handlers, limits: Limits, audio: gr.Audio, demo: 
             step=0.05,
             label="Less reverberation",
             info="share of the room's late sound to take away",
-            visible=FIRST in with_dereverb,
+            visible=FIRST in handlers.models.with_dereverb,
             elem_id="dereverb",
         )
     speeds = gr.Textbox(handlers.speeds(), visible=False)
-    dial = f"(name) => window.speechPage.dial({json.dumps(with_dereverb)}, name)"
-    model.change(None, model, dereverb, js=dial, api_visibility="private")
+    show_with_its_model(dereverb, model, handlers)
 
     values = {name: astuple(item) for name, item in PRESETS.items()}
     fill = f"(name) => ({json.dumps(values)})[name]"
@@ -169,6 +169,13 @@ def enhance_controls(handlers: Handlers, limits: Limits, audio: gr.Audio, demo: 
     gr.on(seen, None, [audio, speeds, model], [preset, preview], js=label, api_visibility="private")
     chosen = [model, scheduler, steps, estimates, seed, limit, mix, dereverb, preview]
     return chosen, (status, download, start, cancel, speeds)
+
+
+def show_with_its_model(dial: gr.Slider | gr.CheckboxGroup, model: gr.Radio, handlers: Handlers) -> None:
+    """Show the dial for reverberation while a model is chosen that was trained for it; else it is hidden and off."""
+    known = handlers.models.with_dereverb
+    change = f"(name) => window.speechPage.dial({json.dumps(known)}, name, {json.dumps(dial.value)})"
+    model.change(None, model, dial, js=change, api_visibility="private")
 
 
 def program_interface(handlers: Handlers, inputs: list) -> None:
@@ -226,6 +233,15 @@ def compare_tab(
         label="Presets",
         elem_id="compare-presets",
     )
+    dereverbs = gr.CheckboxGroup(
+        DEREVERBS,
+        value=[0],
+        label="Less reverberation",
+        info="share of the room's late sound to take away",
+        visible=FIRST in handlers.models.with_dereverb,
+        elem_id="compare-dereverb",
+    )
+    show_with_its_model(dereverbs, model, handlers)
     with gr.Accordion("Schedulers, steps and estimates", open=False):
         schedulers = gr.CheckboxGroup(list(SCHEDULERS), value=["euler-ancestral"], label="Schedulers")
         with gr.Row():
@@ -238,7 +254,7 @@ def compare_tab(
     status = gr.HTML(message("hint", COMPARE_HINT), elem_id="compare-status", **PLAIN)
     player = gr.HTML(None, html_template="", js_on_load=script, elem_id="compare-player", **PLAIN)
     table = gr.HTML("", elem_id="compare-table", **PLAIN)
-    inputs = [audio, model, presets, schedulers, steps, estimates, seed, client]
+    inputs = [audio, model, presets, schedulers, steps, estimates, dereverbs, seed, client]
     event = {"fn": handlers.show_comparison, "inputs": inputs, "js": tell_client("#compare-status")}
     wire(start.click, event, [status, player, table], start, cancel, handlers)
 

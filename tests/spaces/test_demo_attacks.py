@@ -312,17 +312,19 @@ def join(server, index: int, data: list, session: str) -> str:
 def test_wrong_values_from_the_page(server):
     """Functions that programs are not shown can be called all the same."""
     good = upload(server, flac(noise(800)))
-    compare, show = functions(server, 8)[0], functions(server, 11)[-1]
+    compare, show = functions(server, 9)[0], functions(server, 11)[-1]
     none = [good, None, []]  # no preset
     for index, data in [
-        (compare, [*none, "ddim", [1], [1], 0, ""]),
-        (compare, [*none, ["ddim"] * 5000, [1] * 5000, [1] * 5000, 0, ""]),
-        (compare, [*none, ["ddim", ["ddim"]], [1, True, "1"], [1], 0, ""]),
-        (compare, [*none, ["ddim"], [1, 4], [1, 1.5], 0, ""]),
-        (compare, [*none, ["ddim"], [1, 4], [1], 0, {"a": "b"}]),
-        (compare, [*none, ["ddim"], [1, 4], [1], 0, "x" * 5000]),
-        (compare, [good, None, ["worst", "fast"], ["ddim"], [1, 4], [1], 0, ""]),
-        (compare, [good, "../../model", ["fast", "balanced"], [], [], [], 0, ""]),
+        (compare, [*none, "ddim", [1], [1], [0], 0, ""]),
+        (compare, [*none, ["ddim"] * 5000, [1] * 5000, [1] * 5000, [0] * 5000, 0, ""]),
+        (compare, [*none, ["ddim", ["ddim"]], [1, True, "1"], [1], [0], 0, ""]),
+        (compare, [*none, ["ddim"], [1, 4], [1, 1.5], [0], 0, ""]),
+        (compare, [*none, ["ddim"], [1, 4], [1], [0], 0, {"a": "b"}]),
+        (compare, [*none, ["ddim"], [1, 4], [1], [0], 0, "x" * 5000]),
+        (compare, [good, None, ["worst", "fast"], ["ddim"], [1, 4], [1], [0], 0, ""]),
+        (compare, [good, "../../model", ["fast", "balanced"], [], [], [], [0], 0, ""]),
+        (compare, [good, None, ["fast"], [], [], [], [0, 2], 0, ""]),
+        (compare, [good, None, ["fast"], [], [], [], [0, "1"], 0, ""]),
         (show, [good, None, *GOOD, False, []]),
         (show, [good, "user/model", *GOOD, False, ""]),
         (show, [good, None, *GOOD, "yes", ""]),
@@ -330,7 +332,7 @@ def test_wrong_values_from_the_page(server):
         answer = join(server, index, data, "page")
         assert '"success":false' in answer
         assert "Traceback" not in answer
-    assert "at least two settings" in join(server, compare, [*none, ["ddim"], [1], [1], 0, "980,dark"], "page")
+    assert "at least two settings" in join(server, compare, [*none, ["ddim"], [1], [1], [], 0, "980,dark"], "page")
 
 
 def test_uploads_that_are_none(server):
@@ -433,8 +435,8 @@ def test_work_without_end_is_refused(server):
     assert answer["error"].startswith("10 s of sound, 800 times through the network, is too much for this page")
     event, answer = call(server, [recording, "heun", 50, 1, 0, 60, 1, 0], "192.0.2.30")
     assert "99 times" in answer["error"], "twice in every step"
-    compare = [recording, None, [], ["ddim", "heun"], [8, 16], [1], 0, ""]
-    answer = join(server, functions(server, 8)[0], compare, "much")
+    compare = [recording, None, [], ["ddim", "heun"], [8, 16], [1], [0], 0, ""]
+    answer = join(server, functions(server, 9)[0], compare, "much")
     assert "is too much for this page" in answer
 
 

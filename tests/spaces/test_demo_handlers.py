@@ -75,7 +75,9 @@ def test_versions_are_played_at_equal_loudness():
 def test_everything_that_a_preset_is_made_of_can_be_compared():
     from comparisons import comparisons
 
-    named = comparisons(["fast", "balanced"], ["ddim", "euler-ancestral"], [1, 4], [1, 6], 5, Limits(max_comparisons=7))
+    named = comparisons(
+        ["fast", "balanced"], ["ddim", "euler-ancestral"], [1, 4], [1, 6], [0], 5, Limits(max_comparisons=7)
+    )
     assert list(named) == [
         "Fast",
         "Balanced",
@@ -87,10 +89,24 @@ def test_everything_that_a_preset_is_made_of_can_be_compared():
     ]
     assert named["euler-ancestral, 4 steps, 6 estimates"] == Settings("euler-ancestral", 4, 6, 5)
     with pytest.raises(RequestError, match="These are 7 settings; at most 6"):
-        comparisons(["fast", "balanced"], ["ddim", "euler-ancestral"], [1, 4], [1, 6], 0, Limits())
+        comparisons(["fast", "balanced"], ["ddim", "euler-ancestral"], [1, 4], [1, 6], None, 0, Limits())
     for arguments in ([["fast"], ["ddim", "heun"], [1], [1]], [None, None, None, None], [["balanced"], [], [4], [1]]):
         with pytest.raises(RequestError, match="at least two settings that differ"):
-            comparisons(*arguments, 0, Limits())
+            comparisons(*arguments, [], 0, Limits())
+
+
+def test_values_of_the_dial_can_be_compared():
+    from comparisons import comparisons
+
+    named = comparisons(["fast"], ["ddim"], [4], [1], [1, 0], 0, Limits())
+    assert {name: settings.dereverb for name, settings in named.items()} == {
+        "Fast": 0,
+        "Fast, less reverberation 1": 1,
+        "ddim, 4 steps, 1 estimate": 0,
+        "ddim, 4 steps, 1 estimate, less reverberation 1": 1,
+    }
+    with pytest.raises(RequestError, match=r"reverberation.*must be between 0 and 1, got 2"):
+        comparisons(["fast"], [], [], [], [0, 2], 0, Limits())
 
 
 def test_a_preview_hears_where_most_speech_is(tmp_path):

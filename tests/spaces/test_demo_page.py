@@ -335,6 +335,12 @@ def test_compare(page):
     page.locator("#compare-presets").get_by_label("Balanced").uncheck()
     page.get_by_role("button", name="Compare", exact=True).click()
     assert "at least two settings" in status(page, "error", "compare-")
+    page.locator("#compare-dereverb").get_by_label("1", exact=True).check()
+    page.get_by_role("button", name="Compare", exact=True).click()
+    assert "2 settings" in status(page, "done", "compare-")
+    rows = page.locator("#compare-table tr").all_inner_texts()
+    assert [row.split("\t")[0] for row in rows[1:]] == ["Fast", "Fast, less reverberation 1"]
+    screenshot(page, "compare-dereverb")
 
 
 def test_recording_from_the_microphone(page):
