@@ -1,5 +1,6 @@
 """The models that a visitor may choose from, and how fast they are on this machine."""
 
+import functools
 import os
 import sys
 import threading
@@ -47,7 +48,7 @@ class Models:
         """Names of the models that a visitor may choose for a recording."""
         return [name for name in self.sources if name != LIVE]
 
-    @property
+    @functools.cached_property
     def with_dereverb(self) -> list[str]:
         """Names of the models that get a dial for reverberation, since they were trained for it."""
         return [name for name in self.choices if self._config(name).get("with_dereverb")]

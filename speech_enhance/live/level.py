@@ -99,8 +99,9 @@ class ForwardLevel:
     def _loudest_db(self, recent_db: float) -> float:
         """Power in dB above which what came before belongs to a loud event; infinite if it does not."""
         loudest = recent_db + LOUDEST_START_DB
-        too_loud = sum(value > loudest for value in self._first)
-        return loudest if len(self._first) < START_FRAMES and too_loud <= FREE_FRAMES else np.inf
+        if len(self._first) >= START_FRAMES or sum(value > loudest for value in self._first) > FREE_FRAMES:
+            return math.inf
+        return loudest
 
 
 def _decibels(power: float) -> float:

@@ -182,8 +182,8 @@ class LiveSystem:
         """Latency in milliseconds, with one block, which must arrive first."""
 
     def __call__(self, pairs: list[Pair], **settings: Any) -> list[np.ndarray]:
-        settings["num_inference_steps"] = self._num_inference_steps
-        return [enhance_live(self._pipeline, pair.noisy, **settings) for pair in pairs]
+        steps = self._num_inference_steps
+        return [enhance_live(self._pipeline, pair.noisy, num_inference_steps=steps, **settings) for pair in pairs]
 
 
 def enhance_live(
