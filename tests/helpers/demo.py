@@ -153,6 +153,18 @@ def visit(browser, server: Server, **options):
     assert errors == []
 
 
+def open_accordion(page, name: str, control: str) -> None:
+    """Open the accordion `name`, which holds a control labelled `control`, and wait until its controls can be used.
+
+    Gradio builds them when an accordion is opened for the first time, and sets their first values once more at the
+    next frame that the browser draws. A value that is typed before that is lost.
+    """
+    page.get_by_role("button", name=name).click()
+    page.get_by_label(control).first.wait_for()
+    frame = "new Promise((drawn) => requestAnimationFrame(drawn))"
+    page.evaluate(f"{frame}.then(() => {frame})")
+
+
 def screenshot(page, name: str) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)

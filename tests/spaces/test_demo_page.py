@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 from conftest import ROOT, noise
-from demo import CONTRASTS, browse, screenshot, serve, visit, wait_for
+from demo import CONTRASTS, browse, open_accordion, screenshot, serve, visit, wait_for
 
 from speech_enhance import DEFAULT_CHECKPOINT, SpeechEnhancementPipeline
 from speech_enhance.mel.spectrogram import active_level
@@ -47,9 +47,13 @@ def upload(page, path) -> None:
     page.locator("#recording").get_by_test_id("waveform-controls").wait_for()
 
 
+def open_advanced(page) -> None:
+    open_accordion(page, "Advanced", "number input for Estimates")
+
+
 def ask_for_estimates(page, number: int) -> None:
     """Set the number of estimates, so that the computing takes a while."""
-    page.get_by_role("button", name="Advanced").click()
+    open_advanced(page)
     page.get_by_label("number input for Estimates").fill(str(number))
     page.get_by_label("number input for Estimates").press("Tab")
     page.get_by_role("button", name="Advanced").click()
@@ -163,7 +167,7 @@ def test_cancel_stops_the_computing(page, server, tmp_path):
     """Unstopped it would take minutes of the processor."""
     soundfile.write(tmp_path / "long.wav", noise(16000 * 30), 16000)
     upload(page, tmp_path / "long.wav")
-    page.get_by_role("button", name="Advanced").click()
+    open_advanced(page)
     page.get_by_label("number input for Steps").fill("50")
     page.get_by_role("button", name="Enhance", exact=True).click()
     page.locator("#status").get_by_text(PROGRESS).wait_for()
@@ -193,7 +197,7 @@ def server_rests(server) -> bool:
 
 def test_after_a_refusal_the_page_is_ready_again(page):
     """Also for one that comes before our own function runs; the status says what was wrong."""
-    page.get_by_role("button", name="Advanced").click()
+    open_advanced(page)
     enhance = page.get_by_role("button", name="Enhance", exact=True)
 
     def refused(seed: str, why: str) -> bool:  # a busy browser may click before it has sent the new number
@@ -210,7 +214,7 @@ def test_after_a_refusal_the_page_is_ready_again(page):
 
 
 def test_the_dial_for_reverberation_comes_with_its_model(page):
-    page.get_by_role("button", name="Advanced").click()
+    open_advanced(page)
     models, dial = page.locator("#model"), page.locator("#dereverb")
     value = page.get_by_label("number input for Less reverberation")
     dial.wait_for()
@@ -229,7 +233,7 @@ def test_the_dial_for_reverberation_comes_with_its_model(page):
 
 
 def test_presets_fill_the_advanced_settings_and_tell_their_seconds(page, tmp_path):
-    page.get_by_role("button", name="Advanced").click()
+    open_advanced(page)
     estimates = page.get_by_label("number input for Estimates")
     assert estimates.input_value() == "3", "balanced is the default"
     for preset, number in (("Fast", "1"), ("Balanced", "3")):
@@ -330,7 +334,7 @@ def test_compare(page):
     assert len(play_state(page, "compare-")["times"]) == 4
     page.wait_for_timeout(700)
     screenshot(page, "compare")
-    page.get_by_role("button", name="Schedulers, steps and estimates").click()
+    open_accordion(page, "Schedulers, steps and estimates", "euler-ancestral")
     page.get_by_label("euler-ancestral", exact=True).uncheck()
     page.locator("#compare-presets").get_by_label("Balanced").uncheck()
     page.get_by_role("button", name="Compare", exact=True).click()
