@@ -1,6 +1,10 @@
 """The faster way to run the network for live sound."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+import torch
 
 if TYPE_CHECKING:
     from ..pipelines.speech_enhancement import SpeechEnhancementPipeline
@@ -24,3 +28,23 @@ def prefer_onnx(pipeline: "SpeechEnhancementPipeline") -> bool:
         return False
     pipeline.unet = OnnxCausalUNet(network)
     return True
+
+
+@contextlib.contextmanager
+def one_thread(pipeline: "SpeechEnhancementPipeline") -> Iterator[None]:
+    """Have PyTorch compute in one thread for as long as this lasts, if the network is one for live sound on the CPU.
+
+    Its frames are too small to share: a second thread waits for the next one without resting, and takes a core from the
+    programs beside it. A thread of this program that has computed before keeps its number, so enter this before the
+    sound starts.
+    """
+    network = pipeline.unet
+    if getattr(network, "look_ahead_frames", None) is None or network.device.type != "cpu":
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

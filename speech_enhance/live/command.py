@@ -7,7 +7,6 @@ from ..cli import OneLineParser, add_model_options, number
 from ..jobs.file import PipelineChoice, UserError, first_line
 from ..jobs.standard_streams import say
 from ..wording import counted
-from .backend import prefer_onnx
 from .devices import Devices, choose_devices, import_sounddevice, list_devices, open_streams
 from .terminal import Keys, StatusLine
 from .timing import LATENCIES
@@ -66,7 +65,7 @@ def run_live(arguments: list[str]) -> int:
             from ..audio.writer import AudioWriter
 
             writer = stack.enter_context(AudioWriter(options.record, devices.sampling_rate, devices.num_outputs))
-        session = make_session(options, devices, record=writer is not None)
+        session = make_session(options, devices, stack, record=writer is not None)
         streams = open_streams(sounddevice, devices, session, options.buffer / 1000)
         say(f"from {devices.input_name!r} to {devices.output_name!r} at {devices.sampling_rate} Hz")
         error = run_session(session, streams, devices, writer, options.seconds)
@@ -75,14 +74,17 @@ def run_live(arguments: list[str]) -> int:
     return 0
 
 
-def make_session(options, devices, record: bool):
-    """Load the model and make a session. The length of its reserve is measured by running the model."""
+def make_session(options, devices, stack: contextlib.ExitStack, record: bool):
+    """Load the model and make a session. The length of its reserve is measured by running the model. What the session
+    needs until its end is entered into `stack`."""
+    from .backend import one_thread, prefer_onnx
     from .session import LiveSession
 
     say("loading the model …")
     choice = PipelineChoice(model=options.model or own_model(options.latency), device=options.device, seed=options.seed)
     pipeline, _ = choice.load()
     prefer_onnx(pipeline)
+    stack.enter_context(one_thread(pipeline))
     try:
         live = pipeline.live(
             devices.sampling_rate, options.latency, choice.generator(), attenuation_limit_db=options.attenuation_limit

@@ -1,6 +1,6 @@
 """`speech-enhance live` on a stream of real speech and noise, with PulseAudio's null sink in the place of a sound card.
 
-    OMP_NUM_THREADS=1 python -m training.evaluation.measure_live_stream --output training/results/live-stream
+    python -m training.evaluation.measure_live_stream --output training/results/live-stream
 
 The noisy recordings of the pairs are played one after the other, as often as the minutes ask for, as a microphone would
 give them. What goes in and what comes out are recorded together. Each noisy recording is then found in both by
