@@ -1,4 +1,4 @@
-"""The faster way to run the network for live sound."""
+"""How the network for live sound runs fastest."""
 
 import contextlib
 from collections.abc import Iterator
@@ -34,9 +34,8 @@ def prefer_onnx(pipeline: "SpeechEnhancementPipeline") -> bool:
 def one_thread(pipeline: "SpeechEnhancementPipeline") -> Iterator[None]:
     """Have PyTorch compute in one thread for as long as this lasts, if the network is one for live sound on the CPU.
 
-    Its frames are too small to share: a second thread waits for the next one without resting, and takes a core from the
-    programs beside it. A thread of this program that has computed before keeps its number, so enter this before the
-    sound starts.
+    Its frames are too small to share: a second thread does not rest between two frames, and takes a core from other
+    programs. Threads of this program that have computed before are not changed, so enter this before the sound starts.
     """
     network = pipeline.unet
     if getattr(network, "look_ahead_frames", None) is None or network.device.type != "cpu":
